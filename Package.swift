@@ -1,0 +1,37 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+let swift: [SwiftSetting] = [.swiftLanguageMode(.v6), .treatAllWarnings(as: .error)]
+// Kernels are always optimised, so that tests in a debug build stay quick.
+let c: [CSetting] = [.unsafeFlags(["-O3", "-Wall", "-Wextra", "-Werror"])]
+
+let package = Package(
+    name: "sonde",
+    products: [
+        .executable(name: "sonde", targets: ["Tools"]),
+        .library(name: "SondeIndex", targets: ["Index"]),
+    ],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser", exact: "1.8.2")
+    ],
+    targets: [
+        .target(name: "CUring", cSettings: c, linkerSettings: [.linkedLibrary("uring")]),
+        .target(name: "CKernels", cSettings: c, linkerSettings: [.linkedLibrary("m")]),
+        .systemLibrary(name: "CBLAS", pkgConfig: "openblas", providers: [.apt(["libopenblas-dev"])]),
+        .target(name: "Vectors", dependencies: ["CKernels"], swiftSettings: swift),
+        .target(name: "Storage", dependencies: ["Vectors", "CUring", "CKernels"], swiftSettings: swift),
+        .target(name: "Router", dependencies: ["Vectors", "CKernels", "CBLAS"], swiftSettings: swift),
+        .target(name: "Index", dependencies: ["Vectors", "Storage", "Router"], swiftSettings: swift),
+        .executableTarget(
+            name: "Tools",
+            dependencies: [
+                "Index", "Storage", "Router", "Vectors",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ], swiftSettings: swift),
+        .testTarget(name: "KernelTests", dependencies: ["CKernels"], swiftSettings: swift),
+        .testTarget(name: "StorageTests", dependencies: ["Storage", "Vectors"], swiftSettings: swift),
+        .testTarget(name: "RouterTests", dependencies: ["Router", "Vectors"], swiftSettings: swift),
+        .testTarget(name: "IndexTests", dependencies: ["Index", "Storage", "Router", "Vectors"], swiftSettings: swift),
+        .testTarget(name: "ToolsTests", swiftSettings: swift),
+    ]
+)

@@ -1,0 +1,44 @@
+// Every kernel of sonde, with its contract. The metric and the element type pick the function; the
+// processor (or SONDE_KERNELS=scalar|avx2|avx512) picks the tier. All distances are "smaller is nearer":
+// l2 is the squared euclidean distance, ip the negative inner product, cosine 1 - cos (2 where a vector
+// has no length). Integer element types are summed exactly; floating ones in one fixed order a tier.
+#ifndef SONDE_CKERNELS_H
+#define SONDE_CKERNELS_H
+#include <stddef.h>
+#include <stdint.h>
+
+typedef enum { SONDE_F32 = 0, SONDE_F16 = 1, SONDE_U8 = 2, SONDE_I8 = 3 } sonde_element;
+typedef enum { SONDE_L2 = 0, SONDE_IP = 1, SONDE_COSINE = 2 } sonde_metric;
+typedef enum { SONDE_SCALAR = 0, SONDE_AVX2 = 1, SONDE_AVX512 = 2 } sonde_tier;
+
+/// One query against `count` rows that lie `stride` bytes apart: out[i] = distance(query, row i).
+/// Query and rows have the same element type; no alignment is asked of either.
+typedef void (*sonde_rows_function)(const void *query, const void *rows, size_t stride, size_t count,
+                                    size_t dimension, float *out);
+
+/// `queries` queries (`query_stride` bytes apart) against `count` rows: out[q * out_stride + i].
+/// The same bits as the rows function gives for each query.
+typedef void (*sonde_block_function)(const void *query, size_t query_stride, size_t queries,
+                                     const void *rows, size_t stride, size_t count, size_t dimension,
+                                     float *out, size_t out_stride);
+
+sonde_rows_function sonde_rows(sonde_metric metric, sonde_element element);
+sonde_block_function sonde_block(sonde_metric metric, sonde_element element);
+
+/// The tier in force, the widest that this processor has, and a switch for tests (0 on success, -1 where
+/// the processor lacks it).
+sonde_tier sonde_tier_now(void);
+sonde_tier sonde_tier_widest(void);
+int sonde_tier_set(sonde_tier tier);
+const char *sonde_tier_name(sonde_tier tier);
+
+/// CRC-32C (Castagnoli) of `size` bytes continued from `crc` (start with 0). Hardware where there is one.
+uint32_t sonde_crc32c(uint32_t crc, const void *bytes, size_t size);
+
+/// `count` numbers of any element type to float and back (rounded to nearest even, saturating).
+void sonde_to_f32(sonde_element element, const void *from, size_t count, float *to);
+void sonde_from_f32(sonde_element element, const float *from, size_t count, void *to);
+
+/// The first position of a number that is not finite, or `count` (always `count` for integer types).
+size_t sonde_find_not_finite(sonde_element element, const void *from, size_t count);
+#endif
