@@ -41,4 +41,8 @@ void sonde_from_f32(sonde_element element, const float *from, size_t count, void
 
 /// The first position of a number that is not finite, or `count` (always `count` for integer types).
 size_t sonde_find_not_finite(sonde_element element, const void *from, size_t count);
+
+/// Writes the positions of the values that are at most `limit`, in order, and returns how many there are.
+/// `positions` has room for `count`.
+size_t sonde_select_at_most(const float *values, size_t count, float limit, uint32_t *positions);
 #endif

@@ -1,0 +1,24 @@
+// What can go wrong above the files: a request that means nothing, or an index that contradicts itself.
+// Errors of files and devices stay StorageError, with path and offset.
+
+/// An error of building, opening or searching an index.
+public enum IndexError: Error, Sendable, CustomStringConvertible {
+    /// The request cannot be met: what is wrong and what to do.
+    case invalid(String)
+    /// A segment's page failed its checksum.
+    case corruptSegment(path: String, partition: Int, offset: UInt64)
+    /// The files of an index do not fit each other.
+    case inconsistent(path: String, detail: String)
+
+    public var description: String {
+        switch self {
+        case .invalid(let detail):
+            detail
+        case .corruptSegment(let path, let partition, let offset):
+            "\(path): segment of partition \(partition): the page at offset \(offset) fails its checksum; "
+                + "run `sonde verify` for all damaged pages and rebuild the index"
+        case .inconsistent(let path, let detail):
+            "\(path): \(detail)"
+        }
+    }
+}
