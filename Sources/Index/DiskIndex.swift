@@ -41,7 +41,7 @@ public final class DiskIndex: Sendable {
                 detail: "unknown metric \(manifest.metric) or element type \(manifest.elementType)")
         }
         self.metric = metric
-        space = RoutingSpace(metric: metric, elementType: elementType, dimension: manifest.dimension)
+        space = RoutingSpace(metric: metric, baseType: elementType)
         let sections = try TaggedFile.read(path: files.router)
         router = try CentroidIndex(sections: sections, space: space)
         headIds = try sections[IndexFiles.headIdsTag].map { try Self.decodeHeadIds($0, path: files.router) }

@@ -46,7 +46,7 @@ public struct ExactSearch: Sendable {
         let passes = (queries.count + queriesAtOnce - 1) / queriesAtOnce
         for pass in 0..<passes {
             let range = pass * queriesAtOnce..<min(queries.count, (pass + 1) * queriesAtOnce)
-            let heaps = range.map { _ in TopK(capacity: k) }
+            let heaps = range.map { _ in ExactHeap(k: k) }
             let block = VectorMatrix(
                 count: range.count, dimension: queries.dimension, elementType: queries.elementType)
             try queries.read(rows: range, into: block)
@@ -60,9 +60,14 @@ public struct ExactSearch: Sendable {
                 start = rows.upperBound
                 progress(stage: "truth", done: pass * base.count + start, total: passes * base.count)
             }
+            var sorted: [Neighbour] = []
             for (index, heap) in heaps.enumerated() {
-                heap.drainSorted { rank, distance, id in
-                    truth.set(query: range.lowerBound + index, rank: rank, id: UInt32(truncatingIfNeeded: id), distance: distance)
+                sorted.removeAll(keepingCapacity: true)
+                heap.nearest.drain(into: &sorted)
+                for (rank, neighbour) in sorted.enumerated() {
+                    truth.set(
+                        query: range.lowerBound + index, rank: rank, id: UInt32(truncatingIfNeeded: neighbour.id),
+                        distance: neighbour.distance)
                 }
             }
         }
@@ -89,11 +94,11 @@ public struct ExactSearch: Sendable {
     /// Compares all queries with the rows of one chunk; tasks are blocks of queries, so that each heap has
     /// one owner and sees ids in rising order.
     private func compare(
-        _ queries: VectorMatrix, with chunk: VectorMatrix, rowCount: Int, firstId: UInt64, heaps: [TopK]
+        _ queries: VectorMatrix, with chunk: VectorMatrix, rowCount: Int, firstId: UInt64, heaps: [ExactHeap]
     ) {
-        let distance = Distance(metric: metric, elementType: chunk.elementType, dimension: chunk.dimension)
+        let distance = Distance(metric: metric, elementType: chunk.elementType)
         let tasks = (queries.count + Self.queryBlock - 1) / Self.queryBlock
-        Workers.forEach(tasks, threads: threads) { task in
+        Workers.forEach(count: tasks, threads: threads) { task in
             let first = task * Self.queryBlock
             let count = min(Self.queryBlock, queries.count - first)
             withUnsafeTemporaryAllocation(of: Float.self, capacity: count * Self.rowBlock) { tile in
@@ -102,13 +107,12 @@ public struct ExactSearch: Sendable {
                     while row < rowCount {
                         let rows = min(Self.rowBlock, rowCount - row)
                         distance.block(
-                            queries: queries.row(first), queryStride: queries.rowByteCount, queryCount: count,
-                            rows: chunk.row(row), rowStride: chunk.rowByteCount, rowCount: rows,
-                            into: tile.baseAddress!, stride: rows)
+                            queries.row(first), queries: count, chunk.row(row), count: rows,
+                            dimension: chunk.dimension, into: tile.baseAddress!, outStride: rows)
                         for query in 0..<count {
-                            heaps[first + query].push(
-                                distances: tile.baseAddress! + query * rows, count: rows,
-                                firstId: firstId + UInt64(row), positions: kept.baseAddress!)
+                            heaps[first + query].offer(
+                                tile.baseAddress! + query * rows, count: rows, firstId: firstId + UInt64(row),
+                                positions: kept.baseAddress!)
                         }
                         row += rows
                     }
@@ -118,11 +122,28 @@ public struct ExactSearch: Sendable {
     }
 }
 
+/// A query's nearest so far; owned by the task that has the query.
+private final class ExactHeap: @unchecked Sendable {
+    let nearest: TopK
+
+    init(k: Int) { nearest = TopK(capacity: k) }
+
+    func offer(
+        _ distances: UnsafePointer<Float>, count: Int, firstId: UInt64, positions: UnsafeMutablePointer<UInt32>
+    ) {
+        let passed = Distance.selectAtMost(nearest.bound, of: distances, count: count, into: positions)
+        for index in 0..<passed {
+            let position = Int(positions[index])
+            nearest.push(id: firstId + UInt64(position), distance: distances[position])
+        }
+    }
+}
+
 /// Reads rows with several threads; each reads a part of its own.
 func readInParallel(_ file: VectorFile, rows: Range<Int>, into matrix: VectorMatrix, threads: Int) throws {
     let part = max(4096, (rows.count + threads * 4 - 1) / (threads * 4))
     let tasks = (rows.count + part - 1) / part
-    try Workers.tryForEach(tasks, threads: threads) { task in
+    try Workers.tryForEach(count: tasks, threads: threads) { task in
         let first = task * part
         let count = min(part, rows.count - first)
         try file.read(

@@ -10,6 +10,7 @@ struct LocalityOrder {
     private let rows: UnsafeRawPointer
     private let stride: Int
     private let distance: Distance
+    private let dimension: Int
     /// Pieces of this many rows are not cut further, and cuts fall on its multiples: records of a page.
     private let grain: Int
     private var order: [UInt32]
@@ -17,11 +18,11 @@ struct LocalityOrder {
 
     /// Row numbers of `count` rows, `stride` bytes apart, in the order of the walk.
     static func walk(
-        rows: UnsafeRawPointer, count: Int, stride: Int, distance: Distance, grain: Int
+        rows: UnsafeRawPointer, count: Int, stride: Int, distance: Distance, dimension: Int, grain: Int
     ) -> [UInt32] {
         guard count > grain else { return Array(0..<UInt32(count)) }
         var walk = LocalityOrder(
-            rows: rows, stride: stride, distance: distance, grain: grain, order: Array(0..<UInt32(count)),
+            rows: rows, stride: stride, distance: distance, dimension: dimension, grain: grain, order: Array(0..<UInt32(count)),
             keys: [Float](repeating: 0, count: count))
         var anchor = walk.order[0]
         anchor = walk.farthest(from: anchor, in: 0..<count)
@@ -30,7 +31,7 @@ struct LocalityOrder {
     }
 
     private func between(_ a: UInt32, _ b: UInt32) -> Float {
-        distance.one(rows + Int(a) * stride, rows + Int(b) * stride)
+        distance.pair(rows + Int(a) * stride, rows + Int(b) * stride, dimension: dimension)
     }
 
     private func farthest(from anchor: UInt32, in range: Range<Int>) -> UInt32 {

@@ -45,7 +45,7 @@ extension DiskIndex {
         let job = SearchJob(
             index: self, queries: queries, routingRows: space.rows(from: queries), parameters: parameters)
         let threads = max(1, min(parameters.threads, queries.count))
-        try Workers.tryForEach(threads, threads: threads) { _ in
+        try Workers.tryForEach(count: threads, threads: threads) { _ in
             try SearchWorker(job: job).run()
         }
         return SearchResult(
@@ -108,11 +108,11 @@ final class SearchJob: @unchecked Sendable {
         return query < queries.count ? query : nil
     }
 
-    func answer(query: Int, heap: TopK, counters: QueryCounters) {
+    func answer(query: Int, neighbours: [Neighbour], counters: QueryCounters) {
         let k = parameters.k
-        heap.drainSorted { rank, distance, id in
-            ids[query * k + rank] = UInt32(truncatingIfNeeded: id)
-            distances[query * k + rank] = distance
+        for (rank, neighbour) in neighbours.enumerated() {
+            ids[query * k + rank] = UInt32(truncatingIfNeeded: neighbour.id)
+            distances[query * k + rank] = neighbour.distance
         }
         self.counters[query] = counters
     }
@@ -160,7 +160,8 @@ final class SearchWorker {
     /// Slots with reads that are not submitted yet, the oldest first.
     private var waiting: [Int] = []
     private var completions: [ReadCompletion] = []
-    private var scanner: SegmentScanner
+    private let scanner: SegmentScanner
+    private var sorted: [Neighbour] = []
 
     init(job: SearchJob) throws {
         self.job = job
@@ -226,8 +227,8 @@ final class SearchWorker {
             let scale = index.metric == .cosine ? Float(0.5) : 1
             for position in 0..<state.route.count {
                 state.heap.push(
-                    state.route.distances[position] * scale,
-                    UInt64(headIds[Int(state.route.partitions[position])]))
+                    id: UInt64(headIds[Int(state.route.partitions[position])]),
+                    distance: state.route.distances[position] * scale)
             }
         }
     }
@@ -303,7 +304,9 @@ final class SearchWorker {
         let state = slots[slot]
         state.counters.distinct = state.seen.map { UInt64($0.count) } ?? state.counters.vectors
         state.counters.latencyNanoseconds = monotonicNanoseconds() - state.started
-        job.answer(query: state.query, heap: state.heap, counters: state.counters)
+        sorted.removeAll(keepingCapacity: true)
+        state.heap.drain(into: &sorted)
+        job.answer(query: state.query, neighbours: sorted, counters: state.counters)
         free.append(slot)
     }
 }

@@ -13,7 +13,7 @@ struct SegmentScanner: ~Copyable {
 
     init(layout: PageLayout, metric: Metric) {
         self.layout = layout
-        distance = Distance(metric: metric, elementType: layout.elementType, dimension: layout.dimension)
+        distance = Distance(metric: metric, elementType: layout.elementType)
         distances = .allocate(capacity: layout.recordsPerUnit)
         kept = .allocate(capacity: layout.recordsPerUnit)
     }
@@ -29,7 +29,7 @@ struct SegmentScanner: ~Copyable {
     /// - Returns: nil, or the byte offset within the segment of the first unit that fails its checksum;
     ///   nothing of such a unit is scored.
     func scan(
-        segment: UnsafeRawPointer, recordCount: Int, query: UnsafeRawPointer, heap: TopK, seen: SeenIds?
+        segment: UnsafeRawPointer, recordCount: Int, query: UnsafeRawPointer, heap: borrowing TopK, seen: SeenIds?
     ) -> Int? {
         var unit = segment
         var left = recordCount
@@ -37,18 +37,17 @@ struct SegmentScanner: ~Copyable {
             guard layout.verify(unit: unit) else { return unit - segment }
             let count = min(left, layout.recordsPerUnit)
             distance.rows(
-                query, rows: unit + layout.vectorsOffset, stride: layout.rowByteCount, count: count,
-                into: distances)
+                query, unit + layout.vectorsOffset, count: count, dimension: layout.dimension, into: distances)
             if let seen {
                 for slot in 0..<count {
                     let id = layout.id(unit: unit, slot: slot)
-                    if seen.insert(id) && distances[slot] <= heap.limit { heap.push(distances[slot], id) }
+                    if seen.insert(id) { heap.push(id: id, distance: distances[slot]) }
                 }
             } else {
-                let passed = Selection.atMost(heap.limit, in: distances, count: count, positions: kept)
+                let passed = Distance.selectAtMost(heap.bound, of: distances, count: count, into: kept)
                 for position in 0..<passed {
                     let slot = Int(kept[position])
-                    heap.push(distances[slot], layout.id(unit: unit, slot: slot))
+                    heap.push(id: layout.id(unit: unit, slot: slot), distance: distances[slot])
                 }
             }
             left -= count
