@@ -24,6 +24,13 @@ public struct Homes: Sendable {
         }
     }
 
+    /// Homes and replicas as one list cut by `starts` (count + 1 positions).
+    public init(starts: [UInt32], partitions: [UInt32]) {
+        precondition(starts.last.map { Int($0) } == partitions.count)
+        self.starts = starts
+        self.partitions = partitions
+    }
+
     public var count: Int { starts.count - 1 }
 
     public subscript(vector: Int) -> ArraySlice<UInt32> {
