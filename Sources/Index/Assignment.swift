@@ -6,9 +6,9 @@ import Storage
 import Vectors
 
 /// The assign stage.
-struct Assignment {
+struct AssignStage {
     let builder: IndexBuilder
-    let router: CentroidIndex
+    let centroids: VectorMatrix
     let heads: [UInt32]?
 
     /// Candidates that closure looks at (SPTAG's InternalResultNum).
@@ -43,10 +43,12 @@ struct Assignment {
 
     func run(spillPath: String) throws -> Result {
         let base = builder.base
-        let result = Result(spill: try SpillFile(path: spillPath), partitions: router.partitionCount)
+        let result = Result(spill: try SpillFile(path: spillPath), partitions: centroids.count)
         let chunk = VectorMatrix(
             count: min(base.count, builder.rowsAtOnce), dimension: base.dimension, elementType: base.elementType)
         var headRows = HeadCursor(heads: heads)
+        let search = NearestCentroids(
+            centroids, seed: builder.parameters.seed, threads: builder.parameters.threads)
         var first = 0
         while first < base.count {
             let count = min(chunk.count, base.count - first)
@@ -55,7 +57,7 @@ struct Assignment {
                 try refuseZeroVectors(chunk, count: count, path: base.path, firstRow: first)
             }
             let rows = count == chunk.count ? chunk : chunk.gather(0..<count)
-            let lists = assign(builder.space.rows(from: rows))
+            let lists = assign(builder.space.rows(from: rows), search: search)
             for row in 0..<count {
                 // Heads are resident and in no segment.
                 var records = headRows.contains(first + row) ? 0 : UInt8(lists.count(of: row))

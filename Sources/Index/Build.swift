@@ -56,27 +56,28 @@ public final class IndexBuilder {
         let layout = try PageLayout(
             dimension: base.dimension, elementType: base.elementType,
             idByteCount: base.count <= Int(UInt32.max) ? 4 : 8)
-        let target = try AtomicDirectory.create(at: directory)
+        let target = try AtomicDirectory.create(path: directory)
         do {
             let files = IndexFiles(directory: target.temporaryPath)
             let partitioning = try partition()
             let router = stage("index centroids") {
                 CentroidIndex(
-                    centroids: partitioning.centroids, space: space, seed: parameters.seed,
+                    centroids: partitioning.centroids, beta: partitioning.beta, seed: parameters.seed,
                     threads: parameters.threads)
             }
             let assignment = try stage("assign") {
-                try Assignment(builder: self, router: router, heads: partitioning.heads)
+                try AssignStage(builder: self, centroids: partitioning.centroids, heads: partitioning.heads)
                     .run(spillPath: target.temporaryPath + "/assignment.tmp")
             }
-            let table = try stage("write") {
+            let (table, digest) = try stage("write") {
                 try Grouping(
                     builder: self, layout: layout, assignment: assignment, centroids: partitioning.centroids,
                     temporaryDirectory: target.temporaryPath
                 ).write(segmentsPath: files.segments)
             }
             return try stage("publish") {
-                try publish(target, files: files, router: router, heads: partitioning.heads, table: table)
+                try publish(target, files: files, router: router, heads: partitioning.heads, table: table,
+                    segmentsDigest: digest)
             }
         } catch {
             target.discard()
@@ -121,6 +122,8 @@ public final class IndexBuilder {
     private struct Partitioning {
         /// In file order.
         var centroids: VectorMatrix
+        /// Of the uncalibrated router.
+        var beta: Float
         /// Base row of each centroid where centroids are heads.
         var heads: [UInt32]?
     }
@@ -128,22 +131,26 @@ public final class IndexBuilder {
     private func partition() throws -> Partitioning {
         var centroids: VectorMatrix
         var heads: [UInt32]?
+        let beta: Float
         if let share = parameters.headShare {
             let rows = try stage("read") { try readWholeBase(for: "choosing heads") }
             let chosen = stage("heads") {
                 SpannHeads.select(rows: rows, share: share, seed: parameters.seed, threads: parameters.threads)
             }
             heads = chosen.map { UInt32($0) }
-            centroids = rows.gather(chosen)
+            centroids = rows.gather(chosen.map { UInt32($0) })
+            beta = CentroidIndex.defaultBeta(meanDistance: 0)
         } else {
             let wanted = parameters.partitions ?? max(1, min(base.count, Int(4 * Double(base.count).squareRoot())))
             let sample = try stage("sample") { try readSample(for: wanted) }
-            centroids = stage("partition") {
-                KMeans(
-                    partitions: wanted, seed: parameters.seed, iterations: parameters.iterations,
-                    threads: parameters.threads, recordsMaximum: recordsMaximum(sampleShare: Double(sample.count) / Double(base.count))
-                ).train(sample: sample)
+            let trained = stage("partition") {
+                var means = KMeans(partitions: wanted, seed: parameters.seed, threads: parameters.threads)
+                means.iterations = parameters.iterations
+                means.capRecords = recordsMaximum(sampleShare: Double(sample.count) / Double(base.count))
+                return means.train(sample)
             }
+            centroids = trained.centroids
+            beta = CentroidIndex.defaultBeta(meanDistance: trained.meanDistance)
         }
         // Partitions are numbered along a walk, so that near partitions lie near each other on disk.
         let order = stage("order") {
@@ -151,9 +158,9 @@ public final class IndexBuilder {
                 rows: centroids.bytes, count: centroids.count, stride: centroids.rowByteCount,
                 distance: space.distance, dimension: centroids.dimension, grain: 1)
         }
-        centroids = centroids.gather(order.map { Int($0) })
+        centroids = centroids.gather(order)
         heads = heads.map { old in order.map { old[Int($0)] } }
-        return Partitioning(centroids: centroids, heads: heads)
+        return Partitioning(centroids: centroids, beta: beta, heads: heads)
     }
 
     /// The cap on records of a partition, scaled to a sample.
@@ -199,9 +206,10 @@ public final class IndexBuilder {
     // Publication.
 
     private func publish(
-        _ target: AtomicDirectory, files: IndexFiles, router: CentroidIndex, heads: [UInt32]?, table: SegmentTable
+        _ target: AtomicDirectory, files: IndexFiles, router: CentroidIndex, heads: [UInt32]?, table: SegmentTable,
+        segmentsDigest: FileDigest
     ) throws -> BuildReport {
-        try table.write(path: files.table)
+        let tableDigest = try table.write(path: files.table)
         var sections = router.encode()
         if let heads {
             var bytes = [UInt8]()
@@ -209,11 +217,14 @@ public final class IndexBuilder {
             for id in heads { withUnsafeBytes(of: id.littleEndian) { bytes.append(contentsOf: $0) } }
             sections.append((IndexFiles.headIdsTag, bytes))
         }
-        try TaggedFile.write(sections, path: files.router)
-        var manifest = Manifest(
+        let routerDigest = try TaggedFile.write(path: files.router, sections: sections)
+        let manifest = Manifest(
             metric: parameters.metric.name, elementType: base.elementType.name, dimension: base.dimension,
-            count: base.count, partitions: table.count, records: table.recordCount, build: describe(heads: heads))
-        try manifest.addFiles(in: target.temporaryPath, names: ["segments.bin", "segments.table", "router.bin"])
+            count: base.count, partitions: table.count, records: table.recordCount, build: describe(heads: heads),
+            files: [
+                IndexFiles.segmentsName: segmentsDigest, IndexFiles.tableName: tableDigest,
+                IndexFiles.routerName: routerDigest,
+            ])
         try manifest.write(path: files.manifest)
         try target.publish()
         return BuildReport(

@@ -17,6 +17,7 @@ public final class DiskIndex: Sendable {
     public let layout: PageLayout
     public let metric: Metric
     public let space: RoutingSpace
+    public let centroids: CentroidIndex
     public let router: any PartitionRouter
     /// Ids of the heads by partition where centroids are base vectors themselves (SPANN), else nil.
     public let headIds: [UInt32]?
@@ -43,11 +44,13 @@ public final class DiskIndex: Sendable {
         self.metric = metric
         space = RoutingSpace(metric: metric, baseType: elementType)
         let sections = try TaggedFile.read(path: files.router)
-        router = try CentroidIndex(sections: sections, space: space)
+        centroids = try CentroidIndex(decoding: sections)
+        router = centroids
         headIds = try sections[IndexFiles.headIdsTag].map { try Self.decodeHeadIds($0, path: files.router) }
         guard table.count == manifest.partitions, router.partitionCount == manifest.partitions,
             headIds.map({ $0.count == manifest.partitions }) ?? true,
-            layout.dimension == manifest.dimension, layout.elementType == elementType
+            layout.dimension == manifest.dimension, layout.elementType == elementType,
+            centroids.dimension == manifest.dimension, centroids.elementType == space.elementType
         else {
             throw IndexError.inconsistent(
                 path: path,
@@ -102,8 +105,12 @@ struct IndexFiles {
     let directory: String
     static let headIdsTag = "headids"
 
+    static let segmentsName = "segments.bin"
+    static let tableName = "segments.table"
+    static let routerName = "router.bin"
+
     var manifest: String { directory + "/manifest.json" }
-    var segments: String { directory + "/segments.bin" }
-    var table: String { directory + "/segments.table" }
-    var router: String { directory + "/router.bin" }
+    var segments: String { directory + "/" + Self.segmentsName }
+    var table: String { directory + "/" + Self.tableName }
+    var router: String { directory + "/" + Self.routerName }
 }

@@ -11,7 +11,7 @@ import Vectors
 struct Grouping {
     let builder: IndexBuilder
     let layout: PageLayout
-    let assignment: Assignment.Result
+    let assignment: AssignStage.Result
     let centroids: VectorMatrix
     let temporaryDirectory: String
 
@@ -19,7 +19,7 @@ struct Grouping {
     private static let batch = 64
 
     /// Writes the segments of all partitions in file order.
-    func write(segmentsPath: String) throws -> SegmentTable {
+    func write(segmentsPath: String) throws -> (table: SegmentTable, digest: FileDigest) {
         let writer = try SegmentWriter(path: segmentsPath, layout: layout)
         let ranges = buckets()
         if ranges.count == 1 {
@@ -35,6 +35,7 @@ struct Grouping {
         } else {
             try writeThroughSpills(ranges, to: writer)
         }
+        assignment.spill.remove()
         return try writer.finish()
     }
 
@@ -105,12 +106,12 @@ struct Grouping {
                     id: header.id, vector: vector, partition: header.partition & 0x7fff_ffff,
                     isHome: header.partition >> 31 == 1, distance: header.distance)
             }
-            try spill.remove()
+            spill.remove()
             try write(bucket, to: writer)
         }
     }
 
-    /// Encodes the segments of a bucket on all threads and writes them in order.
+    /// Orders the records of a bucket's segments on all threads and writes them one after the other.
     private func write(_ bucket: Bucket, to writer: SegmentWriter) throws {
         let distance = Distance(metric: .l2, elementType: layout.elementType)
         let threads = builder.parameters.threads
@@ -120,17 +121,13 @@ struct Grouping {
         var start = bucket.partitions.lowerBound
         while start < bucket.partitions.upperBound {
             let end = min(bucket.partitions.upperBound, start + Self.batch * threads)
-            let encoded = EncodedSegments(count: end - start)
+            let orders = ResultSlots<[UInt32]>(count: end - start)
             Workers.forEach(count: end - start, threads: threads) { task in
-                encoded.set(
-                    task,
-                    bucket.encode(
-                        partition: start + task, recordsMaximum: recordsMaximum, order: distance))
+                orders.set(
+                    task, bucket.order(partition: start + task, recordsMaximum: recordsMaximum, distance: distance))
             }
             for task in 0..<end - start {
-                let segment = encoded.take(task)
-                try writer.append(
-                    encoded: segment.bytes, recordCount: segment.recordCount, radius: segment.radius)
+                try bucket.append(partition: start + task, order: orders.take(task) ?? [], to: writer)
             }
             start = end
             builder.progress(stage: "write", done: end, total: assignment.counts.count)
@@ -145,35 +142,29 @@ private struct SpilledRecord {
     var partition: UInt32
 }
 
-/// One encoded segment.
-struct EncodedSegment: Sendable {
-    var bytes: [UInt8]
-    var recordCount: Int
-    var radius: Float
-}
-
-/// A place a task for encoded segments; each is written by one thread and read after all are done.
-private final class EncodedSegments: @unchecked Sendable {
-    private let segments: UnsafeMutablePointer<EncodedSegment?>
+/// A place for the result of each task of a parallel loop; written by one thread, read after all are done.
+final class ResultSlots<Result: Sendable>: @unchecked Sendable {
+    private let results: UnsafeMutablePointer<Result?>
     private let count: Int
 
     init(count: Int) {
         self.count = count
-        segments = .allocate(capacity: count)
-        segments.initialize(repeating: nil, count: count)
+        results = .allocate(capacity: max(count, 1))
+        results.initialize(repeating: nil, count: count)
     }
 
     deinit {
-        segments.deinitialize(count: count)
-        segments.deallocate()
+        results.deinitialize(count: count)
+        results.deallocate()
     }
 
-    func set(_ index: Int, _ segment: EncodedSegment) { segments[index] = segment }
+    func set(_ index: Int, _ result: Result) { results[index] = result }
 
-    func take(_ index: Int) -> EncodedSegment {
-        let segment = segments[index] ?? EncodedSegment(bytes: [], recordCount: 0, radius: 0)
-        segments[index] = nil
-        return segment
+    /// Moves a result out.
+    func take(_ index: Int) -> Result? {
+        let result = results[index]
+        results[index] = nil
+        return result
     }
 }
 
@@ -222,28 +213,28 @@ final class Bucket: @unchecked Sendable {
         homes[place] = isHome
     }
 
-    /// The segment of a partition: copies beyond the maximum dropped, near records next to each other.
-    func encode(partition: Int, recordsMaximum: Int?, order distance: Distance) -> EncodedSegment {
+    /// The records of a partition in the order in which they are to lie: copies beyond the maximum dropped,
+    /// near records next to each other.
+    func order(partition: Int, recordsMaximum: Int?, distance: Distance) -> [UInt32] {
         let start = starts[partition - partitions.lowerBound]
         let count = starts[partition - partitions.lowerBound + 1] - start
-        guard count > 0 else { return EncodedSegment(bytes: [], recordCount: 0, radius: 0) }
-        var walk = LocalityOrder.walk(
+        guard count > 0 else { return [] }
+        let walk = LocalityOrder.walk(
             rows: vectors.row(start), count: count, stride: vectors.rowByteCount, distance: distance,
             dimension: layout.dimension, grain: layout.recordsPerUnit)
-        if let recordsMaximum, count > recordsMaximum {
-            walk = dropFarthestCopies(walk, start: start, keeping: recordsMaximum)
+        guard let recordsMaximum, count > recordsMaximum else { return walk }
+        return dropFarthestCopies(walk, start: start, keeping: recordsMaximum)
+    }
+
+    /// Writes the segment of a partition.
+    func append(partition: Int, order: [UInt32], to writer: SegmentWriter) throws(StorageError) {
+        let start = starts[partition - partitions.lowerBound]
+        var farthest: Float = 0
+        for row in order { farthest = max(farthest, distances[start + Int(row)]) }
+        try writer.append(count: order.count, radius: farthest.squareRoot()) { place in
+            let record = start + Int(order[place])
+            return (ids[record], UnsafeRawPointer(vectors.row(record)))
         }
-        var radius: Float = 0
-        for row in walk { radius = max(radius, distances[start + Int(row)]) }
-        let bytes = [UInt8](unsafeUninitializedCapacity: layout.byteCount(records: walk.count)) { buffer, used in
-            used = layout.byteCount(records: walk.count)
-            walk.withUnsafeBufferPointer { order in
-                layout.encode(
-                    order: order, ids: ids + start, vectors: UnsafeRawPointer(vectors.row(start)),
-                    into: buffer.baseAddress!)
-            }
-        }
-        return EncodedSegment(bytes: bytes, recordCount: walk.count, radius: max(radius, 0).squareRoot())
     }
 
     /// A vector's record at home stays whatever its distance: no vector is ever lost to a cap.

@@ -113,7 +113,8 @@ extension DiskIndex {
 
     /// The nearest partitions of each query by centroid.
     func nearestPartitions(of queries: VectorMatrix, count: Int, threads: Int) -> [[UInt32]] {
-        let lists = centroids.nearest(space.rows(from: queries), k: count, threads: threads)
+        let lists = NearestCentroids(scanning: centroids.centroids())
+            .nearest(count, space.rows(from: queries), threads: threads)
         return (0..<queries.count).map { query in
             Array(lists.partitions[query * lists.k..<(query + 1) * lists.k].filter { $0 != NearestLists.none })
         }
@@ -127,7 +128,7 @@ extension DiskIndex {
         let count = min(200, queries.count)
         let sample = (0..<count).map { $0 * queries.count / count }
         let exact = try nearest(
-            of: queries.gather(sample), k: 1, nprobe: partitionCount, threads: parameters.threads,
+            of: queries.gather(sample.map { UInt32($0) }), k: 1, nprobe: partitionCount, threads: parameters.threads,
             memoryByteCount: parameters.memoryByteCount, stage: "check labels", progress: .none)
         var right = 0
         for (place, query) in sample.enumerated()

@@ -32,7 +32,7 @@ public enum Verification {
     public static func run(path: String, progress: Progress = .none) throws -> VerificationReport {
         var report = VerificationReport(path: path)
         let manifest = try Manifest.read(path: IndexFiles(directory: path).manifest)
-        report.damage += manifest.checkFiles(in: path)
+        report.damage += try checkFiles(of: manifest, in: path)
         let index: DiskIndex
         do {
             index = try DiskIndex(path: path)
@@ -42,6 +42,26 @@ public enum Verification {
         }
         try checkSegments(of: index, report: &report, progress: progress)
         return report
+    }
+
+    /// Size and checksum of every file that the manifest names.
+    private static func checkFiles(of manifest: Manifest, in path: String) throws -> [String] {
+        var damage: [String] = []
+        for (name, expected) in manifest.files.sorted(by: { $0.key < $1.key }) {
+            let file = path + "/" + name
+            do {
+                let found = try FileDigest.of(path: file)
+                if found.byteCount != expected.byteCount {
+                    damage.append("\(file): expected \(expected.byteCount) bytes, found \(found.byteCount)")
+                } else if found != expected {
+                    damage.append(
+                        "\(file): expected checksum \(Checksum.text(expected.crc32c)), found \(Checksum.text(found.crc32c))")
+                }
+            } catch {
+                damage.append("\(error)")
+            }
+        }
+        return damage
     }
 
     private static func checkSegments(of index: DiskIndex, report: inout VerificationReport, progress: Progress) throws {
@@ -93,12 +113,10 @@ public enum Verification {
         guard entry.recordCount > 0 else { return }
         report.segments += 1
         var left = Int(entry.recordCount)
-        var crcs: [UInt32] = []
         for number in 0..<Int(entry.unitCount) {
             let unit = segment + number * layout.unitByteCount
             let offset = entry.offset + UInt64(number * layout.unitByteCount)
             report.pages += layout.pagesPerUnit
-            crcs.append(layout.storedChecksum(unit: unit))
             let expected = min(left, layout.recordsPerUnit)
             left -= expected
             guard layout.verify(unit: unit) else {
@@ -115,7 +133,7 @@ public enum Verification {
             report.records += found
             for slot in 0..<found { ids.met(layout.id(unit: unit, slot: slot)) }
         }
-        if PageLayout.segmentChecksum(ofUnitChecksums: crcs) != entry.checksum {
+        if SegmentWriter.checksum(segment: segment, unitCount: Int(entry.unitCount), layout: layout) != entry.checksum {
             report.damage.append(
                 "\(index.device.path): partition \(partition): the segment at offset \(entry.offset) is not the one "
                     + "that segments.table describes")

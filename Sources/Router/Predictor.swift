@@ -47,7 +47,7 @@ public final class Predictor: PartitionRouter {
         scratch.candidates.removeAll()
         centroids.route(query, limit: candidateCount, scratch: scratch.centroids, into: &scratch.candidates)
         let count = scratch.candidates.count
-        network?.hidden(of: query, type: centroids.space.elementType, scratch: scratch.network)
+        network?.hidden(of: query, type: centroids.elementType, scratch: scratch.network)
         var greatest = -Float.infinity
         for position in 0..<count {
             let partition = Int(scratch.candidates.partitions[position])

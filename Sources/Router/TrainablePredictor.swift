@@ -30,6 +30,7 @@ public struct PredictorForm: Sendable, Equatable {
 public final class TrainablePredictor: @unchecked Sendable {
     public let form: PredictorForm
     let centroids: CentroidIndex
+    let centroidRows: VectorMatrix
     /// Partitions that enter a step for each query, besides the right ones.
     let candidateCount: Int
     let prototypes: TrainablePrototypes?
@@ -43,6 +44,7 @@ public final class TrainablePredictor: @unchecked Sendable {
         precondition(form.base != .prototypes || prototypes != nil)
         self.form = form
         self.centroids = centroids
+        centroidRows = centroids.centroids()
         self.candidateCount = form.base == .none ? centroids.partitionCount : candidateCount
         self.prototypes = prototypes
         self.network = network
@@ -234,8 +236,8 @@ final class PassWorkspace: @unchecked Sendable {
                     guard candidates.count - named < 256 else { break }
                     candidates.append(home)
                     candidateDistances.append(
-                        centroids.space.distance.pair(
-                            query, centroids.centroids.row(Int(home)), dimension: centroids.dimension))
+                        rawDistance(model).pair(
+                            query, model.centroidRows.row(Int(home)), dimension: centroids.dimension))
                 }
             }
         }
@@ -244,6 +246,10 @@ final class PassWorkspace: @unchecked Sendable {
             slopes = logits
             offsets = [Int](repeating: 0, count: candidates.count)
         }
+    }
+
+    private func rawDistance(_ model: TrainablePredictor) -> Distance {
+        Distance(metric: .l2, elementType: model.centroids.elementType)
     }
 
     /// -log of the probability of the partitions that hold the neighbour, averaged over the targets; leaves

@@ -8,7 +8,7 @@ public final class SpillFile {
     public let path: String
     /// Bytes appended so far.
     public private(set) var byteCount: UInt64 = 0
-    private let descriptor: Int32
+    private var descriptor: Int32
     private let buffer: UnsafeMutableRawPointer
     private static let bufferByteCount = 1 << 18
     private var buffered = 0
@@ -28,10 +28,15 @@ public final class SpillFile {
 
     deinit {
         buffer.deallocate()
-        if descriptor >= 0 {
-            close(descriptor)
-            unlink(path)
-        }
+        remove()
+    }
+
+    /// Removes the file; nothing can be appended or read after it.
+    public func remove() {
+        guard descriptor >= 0 else { return }
+        close(descriptor)
+        unlink(path)
+        descriptor = -1
     }
 
     /// Appends bytes; they reach the file in large writes.
