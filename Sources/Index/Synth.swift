@@ -16,7 +16,7 @@ public struct SynthParameters: Sendable, Equatable {
     /// Clusters of the lowest level.
     public var clusters: Int
 
-    public init(dimension: Int, elementType: ElementType, seed: UInt64, clusters: Int = 4096) {
+    public init(dimension: Int, elementType: ElementType, seed: UInt64, clusters: Int = 512) {
         self.dimension = dimension
         self.elementType = elementType
         self.seed = seed
@@ -50,18 +50,18 @@ public final class Synth: Sendable {
     public let parameters: SynthParameters
 
     /// Intrinsic dimensions of a cluster, and of the centres around a coarser centre.
-    static let rank = 14
+    static let rank = 12
     static let centreRank = 12
-    static let coarseCentres = 20
+    static let coarseCentres = 12
     /// Spread of a cluster and distance of its centre from the coarser one, both in units of the coarse
     /// centres' own spread. Clusters overlap, as real ones do: that is what makes recall costly.
-    static let clusterSpread: Float = 3
-    static let centreSpread: Float = 0.6
+    static let clusterSpread: Float = 5
+    static let centreSpread: Float = 1.3
     /// Noise in all dimensions, relative to the cluster's spread.
-    static let noise: Float = 0.15
+    static let noise: Float = 0.1
     /// Degrees of freedom of the Student t of records: the smaller, the heavier the tails.
-    static let recordFreedom = 12
-    static let clusterFreedom = 10
+    static let recordFreedom = 20
+    static let clusterFreedom = 24
 
     private let centres: VectorMatrix
     /// `rank` axes a cluster, scaled.
@@ -198,7 +198,7 @@ extension Synth {
     /// Sizes after Zipf and Mandelbrot: share of the r-th largest cluster ~ 1 / (r + shift).
     private static func drawShares(_ parameters: SynthParameters) -> [Double] {
         var random = CounterRandom(seed: parameters.seed, stream: 19, row: 0)
-        let shift = Double(parameters.clusters) / 64 + 1
+        let shift = Double(parameters.clusters) / 16 + 1
         var shares = (0..<parameters.clusters).map { 1 / (Double($0) + shift) }
         // Large clusters must not all lie around the same coarse centre.
         for last in stride(from: shares.count - 1, to: 0, by: -1) {

@@ -25,7 +25,7 @@ struct WorkOptions: ParsableArguments {
     }
 
     /// A receiver of progress for one piece of work: a bar, lines, or nothing under --quiet.
-    var progress: Index.Progress { quiet ? .none : ProgressDisplay().progress }
+    var progress: Progress { quiet ? .none : ProgressDisplay().progress }
 }
 
 /// A size in bytes: a number with K, M, G or T (also KiB, MiB, ...; powers of 1024) or KB, MB, ... (powers of

@@ -4,6 +4,9 @@ import Foundation
 import Index
 import Synchronization
 
+/// Foundation has a type of this name too.
+typealias Progress = Index.Progress
+
 /// Shows the stages of one piece of work, one after another. Calls may come from any thread; most of them
 /// return at once, because a terminal needs no more than ten pictures a second and a log a line in five.
 final class ProgressDisplay: Sendable {
@@ -23,8 +26,8 @@ final class ProgressDisplay: Sendable {
     }
 
     /// The receiver to hand to Index.
-    var progress: Index.Progress {
-        Index.Progress { stage, done, total in self.report(stage, done, total) }
+    var progress: Progress {
+        Progress { stage, done, total in self.report(stage, done, total) }
     }
 
     private func report(_ name: String, _ done: Int, _ total: Int) {

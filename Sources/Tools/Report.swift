@@ -3,22 +3,24 @@
 import Foundation
 import Index
 
+/// Foundation has a type of this name too.
+typealias Measurement = Index.Measurement
+
 enum Report {
     /// The sweep as a Markdown table with aligned columns, below it what each wanted recall costs.
     static func table(_ measurement: Measurement, title: String) -> String {
         let data = measurement.data
         let index = measurement.index
-        let heading =
-            "\(title): \(data.n) x \(data.d) \(data.dtype), \(data.metric), \(data.queries) queries; "
-            + "\(index.partitions) partitions, duplicate \(index.duplicate), replication "
-            + String(format: "%.2f", index.replication) + ", router \(index.router), index "
-            + megabytes(index.indexByteCount) + " MB"
+        let replication = String(format: "%.2f", index.replication)
+        let heading = """
+            \(title): \(data.n) x \(data.d) \(data.dtype), \(data.metric), \(data.queries) queries; \
+            \(index.partitions) partitions, duplicate \(index.duplicate), replication \(replication), \
+            router \(index.router), index \(megabytes(index.indexByteCount)) MB
+            """
         let ks = recallDepths(measurement)
-        let titles =
-            ["policy", "parameter"] + ks.map { "recall@\($0)" } + [
-                "vectors", "distinct", "segments", "pages", "KiB", "reads", "rounds", "QPS", "mean ms", "p50 ms",
-                "p99 ms", "p99.9 ms", "bound", "resident MB",
-            ]
+        var titles = ["policy", "parameter"] + ks.map { "recall@\($0)" }
+        titles += ["vectors", "distinct", "segments", "pages", "KiB", "reads", "rounds", "QPS"]
+        titles += ["mean ms", "p50 ms", "p99 ms", "p99.9 ms", "bound", "resident MB"]
         let resident = megabytes(index.residentByteCount)
         let rows = measurement.rows.map { row -> [String] in
             var cells = [row.policy, number(row.parameter)]
@@ -42,10 +44,8 @@ enum Report {
             let costs = measurement.at["recall@\(k)"] ?? [:]
             for wanted in costs.keys.sorted() {
                 guard let cost = costs[wanted] else { continue }
-                rows.append(
-                    ["recall@\(k) = \(wanted)"]
-                        + [cost.vectors, cost.pages, cost.bytes / 1024, cost.reads].map(short)
-                        + [number(cost.parameter)])
+                let figures = [cost.vectors, cost.pages, cost.bytes / 1024, cost.reads].map(short)
+                rows.append(["recall@\(k) = \(wanted)"] + figures + [number(cost.parameter)])
             }
         }
         if rows.isEmpty { return "" }
@@ -55,11 +55,10 @@ enum Report {
     /// One line a row, with a header line; every column of the JSON rows.
     static func csv(_ measurement: Measurement) -> String {
         let ks = recallDepths(measurement)
-        let header =
-            ["policy", "parameter"] + ks.map { "recall@\($0)" } + [
-                "vectors", "distinct", "segments", "pages", "bytes", "reads", "rounds", "qps", "mean_ms", "p50_ms",
-                "p99_ms", "p999_ms", "route_us", "wait_us", "scan_us", "bound", "resident_bytes",
-            ]
+        var header = ["policy", "parameter"] + ks.map { "recall@\($0)" }
+        header += ["vectors", "distinct", "segments", "pages", "bytes", "reads", "rounds", "qps"]
+        header += ["mean_ms", "p50_ms", "p99_ms", "p999_ms", "route_us", "wait_us", "scan_us"]
+        header += ["bound", "resident_bytes"]
         let lines = measurement.rows.map { row -> String in
             var cells = [row.policy, "\(row.parameter)"]
             cells += ks.map { row.recall[String($0)].map { "\($0)" } ?? "" }

@@ -30,7 +30,7 @@ struct SynthCommand: ParsableCommand {
     var seed: UInt64 = 1
 
     @Option(help: "Clusters that the vectors are drawn from.")
-    var clusters: Int = 4096
+    var clusters: Int = 512
 
     @Option(help: "File of queries to write as well.")
     var queries: String?
