@@ -1,0 +1,237 @@
+// The simplest router: partitions in the order of their centroids' distances, with probabilities from one
+// calibrated factor. Few centroids are scanned; many are searched through groups or through a graph.
+
+import Glibc
+import Vectors
+
+/// From a query to the partitions with the nearest centroids.
+public struct CentroidIndex: PartitionRouter {
+    /// How centroids are found. `scan` is exact; `groups` looks at the centroids of near groups and costs
+    /// four bytes a centroid; `graph` is the fastest for many and costs about a hundred.
+    public enum Kind: UInt8, Sendable, CaseIterable {
+        case scan = 0
+        case groups = 1
+        case graph = 2
+    }
+
+    enum Storage: Sendable {
+        case scan(VectorMatrix)
+        case groups(CentroidGroups)
+        case graph(VectorMatrix, CentroidGraph)
+    }
+
+    /// More centroids than this are worth a graph: a scan of as many takes some hundred microseconds.
+    public static let scanLimit = 32_768
+
+    let storage: Storage
+    /// p = softmax(-beta * squared distance) over the candidates; calibrated later.
+    public var beta: Float
+    /// The graph search's pool is this much larger than the candidates wanted, and never less than `efMinimum`.
+    public var efFactor: Float = 1.5
+    public var efMinimum = 96
+    /// Groups that a search through groups looks at, at least.
+    public var probes = 24
+
+    /// A router over `centroids` in routing space. `kind` nil picks scan or graph by their number.
+    public init(
+        centroids: VectorMatrix, beta: Float, kind: Kind? = nil, seed: UInt64 = 0, threads: Int = 1
+    ) {
+        precondition(centroids.count > 0)
+        self.beta = beta
+        switch kind ?? (centroids.count > Self.scanLimit ? .graph : .scan) {
+        case .scan: storage = .scan(centroids)
+        case .groups:
+            storage = .groups(CentroidGroups(grouping: centroids, seed: seed, threads: threads))
+        case .graph:
+            storage = .graph(centroids, CentroidGraph(of: centroids, seed: seed, threads: threads))
+        }
+    }
+
+    init(storage: Storage, beta: Float) {
+        self.storage = storage
+        self.beta = beta
+    }
+
+    /// The factor before calibration: on SIFT the calibrated one is near seven over the mean squared
+    /// distance of a vector to its centroid, at 256 and at 1000 partitions.
+    public static func defaultBeta(meanDistance: Double) -> Float {
+        meanDistance > 0 && meanDistance.isFinite ? Float(7 / meanDistance) : 1
+    }
+
+    public var kind: Kind {
+        switch storage {
+        case .scan: .scan
+        case .groups: .groups
+        case .graph: .graph
+        }
+    }
+
+    private var rows: VectorMatrix {
+        switch storage {
+        case .scan(let rows), .graph(let rows, _): rows
+        case .groups(let groups): groups.centroids
+        }
+    }
+
+    public var partitionCount: Int { rows.count }
+    public var dimension: Int { rows.dimension }
+    public var elementType: ElementType { rows.elementType }
+
+    public var residentByteCount: Int {
+        switch storage {
+        case .scan(let rows): rows.byteCount
+        case .groups(let groups):
+            groups.centroids.byteCount + groups.centres.byteCount + groups.numbers.count * 4
+                + groups.starts.count * 8
+        case .graph(let rows, let graph): rows.byteCount + graph.residentByteCount
+        }
+    }
+
+    /// Centroids by partition number.
+    public func centroids() -> VectorMatrix {
+        guard case .groups(let groups) = storage else { return rows }
+        let result = VectorMatrix(count: rows.count, dimension: dimension, elementType: elementType)
+        for (position, number) in groups.numbers.enumerated() {
+            result.row(Int(number)).copyMemory(from: rows.row(position), byteCount: rows.rowByteCount)
+        }
+        return result
+    }
+
+    /// The graph, where there is one.
+    public var graph: CentroidGraph? {
+        if case .graph(_, let graph) = storage { graph } else { nil }
+    }
+
+    final class Scratch: RouterScratch {
+        let distance: Distance
+        let tile = UnsafeMutablePointer<Float>.allocate(capacity: Scratch.tileCount)
+        let positions = UnsafeMutablePointer<UInt32>.allocate(capacity: Scratch.tileCount)
+        let graph: CentroidGraph.Scratch?
+        private(set) var heap: UnsafeMutablePointer<UInt64>
+        private var capacity = 256
+        private(set) var groupHeap: UnsafeMutablePointer<UInt64>
+        static let tileCount = 1024
+
+        init(_ index: CentroidIndex) {
+            distance = Distance(metric: .l2, elementType: index.elementType)
+            graph = index.graph.map { CentroidGraph.Scratch(graph: $0) }
+            heap = .allocate(capacity: capacity)
+            groupHeap = .allocate(capacity: capacity)
+            super.init()
+        }
+
+        deinit {
+            tile.deallocate()
+            positions.deallocate()
+            heap.deallocate()
+            groupHeap.deallocate()
+        }
+
+        func reserve(_ count: Int) {
+            if count <= capacity { return }
+            heap.deallocate()
+            groupHeap.deallocate()
+            capacity = count * 2
+            heap = .allocate(capacity: capacity)
+            groupHeap = .allocate(capacity: capacity)
+        }
+
+        /// Offers rows to a heap of `k` keys.
+        func offer(
+            _ query: UnsafeRawPointer, _ rows: UnsafeRawPointer, count: Int, dimension: Int,
+            numbers: UnsafePointer<UInt32>?, to heap: UnsafeMutablePointer<UInt64>, k: Int
+        ) {
+            let size = dimension * distance.elementType.byteCount
+            for start in stride(from: 0, to: count, by: Self.tileCount) {
+                let part = min(Self.tileCount, count - start)
+                distance.rows(query, rows + start * size, count: part, dimension: dimension, into: tile)
+                let found = Distance.selectAtMost(
+                    PackedHeap.distance(heap[0]), of: tile, count: part, into: positions)
+                for position in 0..<found {
+                    let index = Int(positions[position])
+                    let number = numbers == nil ? UInt32(start + index) : numbers![start + index]
+                    let key = PackedHeap.pack(tile[index], number)
+                    if key < heap[0] { PackedHeap.replaceWorst(heap, k, key) }
+                }
+            }
+        }
+    }
+
+    public func makeScratch() -> RouterScratch { Scratch(self) }
+
+    public func route(
+        _ query: UnsafeRawPointer, limit: Int, scratch: RouterScratch, into route: inout Route
+    ) {
+        guard let scratch = scratch as? Scratch else { preconditionFailure("scratch of another router") }
+        route.removeAll()
+        let k = min(limit, partitionCount)
+        if k <= 0 { return }
+        scratch.reserve(k)
+        switch storage {
+        case .scan(let rows):
+            scratch.heap.update(repeating: PackedHeap.worst, count: k)
+            scratch.offer(
+                query, rows.bytes, count: rows.count, dimension: rows.dimension, numbers: nil,
+                to: scratch.heap, k: k)
+            take(scratch.heap, k, into: &route)
+        case .groups(let groups):
+            routeThroughGroups(groups, query, k, scratch)
+            take(scratch.heap, k, into: &route)
+        case .graph(let rows, let graph):
+            let ef = max(efMinimum, Int((Float(k) * efFactor).rounded(.up)))
+            let found = graph.search(
+                query, ef: min(ef, partitionCount), centroids: rows, distance: scratch.distance,
+                scratch: scratch.graph!)
+            for index in 0..<min(k, found) {
+                let (number, distance) = scratch.graph!.found(index)
+                route.partitions.append(number)
+                route.distances.append(distance)
+            }
+        }
+        fillProbabilities(&route)
+    }
+
+    private func routeThroughGroups(
+        _ groups: CentroidGroups, _ query: UnsafeRawPointer, _ k: Int, _ scratch: Scratch
+    ) {
+        // Enough groups to hold twice what is wanted.
+        let mean = max(1, partitionCount / groups.groupCount)
+        let wanted = min(groups.groupCount, max(probes, 2 * k / mean + 1))
+        scratch.reserve(max(k, wanted))
+        let nearGroups = scratch.groupHeap
+        nearGroups.update(repeating: PackedHeap.worst, count: wanted)
+        scratch.offer(
+            query, groups.centres.bytes, count: groups.groupCount, dimension: dimension, numbers: nil,
+            to: nearGroups, k: wanted)
+        PackedHeap.sort(nearGroups, wanted)
+        scratch.heap.update(repeating: PackedHeap.worst, count: k)
+        groups.numbers.withUnsafeBufferPointer { numbers in
+            for index in 0..<wanted {
+                let group = Int(PackedHeap.number(nearGroups[index]))
+                let first = groups.starts[group]
+                scratch.offer(
+                    query, groups.centroids.row(first), count: groups.starts[group + 1] - first,
+                    dimension: dimension, numbers: numbers.baseAddress! + first, to: scratch.heap, k: k)
+            }
+        }
+    }
+
+    private func take(_ heap: UnsafeMutablePointer<UInt64>, _ k: Int, into route: inout Route) {
+        PackedHeap.sort(heap, k)
+        for index in 0..<k where heap[index] != PackedHeap.worst {
+            route.partitions.append(PackedHeap.number(heap[index]))
+            route.distances.append(PackedHeap.distance(heap[index]))
+        }
+    }
+
+    /// log softmax(-beta * distance) over the candidates.
+    private func fillProbabilities(_ route: inout Route) {
+        guard let nearest = route.distances.first else { return }
+        var sum: Float = 0
+        for distance in route.distances { sum += expf(-beta * (distance - nearest)) }
+        let logSum = logf(sum)
+        for distance in route.distances {
+            route.logProbabilities.append(-beta * (distance - nearest) - logSum)
+        }
+    }
+}

@@ -1,0 +1,66 @@
+// The Swift face of the kernels: a metric and an element type, resolved once, called often.
+
+import CKernels
+import Vectors
+
+/// The distance functions of one metric and element type. Smaller is nearer; l2 is squared.
+public struct Distance: Sendable {
+    /// (query, rows, stride, count, dimension, out)
+    public typealias Rows =
+        @convention(c) (
+            UnsafeRawPointer?, UnsafeRawPointer?, Int, Int, Int, UnsafeMutablePointer<Float>?
+        ) -> Void
+    /// (query, query stride, queries, rows, stride, count, dimension, out, out stride)
+    public typealias Block =
+        @convention(c) (
+            UnsafeRawPointer?, Int, Int, UnsafeRawPointer?, Int, Int, Int, UnsafeMutablePointer<Float>?, Int
+        ) -> Void
+
+    public let metric: Metric
+    public let elementType: ElementType
+    /// One query against rows that lie apart by a stride; for loops that want nothing in between.
+    public let rowsFunction: Rows
+    /// Queries against rows; the same bits as `rowsFunction`.
+    public let blockFunction: Block
+
+    public init(metric: Metric, elementType: ElementType) {
+        self.metric = metric
+        self.elementType = elementType
+        let cMetric = sonde_metric(rawValue: UInt32(metric.rawValue))
+        let cElement = sonde_element(rawValue: UInt32(elementType.rawValue))
+        rowsFunction = sonde_rows(cMetric, cElement)!
+        blockFunction = sonde_block(cMetric, cElement)!
+    }
+
+    /// Distances of `query` to `count` rows without gaps.
+    public func rows(
+        _ query: UnsafeRawPointer, _ rows: UnsafeRawPointer, count: Int, dimension: Int,
+        into out: UnsafeMutablePointer<Float>
+    ) {
+        rowsFunction(query, rows, dimension * elementType.byteCount, count, dimension, out)
+    }
+
+    /// Distances of `queries` rows without gaps to `count` rows without gaps; out[query * outStride + row].
+    public func block(
+        _ query: UnsafeRawPointer, queries: Int, _ rows: UnsafeRawPointer, count: Int, dimension: Int,
+        into out: UnsafeMutablePointer<Float>, outStride: Int
+    ) {
+        let stride = dimension * elementType.byteCount
+        blockFunction(query, stride, queries, rows, stride, count, dimension, out, outStride)
+    }
+
+    /// The distance of two vectors.
+    public func pair(_ a: UnsafeRawPointer, _ b: UnsafeRawPointer, dimension: Int) -> Float {
+        var result: Float = 0
+        rowsFunction(a, b, dimension * elementType.byteCount, 1, dimension, &result)
+        return result
+    }
+
+    /// Writes the positions of the values that are at most `limit`, in order; returns how many.
+    public static func selectAtMost(
+        _ limit: Float, of values: UnsafePointer<Float>, count: Int,
+        into positions: UnsafeMutablePointer<UInt32>
+    ) -> Int {
+        sonde_select_at_most(values, count, limit, positions)
+    }
+}
