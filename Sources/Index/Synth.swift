@@ -107,12 +107,10 @@ public final class Synth: Sendable {
         return matrix
     }
 
-    /// Writes the first `count` rows of a draw to a vector file, in chunks.
+    /// Appends the first `count` rows of a draw to a vector file, in chunks, and completes it.
     public func write(
-        _ draw: Draw, count: Int, to path: String, threads: Int, progress: Progress = .none
+        _ draw: Draw, count: Int, into writer: VectorFileWriter, threads: Int, progress: Progress = .none
     ) throws {
-        let writer = try VectorFileWriter(
-            path: path, format: nil, dimension: parameters.dimension, elementType: parameters.elementType)
         let chunkRows = max(512, min(65536, (32 << 20) / (parameters.dimension * 4)))
         var start = 0
         while start < count {
