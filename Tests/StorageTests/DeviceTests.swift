@@ -11,7 +11,10 @@ struct DeviceTests {
     private let data: [UInt8]
 
     init() throws {
-        directory = try TemporaryDirectory(parent: FileManager.default.currentDirectoryPath)
+        // Direct reads need a disk; the temporary directory may lie in memory, the build does not.
+        let build = FileManager.default.currentDirectoryPath + "/.build"
+        directory = try TemporaryDirectory(
+            parent: FileManager.default.fileExists(atPath: build) ? build : NSTemporaryDirectory())
         data = noise(Self.pages * 4096, seed: 11)
         path = try directory.write(data, as: "pages.bin")
     }
@@ -200,23 +203,28 @@ struct DeviceTests {
     }
 
     @Test func theKernelCountsWhatTheRingCounts() throws {
-        guard let device = try? DirectFile(path: path), let before = IOCounters.processReadBytes() else { return }
+        guard let device = try? DirectFile(path: path), IOCounters.processReadBytes() != nil else { return }
         let arena = try ReadArena(byteCount: 8 * 4096)
         let queue = try device.makeQueue(depth: 8, arena: arena)
         var completions: [ReadCompletion] = []
-        for round in 0..<8 {
-            for slot in 0..<8 {
-                queue.submit(
-                    offset: UInt64((round * 8 + slot * 5) % Self.pages) * 4096, byteCount: 4096,
-                    arenaOffset: slot * 4096, tag: 0)
+        // Other suites of this process may read the disk at the same time, so the best of a few is taken.
+        var least = UInt64.max
+        for _ in 0..<50 where least > 64 * 4096 {
+            let (asked, before) = (queue.counters, try #require(IOCounters.processReadBytes()))
+            for round in 0..<8 {
+                for slot in 0..<8 {
+                    queue.submit(
+                        offset: UInt64((round * 8 + slot * 5) % Self.pages) * 4096, byteCount: 4096,
+                        arenaOffset: slot * 4096, tag: 0)
+                }
+                try queue.wait(atLeast: 8, into: &completions)
             }
-            try queue.wait(atLeast: 8, into: &completions)
+            let counted = try #require(IOCounters.processReadBytes()) - before
+            #expect(queue.counters - asked == IOCounters(reads: 64, bytes: 64 * 4096))
+            #expect(counted >= 64 * 4096)
+            least = min(least, counted)
         }
-        #expect(completions.count == 64 && queue.counters == IOCounters(reads: 64, bytes: 64 * 4096))
-        let counted = try #require(IOCounters.processReadBytes()) - before
-        // Other suites of this process may read from the disk meanwhile: never less, and equal in the rule.
-        #expect(counted >= queue.counters.bytes)
-        #expect(counted <= queue.counters.bytes + 64 * 4096)
+        #expect(least == 64 * 4096)
     }
 
     @Test func aFilesystemInMemoryIsReadBuffered() throws {
