@@ -4,7 +4,9 @@
 #include <errno.h>
 #include <liburing.h>
 #include <stdlib.h>
+#include <sys/syscall.h>
 #include <sys/vfs.h>
+#include <unistd.h>
 
 struct sonde_ring {
     struct io_uring ring;
@@ -72,9 +74,10 @@ int sonde_ring_queue_read(sonde_ring *ring, void *to, uint32_t size, uint64_t of
 
 static int enable(sonde_ring *ring) {
     if (!ring->disabled) return 0;
-    int result = io_uring_enable_rings(&ring->ring);
-    if (result == 0) ring->disabled = 0;
-    return result;
+    // io_uring_enable_rings is declared by liburing 2.3 and not exported by its library.
+    if (syscall(SYS_io_uring_register, ring->ring.ring_fd, IORING_REGISTER_ENABLE_RINGS, NULL, 0) != 0) return -errno;
+    ring->disabled = 0;
+    return 0;
 }
 
 int sonde_ring_submit(sonde_ring *ring) {
