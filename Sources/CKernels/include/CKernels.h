@@ -45,4 +45,15 @@ size_t sonde_find_not_finite(sonde_element element, const void *from, size_t cou
 /// Writes the positions of the values that are at most `limit`, in order, and returns how many there are.
 /// `positions` has room for `count`.
 size_t sonde_select_at_most(const float *values, size_t count, float limit, uint32_t *positions);
+
+/// log sum_i exp(weight[i] - beta[i] * distance[i]); share[i] becomes the share of each term in the sum.
+float sonde_mixture(const float *weight, const float *beta, const float *distance, size_t count, float *share);
+
+/// One step of Adam (Kingma and Ba 2015, algorithm 1) over `count` parameters; correction1 and correction2
+/// are 1 / (1 - beta^t) of the two moments.
+void sonde_adam(float *value, const float *gradient, float *first, float *second, size_t count,
+                float rate, float beta1, float beta2, float correction1, float correction2);
+
+/// to[i] += scale * from[i].
+void sonde_add_scaled(float *to, const float *from, float scale, size_t count);
 #endif

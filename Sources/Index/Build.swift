@@ -1,0 +1,254 @@
+// The stages of a build, in order: sample -> partition -> order -> assign -> group and write -> publish.
+// Every stage streams the base, is bounded by the memory asked for, and depends only on its inputs and the
+// seed. Everything is written to a sibling directory that becomes the index with one rename.
+
+import Foundation
+import Router
+import Storage
+import Vectors
+
+/// What a build made.
+public struct BuildReport: Sendable {
+    public var count: Int
+    public var partitions: Int
+    public var records: Int
+    public var replication: Double
+    public var indexByteCount: UInt64
+    public var residentByteCount: Int
+    /// Seconds by stage, in order.
+    public var stages: [(name: String, seconds: Double)]
+
+    /// One line for people.
+    public var summary: String {
+        let total = stages.reduce(0.0) { $0 + $1.seconds }
+        let parts = stages.map { "\($0.name) " + String(format: "%.1f", $0.seconds) }.joined(separator: ", ")
+        return "\(count) vectors in \(partitions) partitions, replication "
+            + String(format: "%.3f", replication) + ", \(indexByteCount) bytes on disk, "
+            + "\(residentByteCount) resident; " + String(format: "%.1f s", total) + " (\(parts))"
+    }
+}
+
+/// Builds an index directory from a file of vectors.
+///
+///     let report = try IndexBuilder(base: file, directory: "photos.sonde", parameters: .init()).build()
+public final class IndexBuilder {
+    let base: VectorFile
+    let directory: String
+    let parameters: BuildParameters
+    let progress: Progress
+    let space: RoutingSpace
+    private var stages: [(name: String, seconds: Double)] = []
+
+    public init(base: VectorFile, directory: String, parameters: BuildParameters, progress: Progress = .none) {
+        self.base = base
+        self.directory = directory
+        self.parameters = parameters
+        self.progress = progress
+        space = RoutingSpace(metric: parameters.metric, baseType: base.elementType)
+    }
+
+    /// Builds and publishes.
+    ///
+    /// - Throws: `IndexError.invalid` for parameters that mean nothing, `StorageError` for anything that
+    ///   reading or writing meets, an existing `directory` among it. Nothing is left behind then.
+    public func build() throws -> BuildReport {
+        try validate()
+        let layout = try PageLayout(
+            dimension: base.dimension, elementType: base.elementType,
+            idByteCount: base.count <= Int(UInt32.max) ? 4 : 8)
+        let target = try AtomicDirectory.create(path: directory)
+        do {
+            let files = IndexFiles(directory: target.temporaryPath)
+            let partitioning = try partition()
+            let router = stage("index centroids") {
+                CentroidIndex(
+                    centroids: partitioning.centroids, beta: partitioning.beta, seed: parameters.seed,
+                    threads: parameters.threads)
+            }
+            let assignment = try stage("assign") {
+                try AssignStage(builder: self, centroids: partitioning.centroids, heads: partitioning.heads)
+                    .run(spillPath: target.temporaryPath + "/assignment.tmp")
+            }
+            let (table, digest) = try stage("write") {
+                try Grouping(
+                    builder: self, layout: layout, assignment: assignment, centroids: partitioning.centroids,
+                    temporaryDirectory: target.temporaryPath
+                ).write(segmentsPath: files.segments)
+            }
+            return try stage("publish") {
+                try publish(target, files: files, router: router, heads: partitioning.heads, table: table,
+                    segmentsDigest: digest)
+            }
+        } catch {
+            target.discard()
+            throw error
+        }
+    }
+
+    private func validate() throws(IndexError) {
+        let count = base.count
+        if count == 0 { throw .invalid("\(base.path) holds no vectors") }
+        if let partitions = parameters.partitions, partitions < 1 || partitions > count {
+            throw .invalid("partitions must be from 1 to the \(count) vectors, found \(partitions)")
+        }
+        if let share = parameters.headShare {
+            if !(share > 0 && share <= 0.5) { throw .invalid("heads must be over 0 and at most 0.5, found \(share)") }
+            if parameters.partitions != nil { throw .invalid("give either partitions or heads: heads are the partitions") }
+            if parameters.metric == .ip {
+                throw .invalid("heads need a metric in which they can be scored resident: l2 or cosine, not ip")
+            }
+        }
+        if case .closure(let replicas, let eps1) = parameters.duplication {
+            if replicas < 1 || replicas > 64 { throw .invalid("replicas must be from 1 to 64, found \(replicas)") }
+            if !(eps1 >= 0) { throw .invalid("eps1 must be 0 or more, found \(eps1)") }
+        }
+        if case .soar(let lambda) = parameters.duplication, !(lambda >= 0 && lambda.isFinite) {
+            throw .invalid("lambda must be 0 or more, found \(lambda)")
+        }
+        if parameters.threads < 1 { throw .invalid("threads must be at least 1, found \(parameters.threads)") }
+        if parameters.iterations < 1 { throw .invalid("iterations must be at least 1, found \(parameters.iterations)") }
+        if let pages = parameters.pagesMaximum, pages < 1 { throw .invalid("pages-max must be at least 1, found \(pages)") }
+    }
+
+    /// Runs a stage and notes its seconds.
+    private func stage<Result>(_ name: String, _ body: () throws -> Result) rethrows -> Result {
+        let start = monotonicNanoseconds()
+        defer { stages.append((name, Double(monotonicNanoseconds() - start) / 1e9)) }
+        return try body()
+    }
+
+    // Partitioning.
+
+    private struct Partitioning {
+        /// In file order.
+        var centroids: VectorMatrix
+        /// Of the uncalibrated router.
+        var beta: Float
+        /// Base row of each centroid where centroids are heads.
+        var heads: [UInt32]?
+    }
+
+    private func partition() throws -> Partitioning {
+        var centroids: VectorMatrix
+        var heads: [UInt32]?
+        let beta: Float
+        if let share = parameters.headShare {
+            let rows = try stage("read") { try readWholeBase(for: "choosing heads") }
+            let chosen = stage("heads") {
+                SpannHeads.select(rows: rows, share: share, seed: parameters.seed, threads: parameters.threads)
+            }
+            heads = chosen.map { UInt32($0) }
+            centroids = rows.gather(chosen.map { UInt32($0) })
+            beta = CentroidIndex.defaultBeta(meanDistance: 0)
+        } else {
+            let wanted = parameters.partitions ?? max(1, min(base.count, Int(4 * Double(base.count).squareRoot())))
+            let sample = try stage("sample") { try readSample(for: wanted) }
+            let trained = stage("partition") {
+                var means = KMeans(partitions: wanted, seed: parameters.seed, threads: parameters.threads)
+                means.iterations = parameters.iterations
+                means.capRecords = recordsMaximum(sampleShare: Double(sample.count) / Double(base.count))
+                return means.train(sample)
+            }
+            centroids = trained.centroids
+            beta = CentroidIndex.defaultBeta(meanDistance: trained.meanDistance)
+        }
+        // Partitions are numbered along a walk, so that near partitions lie near each other on disk.
+        let order = stage("order") {
+            LocalityOrder.walk(
+                rows: centroids.bytes, count: centroids.count, stride: centroids.rowByteCount,
+                distance: space.distance, dimension: centroids.dimension, grain: 1)
+        }
+        centroids = centroids.gather(order)
+        heads = heads.map { old in order.map { old[Int($0)] } }
+        return Partitioning(centroids: centroids, beta: beta, heads: heads)
+    }
+
+    /// The cap on records of a partition, scaled to a sample.
+    private func recordsMaximum(sampleShare: Double) -> Int? {
+        guard let pages = parameters.pagesMaximum,
+            let layout = try? PageLayout(dimension: base.dimension, elementType: base.elementType, idByteCount: 4)
+        else { return nil }
+        let records = max(1, pages / layout.pagesPerUnit) * layout.recordsPerUnit
+        return max(1, Int(Double(records) * sampleShare))
+    }
+
+    private func readWholeBase(for purpose: String) throws -> VectorMatrix {
+        let needed = base.count * base.dimension * (base.elementType.byteCount + (parameters.metric.isSpherical ? 4 : 0))
+        guard needed <= parameters.memoryByteCount * 3 / 4 else {
+            throw IndexError.invalid(
+                "\(purpose) holds the whole base in memory: --memory must be at least \(needed / 3 * 4) bytes")
+        }
+        let rows = VectorMatrix(count: base.count, dimension: base.dimension, elementType: base.elementType)
+        try readInParallel(base, rows: 0..<base.count, into: rows, threads: parameters.threads)
+        if parameters.metric.isSpherical { try refuseZeroVectors(rows, path: base.path, firstRow: 0) }
+        return space.rows(from: rows)
+    }
+
+    /// A sample spread evenly over the file, in routing space.
+    private func readSample(for partitions: Int) throws -> VectorMatrix {
+        let rowByteCount = base.dimension * (base.elementType.byteCount + (parameters.metric.isSpherical ? 4 : 0))
+        let affordable = parameters.memoryByteCount / 4 / rowByteCount
+        let wanted = parameters.sampleCount ?? max(256 * partitions, 65536)
+        let count = min(base.count, max(min(wanted, affordable), min(base.count, partitions)))
+        if count == base.count { return try readWholeBase(for: "a sample of everything") }
+        var random = SeededRandom(seed: parameters.seed)
+        // One row of each stretch of equal length: spread over the file, and read forwards.
+        let rows = (0..<count).map { position -> Int in
+            let low = position * base.count / count
+            let high = (position + 1) * base.count / count
+            return low + random.below(high - low)
+        }
+        let sample = try base.gather(rows)
+        if parameters.metric.isSpherical { try refuseZeroVectors(sample, path: base.path, firstRow: 0) }
+        return space.rows(from: sample)
+    }
+
+    // Publication.
+
+    private func publish(
+        _ target: AtomicDirectory, files: IndexFiles, router: CentroidIndex, heads: [UInt32]?, table: SegmentTable,
+        segmentsDigest: FileDigest
+    ) throws -> BuildReport {
+        let tableDigest = try table.write(path: files.table)
+        var sections = router.encode()
+        if let heads {
+            var bytes = [UInt8]()
+            bytes.reserveCapacity(heads.count * 4)
+            for id in heads { withUnsafeBytes(of: id.littleEndian) { bytes.append(contentsOf: $0) } }
+            sections.append((IndexFiles.headIdsTag, bytes))
+        }
+        let routerDigest = try TaggedFile.write(path: files.router, sections: sections)
+        let manifest = Manifest(
+            metric: parameters.metric.name, elementType: base.elementType.name, dimension: base.dimension,
+            count: base.count, partitions: table.count, records: table.recordCount, build: describe(heads: heads),
+            files: [
+                IndexFiles.segmentsName: segmentsDigest, IndexFiles.tableName: tableDigest,
+                IndexFiles.routerName: routerDigest,
+            ])
+        try manifest.write(path: files.manifest)
+        try target.publish()
+        return BuildReport(
+            count: base.count, partitions: table.count, records: table.recordCount,
+            replication: Double(table.recordCount + (heads?.count ?? 0)) / Double(base.count),
+            indexByteCount: manifest.totalByteCount,
+            residentByteCount: router.residentByteCount + table.residentByteCount + (heads?.count ?? 0) * 4,
+            stages: stages)
+    }
+
+    private func describe(heads: [UInt32]?) -> [String: String] {
+        var build = [
+            "duplicate": parameters.duplication.name, "seed": String(parameters.seed),
+            "iterations": String(parameters.iterations), "router": "distance",
+        ]
+        if let share = parameters.headShare { build["heads"] = String(share) }
+        if let pages = parameters.pagesMaximum { build["pages-max"] = String(pages) }
+        switch parameters.duplication {
+        case .none: break
+        case .closure(let replicas, let eps1):
+            build["replicas"] = String(replicas)
+            build["eps1"] = String(eps1)
+        case .soar(let lambda): build["lambda"] = String(lambda)
+        }
+        return build
+    }
+}

@@ -1,0 +1,48 @@
+// What a build is asked for. Values only; the manifest keeps them all, so that an index says how it was made.
+
+import Vectors
+
+/// Which second copies of vectors an index holds.
+public enum Duplication: Sendable, Equatable {
+    /// Every vector once.
+    case none
+    /// SPANN's closure (Chen et al. 2021, section 3.2): a vector goes to its nearest centroids as long as
+    /// they are within (1 + eps1) times the distance of the nearest one (squared distances) and no centroid
+    /// taken before is nearer to the candidate than the vector is (the RNG rule); at most `replicas` records.
+    case closure(replicas: Int, eps1: Float)
+    /// SOAR's one spill (Sun et al. 2024): the second centroid is the one that minimises
+    /// |x-c|^2 + lambda <x-c, r/|r|>^2, r the residual at home.
+    case soar(lambda: Float)
+
+    /// The name in the command line and the manifest.
+    public var name: String {
+        switch self {
+        case .none: "none"
+        case .closure: "closure"
+        case .soar: "soar"
+        }
+    }
+}
+
+/// Everything that decides the bytes of an index, besides the base itself; `threads` and
+/// `memoryByteCount` decide only how fast and in how much memory they come out.
+public struct BuildParameters: Sendable {
+    public var metric = Metric.l2
+    /// Partitions wanted; nil: from the count of vectors (about 4 sqrt n).
+    public var partitions: Int?
+    public var duplication = Duplication.none
+    /// SPANN's heads: this share of the base become centroids themselves, resident and in no segment.
+    public var headShare: Double?
+    /// No partition holds more records than fit into this many pages: larger ones are split when they are
+    /// made, and copies beyond it are dropped, the farthest first (never a vector's only record).
+    public var pagesMaximum: Int?
+    public var seed: UInt64 = 1
+    public var threads = 2
+    public var memoryByteCount = 2 << 30
+    /// Vectors that partitions are learned from; nil: 256 a partition.
+    public var sampleCount: Int?
+    /// Rounds of Lloyd's algorithm.
+    public var iterations = 20
+
+    public init() {}
+}

@@ -1,0 +1,116 @@
+// The front door of an index on the SSD: open, search, close. What is held here is all that an open index
+// keeps in memory: the router and the segment table. Vectors are read from the device for every query.
+
+import Foundation
+import Router
+import Storage
+import Vectors
+
+/// An open index. Immutable, shared by all worker threads.
+///
+///     let index = try DiskIndex(path: "photos.sonde")
+///     let found = try index.search(queries, parameters: SearchParameters(k: 10, policy: .nprobe(16)))
+public final class DiskIndex: Sendable {
+    public let path: String
+    public let manifest: Manifest
+    public let table: SegmentTable
+    public let layout: PageLayout
+    public let metric: Metric
+    public let space: RoutingSpace
+    public let centroids: CentroidIndex
+    public let router: any PartitionRouter
+    /// Ids of the heads by partition where centroids are base vectors themselves (SPANN), else nil.
+    public let headIds: [UInt32]?
+    let device: any BlockDevice
+
+    /// Opens the index directory at `path`. Reads go to the device itself (O_DIRECT, io_uring) unless
+    /// another device is given.
+    ///
+    /// - Throws: `StorageError` where a file is missing, damaged or of an unknown version, `IndexError`
+    ///   where the files do not fit each other.
+    public init(path: String, device: (any BlockDevice)? = nil) throws {
+        self.path = path
+        let files = IndexFiles(directory: path)
+        manifest = try Manifest.read(path: files.manifest)
+        table = try SegmentTable.read(path: files.table)
+        layout = table.layout
+        guard let metric = Metric(name: manifest.metric),
+            let elementType = ElementType(name: manifest.elementType)
+        else {
+            throw IndexError.inconsistent(
+                path: files.manifest,
+                detail: "unknown metric \(manifest.metric) or element type \(manifest.elementType)")
+        }
+        self.metric = metric
+        space = RoutingSpace(metric: metric, baseType: elementType)
+        let sections = try TaggedFile.read(path: files.router)
+        centroids = try CentroidIndex(decoding: sections)
+        router = centroids
+        headIds = try sections[IndexFiles.headIdsTag].map { try Self.decodeHeadIds($0, path: files.router) }
+        guard table.count == manifest.partitions, router.partitionCount == manifest.partitions,
+            headIds.map({ $0.count == manifest.partitions }) ?? true,
+            layout.dimension == manifest.dimension, layout.elementType == elementType,
+            centroids.dimension == manifest.dimension, centroids.elementType == space.elementType
+        else {
+            throw IndexError.inconsistent(
+                path: path,
+                detail: "manifest.json names \(manifest.partitions) partitions, segments.table holds \(table.count), "
+                    + "router.bin \(router.partitionCount); the files are of different indexes")
+        }
+        if let device {
+            self.device = device
+        } else {
+            self.device = try Devices.open(path: files.segments)
+        }
+        let expected = table.byteCount
+        guard self.device.byteCount == expected else {
+            throw IndexError.inconsistent(
+                path: files.segments,
+                detail: "holds \(self.device.byteCount) bytes, segments.table expects \(expected)")
+        }
+    }
+
+    private static func decodeHeadIds(_ bytes: [UInt8], path: String) throws(IndexError) -> [UInt32] {
+        guard bytes.count % 4 == 0 else {
+            throw .inconsistent(path: path, detail: "head ids take \(bytes.count) bytes, not a multiple of 4")
+        }
+        return bytes.withUnsafeBytes { raw in
+            (0..<raw.count / 4).map { UInt32(littleEndian: raw.loadUnaligned(fromByteOffset: $0 * 4, as: UInt32.self)) }
+        }
+    }
+
+    /// Base vectors indexed.
+    public var count: Int { manifest.count }
+    public var dimension: Int { manifest.dimension }
+    public var elementType: ElementType { layout.elementType }
+    public var partitionCount: Int { table.count }
+    /// Whether a vector may have more than one record.
+    public var hasReplicas: Bool { manifest.records > manifest.count - (headIds?.count ?? 0) }
+    /// Records (heads included) over vectors.
+    public var replication: Double {
+        Double(manifest.records + (headIds?.count ?? 0)) / Double(max(manifest.count, 1))
+    }
+
+    /// Memory that this open index holds, whatever is asked of it.
+    public var residentByteCount: Int {
+        router.residentByteCount + table.residentByteCount + (headIds?.count ?? 0) * 4
+    }
+
+    /// How segments are read: "direct", "buffered" or "memory".
+    public var deviceKind: String { device.kind }
+}
+
+/// Where the files of an index lie.
+struct IndexFiles {
+    let directory: String
+    static let headIdsTag = "headids"
+
+    static let segmentsName = "segments.bin"
+    static let tableName = "segments.table"
+    static let routerName = "router.bin"
+
+    var manifest: String { directory + "/manifest.json" }
+    var segments: String { directory + "/" + Self.segmentsName }
+    var table: String { directory + "/" + Self.tableName }
+    var router: String { directory + "/" + Self.routerName }
+}

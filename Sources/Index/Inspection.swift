@@ -1,0 +1,62 @@
+// What an index holds, told from its resident files.
+
+import Foundation
+import Storage
+import Vectors
+
+/// What `sonde inspect` prints.
+public struct InspectionReport: Codable, Sendable {
+    public var path: String
+    public var formatVersion: Int
+    public var metric: String
+    public var dtype: String
+    public var dimension: Int
+    public var count: Int
+    public var partitions: Int
+    public var records: Int
+    public var heads: Int
+    public var replication: Double
+    public var pages: Int
+    public var pageByteCount: Int
+    public var recordsPerPage: Int
+    /// Share of record slots on disk that hold a record.
+    public var fill: Double
+    /// Records a partition: least, median, greatest.
+    public var partitionRecords: [Int]
+    public var emptyPartitions: Int
+    public var indexByteCount: UInt64
+    public var residentByteCount: Int
+    public var build: [String: String]
+
+    /// What people read.
+    public var text: String {
+        let options = build.sorted { $0.key < $1.key }.map { "\($0.key)=\($0.value)" }.joined(separator: " ")
+        return """
+            \(path): \(count) x \(dimension) \(dtype), \(metric), format \(formatVersion)
+            partitions \(partitions) (empty \(emptyPartitions)), records \(records), heads \(heads), \
+            replication \(String(format: "%.3f", replication))
+            records a partition: least \(partitionRecords[0]), median \(partitionRecords[1]), greatest \(partitionRecords[2])
+            pages \(pages) of \(pageByteCount) bytes, \(recordsPerPage) records each, \
+            \(String(format: "%.1f", fill * 100)) % full
+            on disk \(indexByteCount) bytes, resident \(residentByteCount) bytes
+            built with \(options)
+            """
+    }
+}
+
+extension DiskIndex {
+    /// Describes the index from what is resident.
+    public func inspect() -> InspectionReport {
+        let sizes = (0..<partitionCount).map { Int(table[$0].recordCount) }.sorted()
+        let units = (0..<partitionCount).reduce(0) { $0 + Int(table[$1].unitCount) }
+        return InspectionReport(
+            path: path, formatVersion: manifest.formatVersion, metric: metric.name, dtype: elementType.name,
+            dimension: dimension, count: count, partitions: partitionCount, records: manifest.records,
+            heads: headIds?.count ?? 0, replication: replication, pages: units * layout.pagesPerUnit,
+            pageByteCount: layout.unitByteCount, recordsPerPage: layout.recordsPerUnit,
+            fill: Double(manifest.records) / Double(max(units * layout.recordsPerUnit, 1)),
+            partitionRecords: [sizes.first ?? 0, sizes.isEmpty ? 0 : sizes[sizes.count / 2], sizes.last ?? 0],
+            emptyPartitions: sizes.prefix { $0 == 0 }.count, indexByteCount: manifest.totalByteCount,
+            residentByteCount: residentByteCount, build: manifest.build)
+    }
+}

@@ -1,0 +1,102 @@
+// Sweeps a policy's parameter over an index and accounts for what each recall cost, all through the same
+// search that users call.
+
+import Foundation
+import Router
+import Storage
+import Vectors
+
+extension DiskIndex {
+    /// Measures every policy against `truth`: recall at each of `ks`, mean costs, throughput with
+    /// `parameters.threads` and latencies with one query at a time.
+    ///
+    /// - Parameter latencyQueries: how many queries are asked one at a time for the latency columns.
+    public func measure(
+        queries: VectorMatrix, truth: TruthFile, ks: [Int], policies: [Policy], parameters: SearchParameters,
+        latencyQueries: Int = 1000, progress: Progress = .none
+    ) throws -> Measurement {
+        let deepest = ks.max() ?? 1
+        guard truth.count >= queries.count, truth.k >= deepest else {
+            throw IndexError.invalid(
+                "truth holds \(truth.k) neighbours of \(truth.count) queries; "
+                    + "\(deepest) of \(queries.count) are needed")
+        }
+        var rows: [Measurement.Row] = []
+        for (position, policy) in policies.enumerated() {
+            var sweep = parameters
+            sweep.k = deepest
+            sweep.policy = policy
+            let result = try search(queries, parameters: sweep)
+            var single = sweep
+            single.threads = 1
+            single.inFlight = 1
+            let few = queries.prefix(min(latencyQueries, queries.count))
+            let alone = try search(few, parameters: single)
+            rows.append(
+                row(policy: policy, result: result, alone: alone, truth: truth, ks: ks))
+            progress(stage: "measure", done: position + 1, total: policies.count)
+        }
+        return Measurement(
+            data: .init(
+                n: count, d: dimension, dtype: elementType.name, metric: metric.name, queries: queries.count),
+            index: .init(
+                partitions: partitionCount, replication: replication, residentByteCount: residentByteCount,
+                indexByteCount: Int(manifest.totalByteCount), duplicate: manifest.build["duplicate"] ?? "none",
+                router: manifest.build["router"] ?? "distance"),
+            rows: rows, at: Measurement.interpolate(rows, ks: ks))
+    }
+
+    private func row(
+        policy: Policy, result: SearchResult, alone: SearchResult, truth: TruthFile, ks: [Int]
+    ) -> Measurement.Row {
+        let count = Double(max(result.counters.count, 1))
+        func mean(_ value: (QueryCounters) -> UInt64) -> Double {
+            result.counters.reduce(0.0) { $0 + Double(value($1)) } / count
+        }
+        let route = mean(\.routeNanoseconds) / 1000
+        let wait = mean(\.waitNanoseconds) / 1000
+        let scan = mean(\.scanNanoseconds) / 1000
+        var recall: [String: Double] = [:]
+        for k in ks { recall[String(k)] = Recall.mean(of: result.answers, against: truth, k: k, metric: metric) }
+        return Measurement.Row(
+            policy: policy.name, parameter: policy.parameter, recall: recall, vectors: mean(\.vectors),
+            distinct: mean(\.distinct), segments: mean(\.segments), pages: mean(\.pages), bytes: mean(\.bytes),
+            reads: mean(\.reads), rounds: mean(\.rounds), qps: count / result.wallSeconds,
+            latency: Self.latency(alone.counters), routeMicroseconds: route, waitMicroseconds: wait,
+            scanMicroseconds: scan,
+            bound: wait >= max(route, scan) ? "disk" : (route >= scan ? "routing" : "scan"))
+    }
+
+    private static func latency(_ counters: [QueryCounters]) -> Measurement.Latency {
+        let sorted = counters.map { Double($0.latencyNanoseconds) / 1e6 }.sorted()
+        guard !sorted.isEmpty else { return .init(mean: 0, p50: 0, p99: 0, p999: 0) }
+        func quantile(_ share: Double) -> Double {
+            sorted[min(sorted.count - 1, Int((Double(sorted.count) * share).rounded(.down)))]
+        }
+        return .init(
+            mean: sorted.reduce(0, +) / Double(sorted.count), p50: quantile(0.5), p99: quantile(0.99),
+            p999: quantile(0.999))
+    }
+}
+
+/// Recall as architecture.md defines it.
+public enum Recall {
+    /// Mean over queries of |answer ∩ truth| / k over the first k of both. An answer at exactly the
+    /// distance of the true k-th counts as right; distances of floating-point vectors are compared with the
+    /// rounding of their sums.
+    public static func mean(of answers: TruthFile, against truth: TruthFile, k: Int, metric: Metric) -> Double {
+        var right = 0
+        for query in 0..<answers.count {
+            let last = truth.distance(query: query, rank: k - 1)
+            // A sum of products rounded in another order differs in its last bits.
+            let limit = last + abs(last) * 2e-6 + (metric == .l2 ? 0 : 2e-7)
+            let wanted = Set((0..<k).map { truth.id(query: query, rank: $0) })
+            for rank in 0..<min(k, answers.k) {
+                let id = answers.id(query: query, rank: rank)
+                guard id != TruthFile.noId else { continue }
+                if wanted.contains(id) || answers.distance(query: query, rank: rank) <= limit { right += 1 }
+            }
+        }
+        return Double(right) / Double(max(answers.count, 1) * k)
+    }
+}

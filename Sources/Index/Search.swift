@@ -1,0 +1,312 @@
+// Interactive search. Each worker thread owns a ring, an arena and a few queries in flight: while the reads
+// of some are under way, others are routed and scanned, and completions are scanned in whatever order they
+// arrive. Read from the top: route, read, scan, answer are one function each.
+
+import Router
+import Storage
+import Synchronization
+import Vectors
+
+/// What a search is asked for.
+public struct SearchParameters: Sendable {
+    public var k: Int
+    public var policy: Policy
+    public var threads: Int
+    /// Queries that one thread keeps in flight. 1 is the latency mode: one query at a time, all its reads at once.
+    public var inFlight: Int
+    /// Count different ids (`distinct`); costs a hash probe a record where there are replicas.
+    public var countDistinct = true
+
+    public init(k: Int, policy: Policy, threads: Int = 1, inFlight: Int = 8) {
+        self.k = k
+        self.policy = policy
+        self.threads = threads
+        self.inFlight = inFlight
+    }
+}
+
+/// Answers and their exact cost.
+public struct SearchResult: Sendable {
+    /// Ids and distances, k a query; places that nothing filled hold `TruthFile.noId` and infinity.
+    public var answers: TruthFile
+    /// One for each query.
+    public var counters: [QueryCounters]
+    public var wallSeconds: Double
+}
+
+extension DiskIndex {
+    /// Answers every row of `queries` (of the index's element type and dimension).
+    ///
+    /// - Throws: `IndexError.invalid` for a request that means nothing, `IndexError.corruptSegment` where a
+    ///   page that was read fails its checksum, `StorageError` where reading fails.
+    public func search(_ queries: VectorMatrix, parameters: SearchParameters) throws -> SearchResult {
+        try validate(queries, parameters: parameters)
+        let start = monotonicNanoseconds()
+        let job = SearchJob(
+            index: self, queries: queries, routingRows: space.rows(from: queries), parameters: parameters)
+        let threads = max(1, min(parameters.threads, queries.count))
+        try Workers.tryForEach(count: threads, threads: threads) { _ in
+            try SearchWorker(job: job).run()
+        }
+        return SearchResult(
+            answers: job.takeAnswers(), counters: job.takeCounters(),
+            wallSeconds: Double(monotonicNanoseconds() - start) / 1e9)
+    }
+
+    private func validate(_ queries: VectorMatrix, parameters: SearchParameters) throws(IndexError) {
+        try parameters.policy.validate()
+        if parameters.k < 1 || parameters.k > count {
+            throw .invalid("k must be from 1 to the \(count) vectors of \(path), found \(parameters.k)")
+        }
+        if queries.dimension != dimension {
+            throw .invalid("queries have \(queries.dimension) dimensions, the index has \(dimension)")
+        }
+        if queries.elementType != elementType {
+            throw .invalid("queries are \(queries.elementType.name), the index holds \(elementType.name)")
+        }
+        if parameters.threads < 1 || parameters.inFlight < 1 {
+            throw .invalid("threads and inflight must be at least 1")
+        }
+    }
+}
+
+/// What all workers of one search share: the queries, the next one to take, and where answers go.
+final class SearchJob: @unchecked Sendable {
+    let index: DiskIndex
+    let queries: VectorMatrix
+    let routingRows: VectorMatrix
+    let parameters: SearchParameters
+    private let next = Atomic<Int>(0)
+    // Each query's places are written by the one worker that took the query.
+    private let ids: UnsafeMutablePointer<UInt32>
+    private let distances: UnsafeMutablePointer<Float>
+    private let counters: UnsafeMutablePointer<QueryCounters>
+
+    init(index: DiskIndex, queries: VectorMatrix, routingRows: VectorMatrix, parameters: SearchParameters) {
+        self.index = index
+        self.queries = queries
+        self.routingRows = routingRows
+        self.parameters = parameters
+        let places = queries.count * parameters.k
+        ids = .allocate(capacity: max(places, 1))
+        ids.initialize(repeating: TruthFile.noId, count: places)
+        distances = .allocate(capacity: max(places, 1))
+        distances.initialize(repeating: .infinity, count: places)
+        counters = .allocate(capacity: max(queries.count, 1))
+        counters.initialize(repeating: QueryCounters(), count: queries.count)
+    }
+
+    deinit {
+        ids.deallocate()
+        distances.deallocate()
+        counters.deallocate()
+    }
+
+    /// The next query that nobody has taken, or nil.
+    func takeQuery() -> Int? {
+        let query = next.add(1, ordering: .relaxed).oldValue
+        return query < queries.count ? query : nil
+    }
+
+    func answer(query: Int, neighbours: [Neighbour], counters: QueryCounters) {
+        let k = parameters.k
+        for (rank, neighbour) in neighbours.enumerated() {
+            ids[query * k + rank] = UInt32(truncatingIfNeeded: neighbour.id)
+            distances[query * k + rank] = neighbour.distance
+        }
+        self.counters[query] = counters
+    }
+
+    func takeAnswers() -> TruthFile {
+        let places = queries.count * parameters.k
+        return TruthFile(
+            count: queries.count, k: parameters.k, ids: Array(UnsafeBufferPointer(start: ids, count: places)),
+            distances: Array(UnsafeBufferPointer(start: distances, count: places)))
+    }
+
+    func takeCounters() -> [QueryCounters] {
+        Array(UnsafeBufferPointer(start: counters, count: queries.count))
+    }
+}
+
+/// A query on its way: what it still has to read, and the best that was found.
+private final class QueryInFlight {
+    var query = -1
+    var route = Route()
+    var chosen: [UInt32] = []
+    var reads: [SegmentRead] = []
+    var submitted = 0
+    var completed = 0
+    let heap: TopK
+    let seen: SeenIds?
+    var counters = QueryCounters()
+    var started: UInt64 = 0
+
+    init(k: Int, tracksIds: Bool) {
+        heap = TopK(capacity: k)
+        seen = tracksIds ? SeenIds() : nil
+    }
+}
+
+/// One thread's engine.
+final class SearchWorker {
+    private let job: SearchJob
+    private let index: DiskIndex
+    private let arena: ReadArena
+    private let queue: any ReadQueue
+    private let scratch: RouterScratch
+    private var slots: [QueryInFlight] = []
+    private var free: [Int] = []
+    /// Slots with reads that are not submitted yet, the oldest first.
+    private var waiting: [Int] = []
+    private var completions: [ReadCompletion] = []
+    private let scanner: SegmentScanner
+    private var sorted: [Neighbour] = []
+
+    init(job: SearchJob) throws {
+        self.job = job
+        index = job.index
+        let largest = index.table.largestSegmentByteCount
+        arena = try ReadArena(byteCount: max(4 << 20, 2 * max(largest, SegmentRead.joinLimit)))
+        queue = try index.device.makeQueue(depth: 256, arena: arena)
+        scratch = index.router.makeScratch()
+        scanner = SegmentScanner(layout: index.layout, metric: index.metric)
+        for slot in 0..<job.parameters.inFlight {
+            slots.append(
+                QueryInFlight(
+                    k: job.parameters.k, tracksIds: index.hasReplicas && job.parameters.countDistinct))
+            free.append(slot)
+        }
+    }
+
+    func run() throws {
+        while true {
+            while let slot = free.last, let query = job.takeQuery() {
+                free.removeLast()
+                begin(query, in: slot)
+            }
+            submitWaiting()
+            guard queue.inFlight > 0 else { return }
+            let waitStart = monotonicNanoseconds()
+            completions.removeAll(keepingCapacity: true)
+            try queue.wait(atLeast: 1, into: &completions)
+            let waited = monotonicNanoseconds() - waitStart
+            slots[SegmentRead.slot(ofTag: completions[0].tag)].counters.waitNanoseconds += waited
+            for completion in completions { try finishRead(tag: completion.tag) }
+        }
+    }
+
+    /// Routes a query and plans its reads.
+    private func begin(_ query: Int, in slot: Int) {
+        let state = slots[slot]
+        state.query = query
+        state.counters = QueryCounters()
+        state.heap.removeAll()
+        state.seen?.removeAll()
+        state.started = monotonicNanoseconds()
+        route(state)
+        plan(state)
+        state.counters.routeNanoseconds = monotonicNanoseconds() - state.started
+        if state.reads.isEmpty {
+            answer(slot)
+        } else {
+            waiting.append(slot)
+        }
+    }
+
+    private func route(_ state: QueryInFlight) {
+        let policy = job.parameters.policy
+        state.route.removeAll()
+        index.router.route(
+            job.routingRows.row(state.query), limit: policy.candidateLimit(partitions: index.partitionCount),
+            scratch: scratch, into: &state.route)
+        state.chosen.removeAll(keepingCapacity: true)
+        policy.choose(from: state.route, table: index.table, into: &state.chosen)
+        // SPANN: heads that routing met are base vectors; their exact distances are known already.
+        if let headIds = index.headIds {
+            let scale = index.metric == .cosine ? Float(0.5) : 1
+            for position in 0..<state.route.count {
+                state.heap.push(
+                    id: UInt64(headIds[Int(state.route.partitions[position])]),
+                    distance: state.route.distances[position] * scale)
+            }
+        }
+    }
+
+    /// Turns chosen partitions into reads, joining neighbours in the file.
+    private func plan(_ state: QueryInFlight) {
+        state.submitted = 0
+        state.completed = 0
+        SegmentRead.plan(&state.chosen, table: index.table, into: &state.reads)
+        guard !state.reads.isEmpty else { return }
+        state.counters.rounds += 1
+        var records: UInt64 = 0
+        for read in state.reads {
+            state.counters.reads += 1
+            state.counters.bytes += UInt64(read.byteCount)
+            for partition in read.partitions {
+                let count = index.table[partition].recordCount
+                guard count > 0 else { continue }
+                state.counters.segments += 1
+                records += UInt64(count)
+            }
+        }
+        state.counters.vectors += records
+        state.counters.pages = state.counters.bytes / UInt64(PageLayout.pageByteCount)
+        state.seen?.reserve(Int(state.counters.vectors))
+    }
+
+    /// Submits as many waiting reads as the arena has room for, the oldest query first.
+    private func submitWaiting() {
+        while let slot = waiting.first {
+            let state = slots[slot]
+            while state.submitted < state.reads.count {
+                guard queue.inFlight < queue.depth,
+                    let place = arena.allocate(byteCount: state.reads[state.submitted].byteCount)
+                else { return }
+                state.reads[state.submitted].arenaOffset = place
+                queue.submit(
+                    offset: state.reads[state.submitted].offset,
+                    byteCount: state.reads[state.submitted].byteCount, arenaOffset: place,
+                    tag: SegmentRead.tag(slot: slot, read: state.submitted))
+                state.submitted += 1
+            }
+            waiting.removeFirst()
+        }
+    }
+
+    /// Scans the segments of a completed read; answers the query with its last one.
+    private func finishRead(tag: UInt64) throws {
+        let slot = SegmentRead.slot(ofTag: tag)
+        let state = slots[slot]
+        let read = state.reads[SegmentRead.read(ofTag: tag)]
+        let start = monotonicNanoseconds()
+        defer { arena.release(offset: read.arenaOffset, byteCount: read.byteCount) }
+        for partition in read.partitions {
+            let entry = index.table[partition]
+            let damaged = scanner.scan(
+                segment: arena.base + read.arenaOffset + Int(entry.offset - read.offset),
+                recordCount: Int(entry.recordCount), query: job.queries.row(state.query), heap: state.heap,
+                seen: state.seen)
+            if let damaged {
+                // What is still in flight lands in the arena, which must outlive it.
+                try? queue.drain()
+                throw IndexError.corruptSegment(
+                    path: index.device.path, partition: partition, offset: entry.offset + UInt64(damaged))
+            }
+        }
+        state.counters.scanNanoseconds += monotonicNanoseconds() - start
+        state.completed += 1
+        if state.completed == state.reads.count { answer(slot) }
+    }
+
+    private func answer(_ slot: Int) {
+        let state = slots[slot]
+        state.counters.distinct = state.seen.map { UInt64($0.count) } ?? state.counters.vectors
+        state.counters.latencyNanoseconds = monotonicNanoseconds() - state.started
+        sorted.removeAll(keepingCapacity: true)
+        state.heap.drain(into: &sorted)
+        job.answer(query: state.query, neighbours: sorted, counters: state.counters)
+        free.append(slot)
+    }
+}

@@ -1,0 +1,120 @@
+// Records against a query: the innermost loop of search. Works on raw pages where the read put them.
+
+import Router
+import Storage
+import Vectors
+
+/// Scans segments for one query at a time; owns the tile of distances that it needs.
+struct SegmentScanner: ~Copyable {
+    private let layout: PageLayout
+    private let distance: Distance
+    private let distances: UnsafeMutablePointer<Float>
+    private let kept: UnsafeMutablePointer<UInt32>
+
+    init(layout: PageLayout, metric: Metric) {
+        self.layout = layout
+        distance = Distance(metric: metric, elementType: layout.elementType)
+        distances = .allocate(capacity: layout.recordsPerUnit)
+        kept = .allocate(capacity: layout.recordsPerUnit)
+    }
+
+    deinit {
+        distances.deallocate()
+        kept.deallocate()
+    }
+
+    /// Scores every record of a segment and offers the near ones to `heap`; ids in `seen` are skipped, new
+    /// ones added.
+    ///
+    /// - Returns: nil, or the byte offset within the segment of the first unit that fails its checksum;
+    ///   nothing of such a unit is scored.
+    func scan(
+        segment: UnsafeRawPointer, recordCount: Int, query: UnsafeRawPointer, heap: borrowing TopK, seen: SeenIds?
+    ) -> Int? {
+        var unit = segment
+        var left = recordCount
+        while left > 0 {
+            guard layout.verify(unit: unit) else { return unit - segment }
+            let count = min(left, layout.recordsPerUnit)
+            distance.rows(
+                query, unit + layout.vectorsOffset, count: count, dimension: layout.dimension, into: distances)
+            if let seen {
+                for slot in 0..<count {
+                    let id = layout.id(unit: unit, slot: slot)
+                    if seen.insert(id) { heap.push(id: id, distance: distances[slot]) }
+                }
+            } else {
+                let passed = Distance.selectAtMost(heap.bound, of: distances, count: count, into: kept)
+                for position in 0..<passed {
+                    let slot = Int(kept[position])
+                    heap.push(id: layout.id(unit: unit, slot: slot), distance: distances[slot])
+                }
+            }
+            left -= count
+            unit += layout.unitByteCount
+        }
+        return nil
+    }
+}
+
+/// The ids that a query has met, for counting distinct vectors and scoring replicas once. Open addressing;
+/// emptied by moving to the next stamp.
+final class SeenIds {
+    private var keys: UnsafeMutablePointer<UInt64>
+    private var stamps: UnsafeMutablePointer<UInt32>
+    private var mask: Int
+    private var stamp: UInt32 = 1
+    private(set) var count = 0
+
+    init() {
+        let capacity = 1024
+        keys = .allocate(capacity: capacity)
+        stamps = .allocate(capacity: capacity)
+        stamps.initialize(repeating: 0, count: capacity)
+        mask = capacity - 1
+    }
+
+    deinit {
+        keys.deallocate()
+        stamps.deallocate()
+    }
+
+    func removeAll() {
+        count = 0
+        stamp &+= 1
+        if stamp == 0 {
+            stamps.initialize(repeating: 0, count: mask + 1)
+            stamp = 1
+        }
+    }
+
+    /// Makes room for `total` ids in all. Called between rounds, never within a scan.
+    func reserve(_ total: Int) {
+        guard total * 2 > mask + 1 else { return }
+        var capacity = mask + 1
+        while capacity < total * 2 { capacity *= 2 }
+        let (oldKeys, oldStamps, oldCapacity) = (keys, stamps, mask + 1)
+        keys = .allocate(capacity: capacity)
+        stamps = .allocate(capacity: capacity)
+        stamps.initialize(repeating: 0, count: capacity)
+        mask = capacity - 1
+        count = 0
+        for place in 0..<oldCapacity where oldStamps[place] == stamp { _ = insert(oldKeys[place]) }
+        oldKeys.deallocate()
+        oldStamps.deallocate()
+    }
+
+    /// Whether the id is met for the first time. There must be room (`reserve`).
+    @inline(__always)
+    func insert(_ id: UInt64) -> Bool {
+        var place = Int(truncatingIfNeeded: (id &* 0x9e37_79b9_7f4a_7c15) >> 32) & mask
+        while stamps[place] == stamp {
+            if keys[place] == id { return false }
+            place = (place &+ 1) & mask
+        }
+        stamps[place] = stamp
+        keys[place] = id
+        count &+= 1
+        return true
+    }
+}

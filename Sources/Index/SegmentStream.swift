@@ -1,0 +1,132 @@
+// A whole index read once, in file order: what verification, training and replanning share.
+
+import Router
+import Storage
+import Vectors
+
+extension DiskIndex {
+    /// Calls `body` with each partition that has records and its checked segment, in file order. Groups of
+    /// neighbouring segments come with one large read, the next one under way while one is worked on.
+    ///
+    /// - Throws: `StorageError` from reading, `IndexError.corruptSegment` for a page that fails its checksum
+    ///   (unless `checking` is false), and whatever `body` throws.
+    func forEachSegment(checking: Bool = true, _ body: (Int, UnsafeRawPointer) throws -> Void) throws {
+        var everything = Array(0..<UInt32(partitionCount))
+        var reads: [SegmentRead] = []
+        SegmentRead.plan(&everything, table: table, into: &reads)
+        guard !reads.isEmpty else { return }
+        let largest = reads.reduce(0) { max($0, $1.byteCount) }
+        let arena = try ReadArena(byteCount: 3 * largest)
+        let queue = try device.makeQueue(depth: 2, arena: arena)
+        var completions: [ReadCompletion] = []
+        var arrived = [Bool](repeating: false, count: reads.count)
+        var submitted = 0
+        for number in reads.indices {
+            while submitted < reads.count, submitted <= number + 1,
+                let place = arena.allocate(byteCount: reads[submitted].byteCount)
+            {
+                reads[submitted].arenaOffset = place
+                queue.submit(
+                    offset: reads[submitted].offset, byteCount: reads[submitted].byteCount, arenaOffset: place,
+                    tag: UInt64(submitted))
+                submitted += 1
+            }
+            while !arrived[number] {
+                completions.removeAll(keepingCapacity: true)
+                try queue.wait(atLeast: 1, into: &completions)
+                for completion in completions { arrived[Int(completion.tag)] = true }
+            }
+            let read = reads[number]
+            do {
+                for partition in read.partitions where table[partition].recordCount > 0 {
+                    let segment = arena.base + read.arenaOffset + Int(table[partition].offset - read.offset)
+                    if checking { try check(segment, partition: partition) }
+                    try body(partition, segment)
+                }
+            } catch {
+                try? queue.drain()
+                throw error
+            }
+            arena.release(offset: read.arenaOffset, byteCount: read.byteCount)
+        }
+    }
+
+    private func check(_ segment: UnsafeRawPointer, partition: Int) throws(IndexError) {
+        for unit in 0..<Int(table[partition].unitCount)
+        where !layout.verify(unit: segment + unit * layout.unitByteCount) {
+            throw .corruptSegment(
+                path: device.path, partition: partition,
+                offset: table[partition].offset + UInt64(unit * layout.unitByteCount))
+        }
+    }
+
+    /// Calls `body(id, vector)` for each record of a segment, in the order of its pages.
+    func forEachRecord(
+        of partition: Int, in segment: UnsafeRawPointer, _ body: (UInt64, UnsafeRawPointer) throws -> Void
+    ) rethrows {
+        var left = Int(table[partition].recordCount)
+        var unit = segment
+        while left > 0 {
+            let count = min(left, layout.recordsPerUnit)
+            for slot in 0..<count {
+                try body(
+                    layout.id(unit: unit, slot: slot), unit + layout.vectorsOffset + slot * layout.rowByteCount)
+            }
+            left -= count
+            unit += layout.unitByteCount
+        }
+    }
+
+    /// The vectors and ids of a segment, gathered without the gaps between pages.
+    func records(of partition: Int, in segment: UnsafeRawPointer) -> (vectors: VectorMatrix, ids: [UInt64]) {
+        let count = Int(table[partition].recordCount)
+        let vectors = VectorMatrix(count: count, dimension: dimension, elementType: elementType)
+        var ids: [UInt64] = []
+        ids.reserveCapacity(count)
+        forEachRecord(of: partition, in: segment) { id, vector in
+            vectors.row(ids.count).copyMemory(from: vector, byteCount: layout.rowByteCount)
+            ids.append(id)
+        }
+        return (vectors, ids)
+    }
+
+    /// The partitions of every vector, home (the one of the nearest centroid, which is what records are
+    /// assigned by) first. Holds n small lists in memory: for training, not for search.
+    func homes() throws -> Homes {
+        var counts = [UInt32](repeating: 0, count: count + 1)
+        try forEachSegment { partition, segment in
+            forEachRecord(of: partition, in: segment) { id, _ in counts[Int(id) + 1] += 1 }
+        }
+        for id in 0..<count { counts[id + 1] += counts[id] }
+        var next = counts
+        var partitions = [UInt32](repeating: 0, count: Int(counts[count]))
+        try forEachSegment { partition, segment in
+            forEachRecord(of: partition, in: segment) { id, _ in
+                partitions[Int(next[Int(id)])] = UInt32(partition)
+                next[Int(id)] += 1
+            }
+        }
+        return Homes(starts: counts, partitions: partitions)
+    }
+
+    /// `count` different records drawn evenly, in file order.
+    func sampleRecords(count wanted: Int, random: inout SeededRandom) throws -> (vectors: VectorMatrix, ids: [UInt32]) {
+        let records = manifest.records
+        let count = min(wanted, records)
+        // Selection sampling: record i is taken with the chance that fills the sample exactly (Knuth, 3.4.2 S).
+        let vectors = VectorMatrix(count: count, dimension: dimension, elementType: elementType)
+        var ids: [UInt32] = []
+        ids.reserveCapacity(count)
+        var left = records
+        try forEachSegment { partition, segment in
+            forEachRecord(of: partition, in: segment) { id, vector in
+                if random.below(left) < count - ids.count {
+                    vectors.row(ids.count).copyMemory(from: vector, byteCount: layout.rowByteCount)
+                    ids.append(UInt32(truncatingIfNeeded: id))
+                }
+                left -= 1
+            }
+        }
+        return (vectors, ids)
+    }
+}

@@ -1,0 +1,22 @@
+// The one door to BLAS. OpenBLAS is kept to one thread: callers split work into blocks of fixed shape over
+// their own threads, so that a result has the same bits on any number of them.
+
+import CBLAS
+
+enum MatrixProduct {
+    private static let singleThreaded: Void = openblas_set_num_threads(1)
+
+    /// c = alpha * op(a) op(b) + beta * c, row-major; op(a) is m x k, op(b) k x n, c m x n. Strides are
+    /// those of the rows as stored.
+    static func multiply(
+        _ a: UnsafePointer<Float>, transposed transposeA: Bool = false, stride strideA: Int,
+        _ b: UnsafePointer<Float>, transposed transposeB: Bool = false, stride strideB: Int,
+        m: Int, n: Int, k: Int, into c: UnsafeMutablePointer<Float>, stride strideC: Int, alpha: Float = 1,
+        beta: Float = 0
+    ) {
+        _ = singleThreaded
+        cblas_sgemm(
+            CblasRowMajor, transposeA ? CblasTrans : CblasNoTrans, transposeB ? CblasTrans : CblasNoTrans,
+            Int32(m), Int32(n), Int32(k), alpha, a, Int32(strideA), b, Int32(strideB), beta, c, Int32(strideC))
+    }
+}

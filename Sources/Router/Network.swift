@@ -1,0 +1,108 @@
+// A multi-layer perceptron from the query to one logit a partition: the published predictor (Storage-NN,
+// arXiv 2501.16375: three layers, softmax over clusters). Used plain, or as a residual on another form.
+
+import Vectors
+
+/// Layers of rectified linear units and a linear last one. The same object trains and is searched.
+public final class Network: @unchecked Sendable {
+    /// Numbers of inputs, of units of each hidden layer, of partitions.
+    public let widths: [Int]
+    /// Inputs are (x - mean) * scale.
+    public let mean: [Float]
+    public let scale: Float
+    /// Weights (outputs x inputs, row-major) and biases of each layer.
+    let layers: [(weights: Tensor, biases: Tensor)]
+
+    /// He initialisation (He et al. 2015); the last layer starts at zero, so that a residual network starts
+    /// as the form that it corrects.
+    public init(dimension: Int, hidden: [Int], partitions: Int, mean: [Float], scale: Float, seed: UInt64) {
+        precondition(mean.count == dimension)
+        widths = [dimension] + hidden + [partitions]
+        self.mean = mean
+        self.scale = scale
+        var random = SeededRandom(seed: seed)
+        var layers: [(weights: Tensor, biases: Tensor)] = []
+        for index in 0..<widths.count - 1 {
+            let (inputs, outputs) = (widths[index], widths[index + 1])
+            let weights = Tensor(name: "weights \(index)", count: inputs * outputs, rate: 0.001)
+            let biases = Tensor(name: "biases \(index)", count: outputs, rate: 0.001)
+            if index < widths.count - 2 {
+                let spread = (2 / Float(inputs)).squareRoot()
+                for position in 0..<weights.count { weights.values[position] = Float(random.gaussian()) * spread }
+            }
+            layers.append((weights, biases))
+        }
+        self.layers = layers
+    }
+
+    var tensors: [Tensor] { layers.flatMap { [$0.weights, $0.biases] } }
+    public var partitionCount: Int { widths[widths.count - 1] }
+    public var residentByteCount: Int { tensors.reduce(0) { $0 + $1.count * 4 } + mean.count * 4 }
+
+    /// Activations of a block of queries, layer by layer; the last are the logits.
+    final class Activations {
+        let capacity: Int
+        let layers: [UnsafeMutablePointer<Float>]
+        let deltas: [UnsafeMutablePointer<Float>]
+
+        init(network: Network, capacity: Int) {
+            self.capacity = capacity
+            layers = network.widths.map { .allocate(capacity: $0 * capacity) }
+            deltas = network.widths.map { .allocate(capacity: $0 * capacity) }
+        }
+
+        deinit {
+            layers.forEach { $0.deallocate() }
+            deltas.forEach { $0.deallocate() }
+        }
+
+        var logits: UnsafeMutablePointer<Float> { layers[layers.count - 1] }
+        /// Where the loss's gradient by the logits goes before `backward`.
+        var logitDeltas: UnsafeMutablePointer<Float> { deltas[deltas.count - 1] }
+    }
+
+    /// Logits of `count` queries given as floats.
+    func forward(_ queries: UnsafePointer<Float>, count: Int, activations: Activations) {
+        precondition(count <= activations.capacity)
+        let dimension = widths[0]
+        for row in 0..<count {
+            for column in 0..<dimension {
+                activations.layers[0][row * dimension + column] =
+                    (queries[row * dimension + column] - mean[column]) * scale
+            }
+        }
+        for (index, layer) in layers.enumerated() {
+            let (inputs, outputs) = (widths[index], widths[index + 1])
+            let target = activations.layers[index + 1]
+            for row in 0..<count { (target + row * outputs).update(from: layer.biases.values, count: outputs) }
+            MatrixProduct.multiply(
+                activations.layers[index], stride: inputs, layer.weights.values, transposed: true, stride: inputs,
+                m: count, n: outputs, k: inputs, into: target, stride: outputs, beta: 1)
+            if index < layers.count - 1 {
+                for position in 0..<count * outputs { target[position] = max(target[position], 0) }
+            }
+        }
+    }
+
+    /// Adds to `gradients` (one memory a tensor, in the order of `tensors`) what `logitDeltas` implies.
+    func backward(count: Int, activations: Activations, into gradients: [UnsafeMutablePointer<Float>]) {
+        for index in stride(from: layers.count - 1, through: 0, by: -1) {
+            let (inputs, outputs) = (widths[index], widths[index + 1])
+            let delta = activations.deltas[index + 1]
+            MatrixProduct.multiply(
+                delta, transposed: true, stride: outputs, activations.layers[index], stride: inputs, m: outputs,
+                n: inputs, k: count, into: gradients[2 * index], stride: inputs, beta: 1)
+            for row in 0..<count {
+                for output in 0..<outputs { gradients[2 * index + 1][output] += delta[row * outputs + output] }
+            }
+            guard index > 0 else { continue }
+            let below = activations.deltas[index]
+            MatrixProduct.multiply(
+                delta, stride: outputs, layers[index].weights.values, stride: inputs, m: count, n: inputs,
+                k: outputs, into: below, stride: inputs)
+            for position in 0..<count * inputs where activations.layers[index][position] <= 0 {
+                below[position] = 0
+            }
+        }
+    }
+}

@@ -1,0 +1,262 @@
+// The one training loop: mini-batches, Adam with a cosine schedule, held-out loss, early stop, checkpoints.
+// Batches are cut into blocks of fixed size whose gradients are added in order, so that the same seed gives
+// the same model on any number of threads.
+
+import CKernels
+import Glibc
+import Vectors
+
+/// How to train.
+public struct TrainingOptions: Sendable {
+    public var epochs = 4
+    public var batchSize = 2048
+    public var seed: UInt64 = 1
+    public var threads = 2
+    /// Standard deviation of the Gaussian noise added to each number of a query (the paper's augmentation).
+    public var noise: Float = 0
+    /// How many of each query's nearest neighbours are targets: 1 for the nearest, more for soft targets.
+    public var targets = 1
+    /// Stop after this many epochs without a better held-out loss.
+    public var patience = 1
+    /// Multiplies every rate.
+    public var rate: Float = 1
+
+    public init() {}
+}
+
+/// What training did, epoch by epoch. Losses are mean negative log-likelihoods in nats.
+public struct TrainingReport: Sendable, Codable {
+    public var pairs: Int
+    public var heldOutStart: Double
+    public var trainLosses: [Double] = []
+    public var heldOutLosses: [Double] = []
+    /// The epoch whose parameters were kept; 0 where none beat the start.
+    public var bestEpoch = 0
+}
+
+/// Trains one predictor on pairs.
+public final class PredictorTrainer {
+    private static let blockSize = 256
+
+    public let model: TrainablePredictor
+    private let pairs: TrainingPairs
+    private let homes: Homes
+    private let options: TrainingOptions
+    private var workspaces: [PassWorkspace]
+    private let rows: VectorMatrix
+    /// Epochs done; a checkpoint continues after them.
+    public private(set) var epoch = 0
+    private var step = 0
+    public private(set) var report: TrainingReport
+    private var best: [[Float]] = []
+    private var bestLoss = Double.infinity
+
+    public init(model: TrainablePredictor, pairs: TrainingPairs, homes: Homes, options: TrainingOptions) {
+        precondition(options.targets >= 1 && options.targets <= pairs.neighbourCount)
+        self.model = model
+        self.pairs = pairs
+        self.homes = homes
+        self.options = options
+        let blocks = (options.batchSize + Self.blockSize - 1) / Self.blockSize
+        workspaces = (0..<blocks).map { _ in PassWorkspace() }
+        rows = VectorMatrix(count: options.batchSize, dimension: pairs.queries.dimension, elementType: .f32)
+        report = TrainingReport(pairs: pairs.trainingCount, heldOutStart: 0)
+    }
+
+    /// Runs the epochs that are left and leaves the best parameters in the model. `afterEpoch` may store a
+    /// checkpoint (`state`) and returns false to stop.
+    public func train(
+        progress: @Sendable (_ done: Int, _ total: Int) -> Void = { _, _ in },
+        afterEpoch: (PredictorTrainer) throws -> Bool = { _ in true }
+    ) rethrows {
+        let stepsAnEpoch = pairs.trainingCount / options.batchSize
+        if epoch == 0 {
+            report.heldOutStart = heldOutLoss()
+            keepIfBest(report.heldOutStart)
+        }
+        while epoch < options.epochs && stepsAnEpoch > 0 {
+            let order = permutation()
+            var loss = 0.0
+            for batch in 0..<stepsAnEpoch {
+                let chosen = order[batch * options.batchSize..<(batch + 1) * options.batchSize]
+                step += 1
+                let total = options.epochs * stepsAnEpoch
+                let schedule = 0.5 * (1 + cosf(Float.pi * Float(step - 1) / Float(total))) * options.rate
+                loss += gradient(of: chosen, noiseSeed: UInt64(step)) / Double(chosen.count)
+                for tensor in model.tensors { tensor.step(step, schedule: schedule, threads: options.threads) }
+                progress(step, total)
+            }
+            epoch += 1
+            report.trainLosses.append(loss / Double(stepsAnEpoch))
+            report.heldOutLosses.append(heldOutLoss())
+            keepIfBest(report.heldOutLosses[epoch - 1])
+            let go = try afterEpoch(self)
+            if !go || epoch - report.bestEpoch > options.patience { break }
+        }
+        for (tensor, values) in zip(model.tensors, best) { tensor.restoreValues(values) }
+    }
+
+    private func keepIfBest(_ loss: Double) {
+        guard loss < bestLoss else { return }
+        bestLoss = loss
+        report.bestEpoch = epoch
+        best = model.tensors.map(\.snapshot)
+    }
+
+    private func permutation() -> [Int] {
+        var random = SeededRandom(seed: options.seed, stream: UInt64(epoch) + 1)
+        var order = Array(0..<pairs.trainingCount)
+        random.shuffle(&order)
+        return order
+    }
+
+    /// Mean loss over the held-out pairs.
+    public func heldOutLoss() -> Double {
+        var sum = 0.0
+        var first = pairs.heldOut.lowerBound
+        while first < pairs.heldOut.upperBound {
+            let end = min(pairs.heldOut.upperBound, first + options.batchSize)
+            sum += forward(Array(first..<end)[...], noiseSeed: nil, withGradient: false)
+            first = end
+        }
+        return sum / Double(max(pairs.heldOutCount, 1))
+    }
+
+    /// Sum of the losses of the pairs and the mean gradient into the tensors. Public for gradient checks.
+    public func gradient(of chosen: ArraySlice<Int>, noiseSeed: UInt64?) -> Double {
+        for tensor in model.tensors { tensor.clearGradient() }
+        let loss = forward(chosen, noiseSeed: noiseSeed, withGradient: true)
+        let scale = 1 / Float(chosen.count)
+        gatherPrototypeGradients(blocks: blockCount(chosen.count), scale: scale)
+        if model.form.base == .distance {
+            var sum = 0.0
+            for block in 0..<blockCount(chosen.count) { sum += workspaces[block].betaGradient }
+            model.logBeta.gradient[0] = Float(sum) * scale
+        }
+        if let network = model.network {
+            for (index, tensor) in network.tensors.enumerated() {
+                for block in 0..<blockCount(chosen.count) {
+                    sonde_add_scaled(
+                        tensor.gradient, workspaces[block].networkGradients[index], scale, tensor.count)
+                }
+            }
+        }
+        return loss
+    }
+
+    private func blockCount(_ count: Int) -> Int { (count + Self.blockSize - 1) / Self.blockSize }
+
+    private func forward(_ chosen: ArraySlice<Int>, noiseSeed: UInt64?, withGradient: Bool) -> Double {
+        let blocks = blockCount(chosen.count)
+        let losses = UnsafeMutablePointer<Double>.allocate(capacity: blocks)
+        defer { losses.deallocate() }
+        nonisolated(unsafe) let blockLosses = losses
+        nonisolated(unsafe) let trainer = self
+        Workers.forEach(count: blocks, threads: options.threads) { block in
+            let first = block * Self.blockSize
+            let count = min(Self.blockSize, chosen.count - first)
+            blockLosses[block] = trainer.run(
+                block: block, chosen: chosen.dropFirst(first).prefix(count), noiseSeed: noiseSeed,
+                withGradient: withGradient)
+        }
+        return (0..<blocks).reduce(0) { $0 + losses[$1] }
+    }
+
+    private func run(block: Int, chosen: ArraySlice<Int>, noiseSeed: UInt64?, withGradient: Bool) -> Double {
+        let floats = rows.floatRow(block * Self.blockSize)
+        let dimension = rows.dimension
+        let first = chosen.startIndex
+        for (row, pair) in chosen.enumerated() {
+            VectorMatrix.toFloat(
+                pairs.queries.row(pair), pairs.queries.elementType, count: dimension, into: floats + row * dimension)
+            if let noiseSeed, options.noise > 0 {
+                var random = SeededRandom(seed: options.seed ^ noiseSeed, stream: UInt64(pair))
+                for column in 0..<dimension {
+                    floats[row * dimension + column] += options.noise * Float(random.gaussian())
+                }
+            }
+        }
+        return model.pass(
+            raw: { self.pairs.queries.row(chosen[first + $0]) }, floats: floats, count: chosen.count,
+            targets: { row in
+                let start = chosen[first + row] * self.pairs.neighbourCount
+                return self.pairs.neighbours[start..<start + self.options.targets]
+            }, homes: homes, withGradient: withGradient, workspace: workspaces[block])
+    }
+
+    /// Adds up what queries said to each prototype, in the order of blocks and rows.
+    private func gatherPrototypeGradients(blocks: Int, scale: Float) {
+        guard let prototypes = model.prototypes else { return }
+        var starts = [Int](repeating: 0, count: prototypes.count + 1)
+        for block in 0..<blocks { for event in workspaces[block].events { starts[Int(event.prototype) + 1] += 1 } }
+        for index in 0..<prototypes.count { starts[index + 1] += starts[index] }
+        var next = starts
+        let total = starts[prototypes.count]
+        let sorted = UnsafeMutablePointer<(event: PrototypeEvent, block: Int)>.allocate(capacity: max(total, 1))
+        defer { sorted.deallocate() }
+        for block in 0..<blocks {
+            for event in workspaces[block].events {
+                sorted[next[Int(event.prototype)]] = (event, block)
+                next[Int(event.prototype)] += 1
+            }
+        }
+        nonisolated(unsafe) let events = sorted
+        nonisolated(unsafe) let model = prototypes
+        let begins = starts
+        let floats = UInt(bitPattern: rows.floats)
+        let dimension = prototypes.dimension
+        Workers.forEachBlock(count: prototypes.count, blockSize: 1024, threads: options.threads) { _, range in
+            let rows = UnsafeMutablePointer<Float>(bitPattern: floats)!
+            for index in range where begins[index + 1] > begins[index] {
+                let beta = expf(model.logBetas.values[index])
+                let center = model.centers.gradient + index * dimension
+                var (weight, logBeta) = (Float(0), Float(0))
+                for position in begins[index]..<begins[index + 1] {
+                    let (event, block) = events[position]
+                    let query = rows + (block * Self.blockSize + Int(event.row)) * dimension
+                    sonde_add_scaled(center, query, 2 * beta * event.share * scale, dimension)
+                    weight += event.share
+                    logBeta -= event.share * beta * event.distance
+                }
+                sonde_add_scaled(center, model.centers.values + index * dimension, -2 * beta * weight * scale, dimension)
+                model.weights.gradient[index] = weight * scale
+                model.logBetas.gradient[index] = logBeta * scale
+            }
+        }
+    }
+
+    // Checkpoints.
+
+    /// Everything that `restore` needs to go on as if nothing had happened.
+    public var state: [Float] {
+        var state = [Float(epoch), Float(step), Float(report.bestEpoch), Float(bestLoss)]
+        state += [Float(report.heldOutStart)] + report.trainLosses.map { Float($0) } + report.heldOutLosses.map { Float($0) }
+        for values in best { state += values }
+        for tensor in model.tensors { state += tensor.state }
+        return state
+    }
+
+    /// Takes back a `state` of the same model and options; false where it does not fit.
+    public func restore(_ state: [Float]) -> Bool {
+        let parameters = model.tensors.reduce(0) { $0 + $1.count }
+        guard state.count >= 5, state[0] >= 0, state[0] < 1e6 else { return false }
+        let epochs = Int(state[0])
+        guard state.count == 5 + 2 * epochs + 4 * parameters else { return false }
+        (epoch, step, bestLoss) = (epochs, Int(state[1]), Double(state[3]))
+        report.bestEpoch = Int(state[2])
+        report.heldOutStart = Double(state[4])
+        report.trainLosses = state[5..<5 + epochs].map { Double($0) }
+        report.heldOutLosses = state[5 + epochs..<5 + 2 * epochs].map { Double($0) }
+        var position = 5 + 2 * epochs
+        best = []
+        for tensor in model.tensors {
+            best.append(Array(state[position..<position + tensor.count]))
+            position += tensor.count
+        }
+        for tensor in model.tensors {
+            guard tensor.restore(state[position..<position + 3 * tensor.count]) else { return false }
+            position += 3 * tensor.count
+        }
+        return true
+    }
+}

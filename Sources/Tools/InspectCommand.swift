@@ -1,0 +1,40 @@
+// sonde inspect and sonde verify: what an index is, and whether every byte of it is what was written.
+
+import ArgumentParser
+import Foundation
+import Index
+
+struct InspectCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "inspect", abstract: "Tell what an index holds and how it was built.")
+
+    @Argument(help: "Index directory.")
+    var index: String
+
+    @Flag(help: "Print JSON.")
+    var json = false
+
+    func run() throws {
+        let summary = try DiskIndex(path: index).inspect()
+        print(json ? try Report.json(summary) : summary.text)
+    }
+}
+
+struct VerifyCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "verify", abstract: "Read every byte of an index and check it.")
+
+    @Argument(help: "Index directory.")
+    var index: String
+
+    @Flag(help: "Print JSON.")
+    var json = false
+
+    @OptionGroup var work: WorkOptions
+
+    func run() throws {
+        let report = try Verification.run(path: index, progress: work.progress)
+        print(json ? try Report.json(report) : report.text)
+        if !report.damage.isEmpty { throw ExitCode.failure }
+    }
+}

@@ -1,0 +1,95 @@
+// sonde measure: what each recall costs, as a table, CSV, JSON and a picture.
+
+import ArgumentParser
+import Foundation
+import Index
+import Storage
+import Vectors
+
+struct MeasureCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "measure", abstract: "Sweep a policy and tabulate recall against cost.")
+
+    @Option(help: "Index directory; several give several curves in the picture.")
+    var index: [String]
+
+    @Option(help: "File of queries.")
+    var queries: String
+
+    @Option(help: "Exact neighbours of the queries (sonde truth).")
+    var truth: String
+
+    @Option(name: .short, help: "Recalls to report.")
+    var k: IntList = IntList([1, 10, 100])
+
+    @Option(help: "What to vary: nprobe, eps2 or budget-vectors.")
+    var sweep: SweepName = .nprobe
+
+    @Option(help: "Values of the swept parameter (default: a ladder that suits it).")
+    var values: NumberList?
+
+    @Option(help: "eps2: partitions read at most.")
+    var nprobe: Int = 128
+
+    @Option(help: "Queries that each thread keeps in flight in the throughput runs.")
+    var inflight: Int = 8
+
+    @Option(help: "Ask only the first N queries.")
+    var first: Int?
+
+    @Option(help: "Write the rows as CSV.")
+    var csv: String?
+
+    @Option(help: "Write everything as JSON.")
+    var json: String?
+
+    @Option(help: "Draw vectors fetched against recall as SVG.")
+    var plot: String?
+
+    @OptionGroup var work: WorkOptions
+
+    func validate() throws {
+        if index.isEmpty { throw ValidationError("give --index DIR") }
+        if json != nil && index.count > 1 { throw ValidationError("--json takes one --index") }
+    }
+
+    func run() throws {
+        let rows = try VectorFile.open(path: queries, first: first).readAll()
+        let expected = try TruthFile.read(path: truth)
+        var measured: [(name: String, measurement: Measurement)] = []
+        for path in index {
+            let opened = try DiskIndex(path: path)
+            let measurement = try opened.measure(
+                queries: rows, truth: expected, ks: k.values, policies: policies(for: opened),
+                parameters: SearchParameters(
+                    k: 1, policy: .nprobe(1), threads: work.threads, inFlight: inflight),
+                progress: work.progress)
+            measured.append((URL(fileURLWithPath: path).lastPathComponent, measurement))
+            print(Report.table(measurement, title: path))
+        }
+        if let csv { try writeText(measured.map { Report.csv($0.measurement) }.joined(separator: "\n"), path: csv) }
+        if let json { try writeText(Report.json(measured[0].measurement), path: json) }
+        if let plot { try writeText(Report.plot(measured, k: k.values.min() ?? 1), path: plot) }
+    }
+
+    private func policies(for opened: DiskIndex) -> [Policy] {
+        let given = values?.values
+        switch sweep {
+        case .nprobe:
+            let ladder = [1.0, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128].filter { Int($0) <= opened.partitionCount }
+            return (given ?? ladder).map { .nprobe(Int($0)) }
+        case .eps2:
+            let ladder = [0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0]
+            return (given ?? ladder).map { .eps2(Float($0), nprobe: nprobe) }
+        case .budgetVectors:
+            let ladder = [500.0, 1000, 2000, 4000, 8000, 16000, 32000, 64000].filter { Int($0) <= opened.count }
+            return (given ?? ladder).map { .vectorBudget(Int($0)) }
+        }
+    }
+}
+
+/// Values of `--sweep`.
+enum SweepName: String, ExpressibleByArgument, CaseIterable {
+    case nprobe, eps2
+    case budgetVectors = "budget-vectors"
+}

@@ -1,0 +1,106 @@
+// sonde search: answers for a file of queries, and what each of them cost.
+
+import ArgumentParser
+import Foundation
+import Index
+import Storage
+import Vectors
+
+struct SearchCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "search", abstract: "Find the k nearest vectors of each query.")
+
+    @Option(help: "Index directory.")
+    var index: String
+
+    @Option(help: "File of queries, of the index's element type and dimension.")
+    var queries: String
+
+    @Option(name: .short, help: "Neighbours wanted.")
+    var k: Int = 10
+
+    @OptionGroup var policy: PolicyOptions
+
+    @Option(help: "Results: big-ann layout (n, k, ids, distances), or ids only as .ivecs.")
+    var out: String
+
+    @Option(help: "Write the counters of each query as CSV.")
+    var counters: String?
+
+    @Option(help: "Truth file: print the recall.")
+    var truth: String?
+
+    @Option(help: "Queries that each thread keeps in flight; 1 answers one at a time (latency mode).")
+    var inflight: Int = 8
+
+    @Option(help: "Ask only the first N queries.")
+    var first: Int?
+
+    @OptionGroup var work: WorkOptions
+
+    func validate() throws { try policy.validate() }
+
+    func run() throws {
+        let opened = try DiskIndex(path: index)
+        let rows = try VectorFile.open(path: queries, first: first).readAll()
+        let result = try opened.search(
+            rows,
+            parameters: SearchParameters(
+                k: k, policy: policy.policy(), threads: work.threads, inFlight: inflight))
+        try result.answers.write(path: out)
+        if let counters {
+            try writeText(
+                ([QueryCounters.columns.joined(separator: ",")]
+                    + result.counters.enumerated().map { $1.csv(query: $0) }).joined(separator: "\n") + "\n",
+                path: counters)
+        }
+        print(summary(result, opened: opened))
+        if let truth {
+            let expected = try TruthFile.read(path: truth)
+            guard expected.count >= rows.count, expected.k >= k else {
+                throw IndexError.invalid(
+                    "\(truth) holds \(expected.k) neighbours of \(expected.count) queries; "
+                        + "\(k) of \(rows.count) are needed")
+            }
+            let recall = Recall.mean(of: result.answers, against: expected, k: k, metric: opened.metric)
+            print("recall@\(k) " + String(format: "%.4f", recall))
+        }
+    }
+
+    private func summary(_ result: SearchResult, opened: DiskIndex) -> String {
+        let n = Double(max(result.counters.count, 1))
+        func mean(_ value: (QueryCounters) -> UInt64) -> String {
+            String(format: "%.1f", result.counters.reduce(0.0) { $0 + Double(value($1)) } / n)
+        }
+        return "\(result.counters.count) queries in \(String(format: "%.3f", result.wallSeconds)) s, "
+            + "\(String(format: "%.0f", n / result.wallSeconds)) a second (\(opened.deviceKind)); a query: "
+            + "vectors \(mean(\.vectors)), distinct \(mean(\.distinct)), segments \(mean(\.segments)), "
+            + "pages \(mean(\.pages)), bytes \(mean(\.bytes)), reads \(mean(\.reads)), rounds \(mean(\.rounds)); "
+            + "resident \(opened.residentByteCount) bytes"
+    }
+}
+
+/// How to stop: exactly one policy.
+struct PolicyOptions: ParsableArguments {
+    @Option(help: "Read the N nearest partitions (with --eps2: at most N).")
+    var nprobe: Int?
+
+    @Option(help: "Read partitions within (1 + E) times the nearest one's squared distance.")
+    var eps2: Float?
+
+    @Option(help: "Read partitions in order while their records sum to at most N.")
+    var budgetVectors: Int?
+
+    func validate() throws {
+        let given = [eps2 != nil, budgetVectors != nil].filter { $0 }.count + (nprobe != nil && eps2 == nil ? 1 : 0)
+        guard given == 1 else {
+            throw ValidationError("give one of --nprobe N, --eps2 E [--nprobe N], --budget-vectors N")
+        }
+    }
+
+    func policy() -> Policy {
+        if let eps2 { return .eps2(eps2, nprobe: nprobe ?? 64) }
+        if let budgetVectors { return .vectorBudget(budgetVectors) }
+        return .nprobe(nprobe ?? 1)
+    }
+}

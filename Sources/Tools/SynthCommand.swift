@@ -1,0 +1,72 @@
+// sonde synth: made-up vectors with recall curves like those of real ones.
+
+import ArgumentParser
+import Index
+import Storage
+import Vectors
+
+struct SynthCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "synth", abstract: "Make clustered, heavy-tailed vectors from a seed.",
+        discussion: """
+            Row i depends only on the seed, the options and i: a longer file begins with the rows of a shorter \
+            one, and the bytes are the same on any number of threads. Queries and learn vectors are other draws \
+            from the same distribution. The format follows the file's extension.
+            """)
+
+    @Option(help: "File to write: .u8bin, .fbin, .f16bin, .i8bin, .fvecs, .bvecs or .npy.")
+    var out: String
+
+    @Option(help: "Vectors to make.")
+    var count: Int
+
+    @Option(help: "Numbers a vector.")
+    var dim: Int
+
+    @Option(help: "Type of a number.")
+    var dtype: ElementName = .u8
+
+    @Option(help: "Seed.")
+    var seed: UInt64 = 1
+
+    @Option(help: "Clusters that the vectors are drawn from.")
+    var clusters: Int = 512
+
+    @Option(help: "File of queries to write as well.")
+    var queries: String?
+
+    @Option(help: "Queries to make.")
+    var queryCount: Int = 10_000
+
+    @Option(help: "File of learn vectors to write as well.")
+    var learn: String?
+
+    @Option(help: "Learn vectors to make.")
+    var learnCount: Int = 100_000
+
+    @OptionGroup var work: WorkOptions
+
+    func validate() throws {
+        for (name, value) in [("count", count), ("query-count", queryCount), ("learn-count", learnCount)]
+        where !(1...(1 << 40)).contains(value) {
+            throw ValidationError("--\(name) must be at least 1, found \(value)")
+        }
+        if !(1...65536).contains(dim) { throw ValidationError("--dim must be from 1 to 65536, found \(dim)") }
+        if !(1...(1 << 20)).contains(clusters) {
+            throw ValidationError("--clusters must be from 1 to 1048576, found \(clusters)")
+        }
+    }
+
+    func run() throws {
+        let synth = try Synth(
+            SynthParameters(dimension: dim, elementType: dtype.value, seed: seed, clusters: clusters))
+        let progress = work.progress
+        try synth.write(.base, count: count, to: out, threads: work.threads, progress: progress)
+        if let learn {
+            try synth.write(.learn, count: learnCount, to: learn, threads: work.threads, progress: progress)
+        }
+        if let queries {
+            try synth.write(.query, count: queryCount, to: queries, threads: work.threads, progress: progress)
+        }
+    }
+}

@@ -1,0 +1,49 @@
+// sonde truth: exact nearest neighbours, what recall is measured against.
+
+import ArgumentParser
+import Foundation
+import Index
+import Storage
+import Vectors
+
+struct TruthCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "truth", abstract: "Find exact nearest neighbours by reading the whole base.")
+
+    @Option(help: "Vectors to search in.")
+    var base: String
+
+    @Option(help: "File of queries.")
+    var queries: String
+
+    @Option(name: .short, help: "Neighbours a query.")
+    var k: Int = 100
+
+    @Option(help: "Result: big-ann layout (n, k, ids, distances), or ids only as .ivecs.")
+    var out: String
+
+    @Option(help: "l2, ip or cosine.")
+    var metric: MetricName = .l2
+
+    @Option(help: "Search only the first N vectors of the base.")
+    var first: Int?
+
+    @OptionGroup var work: WorkOptions
+
+    func run() throws {
+        let baseFile = try VectorFile.open(path: base, first: first)
+        let queryFile = try VectorFile.open(path: queries)
+        let start = ContinuousClock.now
+        let truth = try ExactSearch(
+            k: k, metric: metric.value, threads: work.threads, memoryByteCount: work.memory.byteCount
+        ).run(base: baseFile, queries: queryFile, progress: work.progress)
+        let elapsed = start.duration(to: .now) / .seconds(1)
+        try truth.write(path: out)
+        let pairs = Double(baseFile.count) * Double(queryFile.count)
+        let compared = pairs * Double(baseFile.dimension * baseFile.elementType.byteCount)
+        print(
+            "\(queryFile.count) queries against \(baseFile.count) vectors in \(String(format: "%.2f", elapsed)) s: "
+                + String(format: "%.2f", pairs / elapsed / 1e9) + " G distances/s, "
+                + String(format: "%.0f", compared / elapsed / 1e9) + " GB/s of vectors compared")
+    }
+}

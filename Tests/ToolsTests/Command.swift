@@ -1,0 +1,57 @@
+// Runs the built `sonde` as a user does: arguments in, exit code and text out.
+
+import Foundation
+import Testing
+
+/// One finished run of the command.
+struct CommandResult {
+    var code: Int32
+    var out: String
+    var err: String
+}
+
+/// A directory of its own for one test, gone when the test ends.
+final class Scratch {
+    let path: String
+
+    init() throws {
+        path = NSTemporaryDirectory() + "/sonde-tools-" + UUID().uuidString
+        try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
+    }
+
+    deinit { try? FileManager.default.removeItem(atPath: path) }
+
+    func file(_ name: String) -> String { path + "/" + name }
+
+    func bytes(_ name: String) throws -> Data { try Data(contentsOf: URL(fileURLWithPath: file(name))) }
+
+    var names: [String] { (try? FileManager.default.contentsOfDirectory(atPath: path).sorted()) ?? [] }
+}
+
+/// Runs the binary that lies beside the test bundle.
+func sonde(_ arguments: [String]) throws -> CommandResult {
+    let bundle = URL(fileURLWithPath: "/proc/self/exe").resolvingSymlinksInPath()
+    let process = Process()
+    process.executableURL = bundle.deletingLastPathComponent().appendingPathComponent("sonde")
+    process.arguments = arguments
+    // Files instead of pipes: a pipe that fills up while the other one is read would stop the command.
+    let scratch = try Scratch()
+    for name in ["out", "err"] { _ = FileManager.default.createFile(atPath: scratch.file(name), contents: nil) }
+    process.standardOutput = try FileHandle(forWritingTo: URL(fileURLWithPath: scratch.file("out")))
+    process.standardError = try FileHandle(forWritingTo: URL(fileURLWithPath: scratch.file("err")))
+    try process.run()
+    process.waitUntilExit()
+    return CommandResult(
+        code: process.terminationReason == .exit ? process.terminationStatus : -1,
+        out: String(decoding: try scratch.bytes("out"), as: UTF8.self),
+        err: String(decoding: try scratch.bytes("err"), as: UTF8.self))
+}
+
+extension CommandResult {
+    /// The error's one line, or nil where stderr is not exactly that.
+    var errorLine: String? {
+        let lines = err.split(separator: "\n", omittingEmptySubsequences: false)
+        guard lines.count == 2, lines[1].isEmpty, lines[0].hasPrefix("sonde: ") else { return nil }
+        return String(lines[0])
+    }
+}

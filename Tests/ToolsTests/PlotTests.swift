@@ -1,0 +1,47 @@
+// sonde plot: what `measure --json` wrote becomes a picture.
+
+import Foundation
+import Testing
+
+@Suite struct PlotTests {
+    @Test func measurementsBecomeCurvesOfOnePicture() throws {
+        let scratch = try Scratch()
+        try write(scratch, "a.json", recalls: [0.5, 0.8, 0.95])
+        try write(scratch, "b.json", recalls: [0.6, 0.9])
+        let result = try sonde([
+            "plot", "k-means & co=\(scratch.file("a.json"))", scratch.file("b.json"), "--out",
+            scratch.file("p.svg"),
+        ])
+        #expect(result.code == 0, "\(result.err)")
+        let svg = String(decoding: try scratch.bytes("p.svg"), as: UTF8.self)
+        #expect(svg.hasPrefix("<svg "))
+        #expect(svg.components(separatedBy: "<polyline").count == 3)
+        #expect(svg.contains("k-means &amp; co") && svg.contains(">b</text>"))
+        #expect(!svg.contains("nan") && !svg.contains("inf\""))
+    }
+
+    @Test func aRecallThatWasNotMeasuredIsRefused() throws {
+        let scratch = try Scratch()
+        try write(scratch, "a.json", recalls: [0.5])
+        let result = try sonde(["plot", scratch.file("a.json"), "-k", "10", "--out", scratch.file("p.svg")])
+        #expect(result.code == 1)
+        #expect(result.errorLine?.contains("recall@10") == true)
+        #expect(scratch.names == ["a.json"])
+    }
+
+    private func write(_ scratch: Scratch, _ name: String, recalls: [Double]) throws {
+        let rows = recalls.enumerated().map { position, recall in
+            """
+            {"policy":"nprobe","parameter":\(position + 1),"recall":{"1":\(recall)},"vectors":\(100 * (position + 1)),
+            "distinct":90,"segments":1,"pages":4,"bytes":16384,"reads":1,"rounds":1,"qps":1000,
+            "latency_ms":{"mean":1,"p50":1,"p99":2,"p999":3},"route_us":1,"wait_us":1,"scan_us":1,"bound":"disk"}
+            """
+        }
+        let text = """
+            {"data":{"n":1000,"d":8,"dtype":"u8","metric":"l2","queries":10},
+            "index":{"partitions":10,"replication":1,"resident_bytes":10,"index_bytes":10,"duplicate":"none",
+            "router":"distance"},"rows":[\(rows.joined(separator: ","))],"at":{}}
+            """
+        try Data(text.utf8).write(to: URL(fileURLWithPath: scratch.file(name)))
+    }
+}
