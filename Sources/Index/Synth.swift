@@ -227,7 +227,9 @@ extension Synth {
         var middle = [Float](repeating: 0, count: dimension)
         for index in 0..<values.count { middle[index % dimension] += values[index] }
         for j in 0..<dimension { middle[j] /= Float(count) }
-        for index in 0..<values.count { values[index] = (values[index] - middle[index % dimension]).magnitude }
+        for index in 0..<values.count {
+            values[index] = (values[index] - middle[index % dimension]).magnitude
+        }
         values.sort()
         let widest = max(values[values.count - 1 - values.count / 2000], .leastNormalMagnitude)
         // 3.5 is where a Gaussian has one number in 2000 beyond it.

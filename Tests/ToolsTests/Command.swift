@@ -21,7 +21,9 @@ final class Scratch {
     let path: String
 
     init() throws {
-        path = NSTemporaryDirectory() + "/sonde-tools-" + UUID().uuidString
+        path =
+            FileManager.default.temporaryDirectory.appendingPathComponent("sonde-tools-\(UUID().uuidString)")
+            .path
         try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
     }
 
@@ -42,7 +44,9 @@ func sonde(_ arguments: [String]) throws -> CommandResult {
     process.arguments = arguments
     // Files instead of pipes: a pipe that fills up while the other one is read would stop the command.
     let scratch = try Scratch()
-    for name in ["out", "err"] { _ = FileManager.default.createFile(atPath: scratch.file(name), contents: nil) }
+    for name in ["out", "err"] {
+        _ = FileManager.default.createFile(atPath: scratch.file(name), contents: nil)
+    }
     process.standardOutput = try FileHandle(forWritingTo: URL(fileURLWithPath: scratch.file("out")))
     process.standardError = try FileHandle(forWritingTo: URL(fileURLWithPath: scratch.file("err")))
     try process.run()
