@@ -47,7 +47,7 @@ public final class ReadArena: @unchecked Sendable {
         base = misaligned == 0 ? mapped : mapped + (grain - misaligned)
         byteCount = rounded
         // Huge pages: fewer translations for scans, fewer pieces for the kernel to pin and to hand to the
-        // device (64 KiB reads at twice the rate of fio's 4 KiB pages). Where refused, speed is all that is lost.
+        // device (64 KiB reads came up to twice as fast). Where refused, only speed is lost.
         if grain == Self.hugeByteCount { _ = madvise(base, rounded, Self.adviseHugePages) }
         runs = .allocate(capacity: runCapacity)
         runs.initialize(to: Run(page: 0, pages: rounded / Self.pageByteCount))

@@ -111,8 +111,8 @@ struct VectorFileTests {
             )
             #expect(
                 error.description
-                    == "\(path): its header claims 2 vectors of 3 u8, which its size contradicts at offset 0: "
-                    + "expected 14 bytes, found 11")
+                    == "\(path): its header claims 2 vectors of 3 u8, which its size contradicts "
+                    + "at offset 0: expected 14 bytes, found 11")
         }
     }
 
