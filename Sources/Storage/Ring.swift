@@ -50,8 +50,9 @@ public final class RingQueue: ReadQueue {
     public var counters: IOCounters { ledger.counters }
 
     public func submit(offset: UInt64, byteCount: Int, arenaOffset: Int, tag: UInt64) {
-        queue(ledger.begin(
-            offset: offset, byteCount: byteCount, arenaOffset: arenaOffset, tag: tag, arena: arena))
+        queue(
+            ledger.begin(
+                offset: offset, byteCount: byteCount, arenaOffset: arenaOffset, tag: tag, arena: arena))
     }
 
     /// Queues what is left of the read at `slot`.
@@ -74,7 +75,9 @@ public final class RingQueue: ReadQueue {
         var failure: StorageError?
         while true {
             let missing = failure == nil ? max(0, wanted - (completions.count - start)) : inFlight
-            try enter { missing > 0 ? sonde_ring_submit_and_wait(ring, UInt32(missing)) : sonde_ring_submit(ring) }
+            try enter {
+                missing > 0 ? sonde_ring_submit_and_wait(ring, UInt32(missing)) : sonde_ring_submit(ring)
+            }
             let count = Int(sonde_ring_reap(ring, finished, UInt32(depth)))
             for index in 0..<count {
                 let slot = Int(finished[index].tag)
