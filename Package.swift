@@ -9,7 +9,7 @@ let package = Package(
     name: "sonde",
     products: [
         .executable(name: "sonde", targets: ["Tools"]),
-        .library(name: "SondeIndex", targets: ["Index"]),
+        .library(name: "SondeIndex", targets: ["Index", "Router", "Storage", "Vectors"]),
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", exact: "1.8.2")

@@ -82,7 +82,7 @@ extension DiskIndex {
         let trainer = PredictorTrainer(model: model, pairs: pairs, homes: homes, options: parameters.training)
         trainer.calibrateBeta(subClusters: subClusters)
         if parameters.kind == .prototypes || parameters.kind == .network {
-            trainer.train { done, total in progress(stage: "train", done: done, total: total) }
+            try trainer.train(progress: { done, total in progress(stage: "train", done: done, total: total) })
             trainer.calibrateTemperature()
         }
         let stored = parameters.storedAs ?? (centroids.elementType == .f32 ? .f16 : centroids.elementType)
@@ -97,6 +97,7 @@ extension DiskIndex {
         var batch: [(partition: Int, rows: VectorMatrix)] = []
         var next = 0
         func finishBatch() {
+            guard !batch.isEmpty else { return }
             let slots = ResultSlots<SubClusterPart>(count: batch.count)
             let work = batch
             Workers.forEach(count: work.count, threads: threads) { task in

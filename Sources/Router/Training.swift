@@ -68,7 +68,7 @@ public final class PredictorTrainer {
     public func train(
         progress: @Sendable (_ done: Int, _ total: Int) -> Void = { _, _ in },
         afterEpoch: (PredictorTrainer) throws -> Bool = { _ in true }
-    ) rethrows {
+    ) throws {
         let stepsAnEpoch = pairs.trainingCount / options.batchSize
         if epoch == 0 {
             report.heldOutStart = heldOutLoss()
