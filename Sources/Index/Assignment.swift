@@ -60,11 +60,12 @@ struct AssignStage {
             let lists = assign(builder.space.rows(from: rows), search: search)
             for row in 0..<count {
                 // Heads are resident and in no segment.
-                var records = headRows.contains(first + row) ? 0 : UInt8(lists.count(of: row))
+                let places = headRows.contains(first + row) ? 0..<0 : lists.starts[row]..<lists.starts[row + 1]
+                var records = UInt8(places.count)
                 try result.spill.append(&records, count: 1)
-                for record in 0..<Int(records) {
+                for place in places {
                     var entry = AssignedPartition(
-                        partition: lists.partition(row, record), distance: lists.distance(row, record))
+                        partition: lists.partitions[place], distance: lists.distances[place])
                     try result.spill.append(&entry, count: MemoryLayout<AssignedPartition>.size)
                     result.counts[Int(entry.partition)] += 1
                 }
@@ -76,21 +77,18 @@ struct AssignStage {
     }
 
     /// Home and copies of every row, by the duplication asked for.
-    private func assign(_ rows: VectorMatrix) -> PartitionLists {
+    private func assign(_ rows: VectorMatrix, search: NearestCentroids) -> PartitionLists {
         let threads = builder.parameters.threads
         switch builder.parameters.duplication {
         case .none:
-            return router.nearest(rows, k: 1, threads: threads)
+            return PartitionLists(homes: search.assign(rows, threads: threads))
         case .closure(let replicas, let eps1):
-            let candidates = router.nearest(
-                rows, k: min(Self.closureCandidates, router.partitionCount), threads: threads)
-            return Closure(replicas: replicas, eps1: eps1)
-                .choose(from: candidates, centroids: router.centroids, threads: threads)
+            let candidates = search.nearest(min(Self.closureCandidates, centroids.count), rows, threads: threads)
+            return Closure(maximum: replicas, eps1: eps1)
+                .replicas(candidates, centroids: centroids, threads: threads)
         case .soar(let lambda):
-            let candidates = router.nearest(
-                rows, k: min(Self.soarCandidates, router.partitionCount), threads: threads)
-            return Soar(lambda: lambda)
-                .choose(rows: rows, from: candidates, centroids: router.centroids, threads: threads)
+            let candidates = search.nearest(min(Self.soarCandidates, centroids.count), rows, threads: threads)
+            return Soar(lambda: lambda).spill(rows, candidates, centroids: centroids, threads: threads)
         }
     }
 }

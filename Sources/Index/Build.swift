@@ -135,10 +135,10 @@ public final class IndexBuilder {
         if let share = parameters.headShare {
             let rows = try stage("read") { try readWholeBase(for: "choosing heads") }
             let chosen = stage("heads") {
-                SpannHeads.select(rows: rows, share: share, seed: parameters.seed, threads: parameters.threads)
+                SpannHeads.select(rows, share: share, seed: parameters.seed, threads: parameters.threads)
             }
-            heads = chosen.map { UInt32($0) }
-            centroids = rows.gather(chosen.map { UInt32($0) })
+            heads = chosen
+            centroids = rows.gather(chosen)
             beta = CentroidIndex.defaultBeta(meanDistance: 0)
         } else {
             let wanted = parameters.partitions ?? max(1, min(base.count, Int(4 * Double(base.count).squareRoot())))

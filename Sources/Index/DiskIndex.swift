@@ -47,15 +47,16 @@ public final class DiskIndex: Sendable {
         centroids = try CentroidIndex(decoding: sections)
         router = centroids
         headIds = try sections[IndexFiles.headIdsTag].map { try Self.decodeHeadIds($0, path: files.router) }
-        guard table.count == manifest.partitions, router.partitionCount == manifest.partitions,
-            headIds.map({ $0.count == manifest.partitions }) ?? true,
-            layout.dimension == manifest.dimension, layout.elementType == elementType,
-            centroids.dimension == manifest.dimension, centroids.elementType == space.elementType
+        let headCount = headIds?.count ?? manifest.partitions
+        guard table.count == manifest.partitions, centroids.partitionCount == manifest.partitions,
+            headCount == manifest.partitions, layout.dimension == manifest.dimension,
+            layout.elementType == elementType, centroids.dimension == manifest.dimension,
+            centroids.elementType == space.elementType
         else {
             throw IndexError.inconsistent(
                 path: path,
                 detail: "manifest.json names \(manifest.partitions) partitions, segments.table holds \(table.count), "
-                    + "router.bin \(router.partitionCount); the files are of different indexes")
+                    + "router.bin \(centroids.partitionCount); the files are of different indexes")
         }
         if let device {
             self.device = device

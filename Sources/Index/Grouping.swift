@@ -120,14 +120,15 @@ struct Grouping {
         }
         var start = bucket.partitions.lowerBound
         while start < bucket.partitions.upperBound {
-            let end = min(bucket.partitions.upperBound, start + Self.batch * threads)
+            let first = start
+            let end = min(bucket.partitions.upperBound, first + Self.batch * threads)
             let orders = ResultSlots<[UInt32]>(count: end - start)
             Workers.forEach(count: end - start, threads: threads) { task in
                 orders.set(
-                    task, bucket.order(partition: start + task, recordsMaximum: recordsMaximum, distance: distance))
+                    task, bucket.order(partition: first + task, recordsMaximum: recordsMaximum, distance: distance))
             }
             for task in 0..<end - start {
-                try bucket.append(partition: start + task, order: orders.take(task) ?? [], to: writer)
+                try bucket.append(partition: first + task, order: orders.take(task) ?? [], to: writer)
             }
             start = end
             builder.progress(stage: "write", done: end, total: assignment.counts.count)

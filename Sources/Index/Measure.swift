@@ -30,7 +30,7 @@ extension DiskIndex {
             var single = sweep
             single.threads = 1
             single.inFlight = 1
-            let few = queries.prefix(min(latencyQueries, queries.count))
+            let few = queries.gather(0..<min(latencyQueries, queries.count))
             let alone = try search(few, parameters: single)
             rows.append(
                 row(policy: policy, result: result, alone: alone, truth: truth, ks: ks))

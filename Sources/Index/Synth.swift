@@ -107,12 +107,10 @@ public final class Synth: Sendable {
         return matrix
     }
 
-    /// Writes the first `count` rows of a draw to a vector file, in chunks.
+    /// Appends the first `count` rows of a draw to a vector file, in chunks, and completes it.
     public func write(
-        _ draw: Draw, count: Int, to path: String, threads: Int, progress: Progress = .none
+        _ draw: Draw, count: Int, into writer: VectorFileWriter, threads: Int, progress: Progress = .none
     ) throws {
-        let writer = try VectorFileWriter(
-            path: path, format: nil, dimension: parameters.dimension, elementType: parameters.elementType)
         let chunkRows = max(512, min(65536, (32 << 20) / (parameters.dimension * 4)))
         var start = 0
         while start < count {
@@ -229,7 +227,9 @@ extension Synth {
         var middle = [Float](repeating: 0, count: dimension)
         for index in 0..<values.count { middle[index % dimension] += values[index] }
         for j in 0..<dimension { middle[j] /= Float(count) }
-        for index in 0..<values.count { values[index] = (values[index] - middle[index % dimension]).magnitude }
+        for index in 0..<values.count {
+            values[index] = (values[index] - middle[index % dimension]).magnitude
+        }
         values.sort()
         let widest = max(values[values.count - 1 - values.count / 2000], .leastNormalMagnitude)
         // 3.5 is where a Gaussian has one number in 2000 beyond it.

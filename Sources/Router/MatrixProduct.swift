@@ -9,8 +9,8 @@ enum MatrixProduct {
     /// c = alpha * op(a) op(b) + beta * c, row-major; op(a) is m x k, op(b) k x n, c m x n. Strides are
     /// those of the rows as stored.
     static func multiply(
-        _ a: UnsafePointer<Float>, transposed transposeA: Bool = false, stride strideA: Int,
-        _ b: UnsafePointer<Float>, transposed transposeB: Bool = false, stride strideB: Int,
+        _ a: UnsafePointer<Float>, transposedA transposeA: Bool = false, stride strideA: Int,
+        _ b: UnsafePointer<Float>, transposedB transposeB: Bool = false, strideB: Int,
         m: Int, n: Int, k: Int, into c: UnsafeMutablePointer<Float>, stride strideC: Int, alpha: Float = 1,
         beta: Float = 0
     ) {

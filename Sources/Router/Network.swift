@@ -76,7 +76,7 @@ public final class Network: @unchecked Sendable {
             let target = activations.layers[index + 1]
             for row in 0..<count { (target + row * outputs).update(from: layer.biases.values, count: outputs) }
             MatrixProduct.multiply(
-                activations.layers[index], stride: inputs, layer.weights.values, transposed: true, stride: inputs,
+                activations.layers[index], stride: inputs, layer.weights.values, transposedB: true, strideB: inputs,
                 m: count, n: outputs, k: inputs, into: target, stride: outputs, beta: 1)
             if index < layers.count - 1 {
                 for position in 0..<count * outputs { target[position] = max(target[position], 0) }
@@ -90,7 +90,7 @@ public final class Network: @unchecked Sendable {
             let (inputs, outputs) = (widths[index], widths[index + 1])
             let delta = activations.deltas[index + 1]
             MatrixProduct.multiply(
-                delta, transposed: true, stride: outputs, activations.layers[index], stride: inputs, m: outputs,
+                delta, transposedA: true, stride: outputs, activations.layers[index], strideB: inputs, m: outputs,
                 n: inputs, k: count, into: gradients[2 * index], stride: inputs, beta: 1)
             for row in 0..<count {
                 for output in 0..<outputs { gradients[2 * index + 1][output] += delta[row * outputs + output] }
@@ -98,7 +98,7 @@ public final class Network: @unchecked Sendable {
             guard index > 0 else { continue }
             let below = activations.deltas[index]
             MatrixProduct.multiply(
-                delta, stride: outputs, layers[index].weights.values, stride: inputs, m: count, n: inputs,
+                delta, stride: outputs, layers[index].weights.values, strideB: inputs, m: count, n: inputs,
                 k: outputs, into: below, stride: inputs)
             for position in 0..<count * inputs where activations.layers[index][position] <= 0 {
                 below[position] = 0

@@ -3,6 +3,7 @@
 // radial basis functions whose centres start as the sub-clusters of the partition.
 
 import CKernels
+import Glibc
 import Vectors
 
 /// The prototypes of all partitions, as they are searched: immutable, compact.

@@ -2,6 +2,7 @@
 // gradient check and one checkpoint serve every form.
 
 import CKernels
+import Glibc
 
 /// Learned numbers, their gradient and Adam's two moments.
 public final class Tensor: @unchecked Sendable {
@@ -57,7 +58,7 @@ public final class Tensor: @unchecked Sendable {
 
     /// Values and moments, for a checkpoint.
     var state: [Float] {
-        [values, first, second].flatMap { Array(UnsafeBufferPointer(start: $0, count: count)) }
+        [values, first, second].flatMap { Array(UnsafeMutableBufferPointer(start: $0, count: count)) }
     }
 
     /// Takes back what `state` gave; false where the count does not fit.

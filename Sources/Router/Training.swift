@@ -103,9 +103,9 @@ public final class PredictorTrainer {
         best = model.tensors.map(\.snapshot)
     }
 
-    private func permutation() -> [Int] {
+    private func permutation() -> [UInt32] {
         var random = SeededRandom(seed: options.seed, stream: UInt64(epoch) + 1)
-        var order = Array(0..<pairs.trainingCount)
+        var order = Array(0..<UInt32(pairs.trainingCount))
         random.shuffle(&order)
         return order
     }
@@ -116,14 +116,14 @@ public final class PredictorTrainer {
         var first = pairs.heldOut.lowerBound
         while first < pairs.heldOut.upperBound {
             let end = min(pairs.heldOut.upperBound, first + options.batchSize)
-            sum += forward(Array(first..<end)[...], noiseSeed: nil, withGradient: false)
+            sum += forward(Array(UInt32(first)..<UInt32(end))[...], noiseSeed: nil, withGradient: false)
             first = end
         }
         return sum / Double(max(pairs.heldOutCount, 1))
     }
 
     /// Sum of the losses of the pairs and the mean gradient into the tensors. Public for gradient checks.
-    public func gradient(of chosen: ArraySlice<Int>, noiseSeed: UInt64?) -> Double {
+    public func gradient(of chosen: ArraySlice<UInt32>, noiseSeed: UInt64?) -> Double {
         for tensor in model.tensors { tensor.clearGradient() }
         let loss = forward(chosen, noiseSeed: noiseSeed, withGradient: true)
         let scale = 1 / Float(chosen.count)
@@ -146,7 +146,7 @@ public final class PredictorTrainer {
 
     private func blockCount(_ count: Int) -> Int { (count + Self.blockSize - 1) / Self.blockSize }
 
-    private func forward(_ chosen: ArraySlice<Int>, noiseSeed: UInt64?, withGradient: Bool) -> Double {
+    private func forward(_ chosen: ArraySlice<UInt32>, noiseSeed: UInt64?, withGradient: Bool) -> Double {
         let blocks = blockCount(chosen.count)
         let losses = UnsafeMutablePointer<Double>.allocate(capacity: blocks)
         defer { losses.deallocate() }
@@ -162,13 +162,13 @@ public final class PredictorTrainer {
         return (0..<blocks).reduce(0) { $0 + losses[$1] }
     }
 
-    private func run(block: Int, chosen: ArraySlice<Int>, noiseSeed: UInt64?, withGradient: Bool) -> Double {
+    private func run(block: Int, chosen: ArraySlice<UInt32>, noiseSeed: UInt64?, withGradient: Bool) -> Double {
         let floats = rows.floatRow(block * Self.blockSize)
         let dimension = rows.dimension
         let first = chosen.startIndex
         for (row, pair) in chosen.enumerated() {
             VectorMatrix.toFloat(
-                pairs.queries.row(pair), pairs.queries.elementType, count: dimension, into: floats + row * dimension)
+                pairs.queries.row(Int(pair)), pairs.queries.elementType, count: dimension, into: floats + row * dimension)
             if let noiseSeed, options.noise > 0 {
                 var random = SeededRandom(seed: options.seed ^ noiseSeed, stream: UInt64(pair))
                 for column in 0..<dimension {
@@ -177,9 +177,9 @@ public final class PredictorTrainer {
             }
         }
         return model.pass(
-            raw: { self.pairs.queries.row(chosen[first + $0]) }, floats: floats, count: chosen.count,
+            raw: { UnsafeRawPointer(self.pairs.queries.row(Int(chosen[first + $0]))) }, floats: floats, count: chosen.count,
             targets: { row in
-                let start = chosen[first + row] * self.pairs.neighbourCount
+                let start = Int(chosen[first + row]) * self.pairs.neighbourCount
                 return self.pairs.neighbours[start..<start + self.options.targets]
             }, homes: homes, withGradient: withGradient, workspace: workspaces[block])
     }

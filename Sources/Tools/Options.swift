@@ -21,7 +21,9 @@ struct WorkOptions: ParsableArguments {
         if !(1...1024).contains(threads) {
             throw ValidationError("--threads must be from 1 to 1024, found \(threads)")
         }
-        if memory.byteCount < 1 << 20 { throw ValidationError("--memory must be at least 1MiB, found \(memory)") }
+        if memory.byteCount < 1 << 20 {
+            throw ValidationError("--memory must be at least 1MiB, found \(memory)")
+        }
     }
 
     /// A receiver of progress for one piece of work: a bar, lines, or nothing under --quiet.
@@ -57,7 +59,9 @@ struct ByteCount: ExpressibleByArgument, CustomStringConvertible, Equatable {
 
     var description: String {
         for (shift, unit) in [(40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")] {
-            if byteCount >= 1 << shift && byteCount % (1 << shift) == 0 { return "\(byteCount >> shift)\(unit)" }
+            if byteCount >= 1 << shift && byteCount % (1 << shift) == 0 {
+                return "\(byteCount >> shift)\(unit)"
+            }
         }
         return "\(byteCount)"
     }

@@ -22,7 +22,9 @@ struct Plot {
     }
 
     /// Okabe and Ito's colours, told apart by colour-blind readers too.
-    private static let colours = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#333333"]
+    private static let colours = [
+        "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#333333",
+    ]
 
     private static let width = 760.0
     private static let height = 480.0
@@ -106,7 +108,10 @@ struct Plot {
                 marks.append(line(x, Self.top, x, Self.bottom, digit == 1 ? "#cfcfcf" : "#eeeeee"))
                 // Labels where there is room for them: over few decades 2 and 5 as well.
                 let named = digit == 1 || (decades < 3.5 && (digit == 2 || digit == 5))
-                if named { marks.append(text(Self.tick(value), x, Self.bottom + 18, anchor: "middle", colour: "#444")) }
+                if named {
+                    marks.append(
+                        text(Self.tick(value), x, Self.bottom + 18, anchor: "middle", colour: "#444"))
+                }
             }
         }
         return marks

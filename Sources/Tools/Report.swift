@@ -25,7 +25,8 @@ enum Report {
         let rows = measurement.rows.map { row -> [String] in
             var cells = [row.policy, number(row.parameter)]
             cells += ks.map { row.recall[String($0)].map { String(format: "%.4f", $0) } ?? "-" }
-            cells += [row.vectors, row.distinct, row.segments, row.pages, row.bytes / 1024, row.reads].map(short)
+            cells += [row.vectors, row.distinct, row.segments, row.pages, row.bytes / 1024, row.reads].map(
+                short)
             cells += [String(format: "%.2f", row.rounds), short(row.qps)]
             cells += [row.latency.mean, row.latency.p50, row.latency.p99, row.latency.p999].map {
                 String(format: "%.3f", $0)
@@ -114,7 +115,8 @@ enum Report {
             leftColumns.contains(column)
                 ? String(repeating: "-", count: width + 2) : String(repeating: "-", count: width + 1) + ":"
         }
-        return ([line(titles), "|" + rule.joined(separator: "|") + "|"] + rows.map(line)).joined(separator: "\n")
+        return ([line(titles), "|" + rule.joined(separator: "|") + "|"] + rows.map(line)).joined(
+            separator: "\n")
             + "\n"
     }
 
@@ -125,7 +127,9 @@ enum Report {
 
     private static func number(_ value: Double) -> String { String(format: "%g", value) }
 
-    private static func megabytes(_ byteCount: Int) -> String { String(format: "%.2f", Double(byteCount) / 1e6) }
+    private static func megabytes(_ byteCount: Int) -> String {
+        String(format: "%.2f", Double(byteCount) / 1e6)
+    }
 
     /// 1000000 as "1,000,000".
     static func grouped(_ value: Int) -> String {

@@ -58,15 +58,20 @@ struct SynthCommand: ParsableCommand {
     }
 
     func run() throws {
+        // Every file is opened before the first row is made: a wrong path shows at once.
+        var files = [(draw: Synth.Draw.base, count: count, writer: try writer(out))]
+        if let learn { files.append((.learn, learnCount, try writer(learn))) }
+        if let queries { files.append((.query, queryCount, try writer(queries))) }
         let synth = try Synth(
             SynthParameters(dimension: dim, elementType: dtype.value, seed: seed, clusters: clusters))
         let progress = work.progress
-        try synth.write(.base, count: count, to: out, threads: work.threads, progress: progress)
-        if let learn {
-            try synth.write(.learn, count: learnCount, to: learn, threads: work.threads, progress: progress)
+        for file in files {
+            try synth.write(
+                file.draw, count: file.count, into: file.writer, threads: work.threads, progress: progress)
         }
-        if let queries {
-            try synth.write(.query, count: queryCount, to: queries, threads: work.threads, progress: progress)
-        }
+    }
+
+    private func writer(_ path: String) throws -> VectorFileWriter {
+        try VectorFileWriter(path: path, dimension: dim, elementType: dtype.value)
     }
 }

@@ -1,13 +1,19 @@
 // Runs the built `sonde` as a user does: arguments in, exit code and text out.
 
 import Foundation
-import Testing
 
 /// One finished run of the command.
 struct CommandResult {
     var code: Int32
     var out: String
     var err: String
+
+    /// The error's one line, or nil where stderr is not exactly that.
+    var errorLine: String? {
+        let lines = err.split(separator: "\n", omittingEmptySubsequences: false)
+        guard lines.count == 2, lines[1].isEmpty, lines[0].hasPrefix("sonde: ") else { return nil }
+        return String(lines[0])
+    }
 }
 
 /// A directory of its own for one test, gone when the test ends.
@@ -15,7 +21,9 @@ final class Scratch {
     let path: String
 
     init() throws {
-        path = NSTemporaryDirectory() + "/sonde-tools-" + UUID().uuidString
+        path =
+            FileManager.default.temporaryDirectory.appendingPathComponent("sonde-tools-\(UUID().uuidString)")
+            .path
         try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
     }
 
@@ -36,7 +44,9 @@ func sonde(_ arguments: [String]) throws -> CommandResult {
     process.arguments = arguments
     // Files instead of pipes: a pipe that fills up while the other one is read would stop the command.
     let scratch = try Scratch()
-    for name in ["out", "err"] { _ = FileManager.default.createFile(atPath: scratch.file(name), contents: nil) }
+    for name in ["out", "err"] {
+        _ = FileManager.default.createFile(atPath: scratch.file(name), contents: nil)
+    }
     process.standardOutput = try FileHandle(forWritingTo: URL(fileURLWithPath: scratch.file("out")))
     process.standardError = try FileHandle(forWritingTo: URL(fileURLWithPath: scratch.file("err")))
     try process.run()
@@ -45,13 +55,4 @@ func sonde(_ arguments: [String]) throws -> CommandResult {
         code: process.terminationReason == .exit ? process.terminationStatus : -1,
         out: String(decoding: try scratch.bytes("out"), as: UTF8.self),
         err: String(decoding: try scratch.bytes("err"), as: UTF8.self))
-}
-
-extension CommandResult {
-    /// The error's one line, or nil where stderr is not exactly that.
-    var errorLine: String? {
-        let lines = err.split(separator: "\n", omittingEmptySubsequences: false)
-        guard lines.count == 2, lines[1].isEmpty, lines[0].hasPrefix("sonde: ") else { return nil }
-        return String(lines[0])
-    }
 }

@@ -64,7 +64,9 @@ import Testing
         var swiftImports: [String] {
             text.split(separator: "\n").compactMap { line in
                 var words = line.split(separator: " ").map(String.init)
-                while let first = words.first, first.hasPrefix("@") || ["public", "package", "internal"].contains(first) {
+                while let first = words.first,
+                    first.hasPrefix("@") || ["public", "package", "internal"].contains(first)
+                {
                     words.removeFirst()
                 }
                 guard words.first == "import", words.count >= 2 else { return nil }
@@ -80,7 +82,8 @@ import Testing
         guard let walker = FileManager.default.enumerator(atPath: root) else { return [] }
         var files: [SourceFile] = []
         for case let name as String in walker where endings.contains((name as NSString).pathExtension) {
-            files.append(SourceFile(name: name, text: try String(contentsOfFile: root + "/" + name, encoding: .utf8)))
+            files.append(
+                SourceFile(name: name, text: try String(contentsOfFile: root + "/" + name, encoding: .utf8)))
         }
         return files
     }

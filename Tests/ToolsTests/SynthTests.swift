@@ -34,7 +34,8 @@ import Testing
         _ = try synth(scratch, "a", count: 2000, [])
         func rows(_ name: String) throws -> Set<Data> {
             let data = try scratch.bytes(name).dropFirst(8)
-            return Set(stride(from: data.startIndex, to: data.endIndex, by: 24).map { Data(data[$0..<$0 + 24]) })
+            return Set(
+                stride(from: data.startIndex, to: data.endIndex, by: 24).map { Data(data[$0..<$0 + 24]) })
         }
         let base = try rows("a.u8bin")
         let learn = try rows("a-learn.u8bin")
@@ -80,7 +81,8 @@ import Testing
             [
                 "synth", "--out", scratch.file("\(name).u8bin"), "--count", "\(count)", "--dim", "24",
                 "--dtype", "u8", "--clusters", "64", "--queries", scratch.file("\(name)-query.u8bin"),
-                "--query-count", "200", "--learn", scratch.file("\(name)-learn.u8bin"), "--learn-count", "300",
+                "--query-count", "200", "--learn", scratch.file("\(name)-learn.u8bin"), "--learn-count",
+                "300",
                 "--quiet",
             ] + more)
     }

@@ -24,7 +24,10 @@ import Testing
         let missing = scratch.file("missing")
         for arguments in [
             ["inspect", missing], ["verify", missing], ["plot", missing, "--out", scratch.file("p.svg")],
-            ["truth", "--base", missing + ".fbin", "--queries", missing + ".fbin", "--out", scratch.file("t.bin")],
+            [
+                "truth", "--base", missing + ".fbin", "--queries", missing + ".fbin", "--out",
+                scratch.file("t.bin"),
+            ],
             ["build", "--base", missing + ".fbin", "--index", scratch.file("index")],
         ] {
             let result = try sonde(arguments)

@@ -1,0 +1,139 @@
+// A file written once from its start: large writes, a running checksum, an fsync before it counts as
+// written. With `atomically` it is written beside its name and renamed, so that the name never holds half
+// a file.
+
+import Glibc
+
+/// A file being written by one thread.
+final class OutputFile {
+    let path: String
+    /// Bytes appended so far.
+    var byteCount: UInt64 { flushed + UInt64(filled) }
+    private let writingPath: String
+    private let atomically: Bool
+    private let descriptor: Int32
+    private let buffer: UnsafeMutableRawPointer
+    private let capacity: Int
+    private var filled = 0
+    private var flushed: UInt64 = 0
+    private var checksum: UInt32 = 0
+    private var finished = false
+
+    init(path: String, atomically: Bool, bufferByteCount: Int = 1 << 20) throws(StorageError) {
+        self.path = path
+        self.atomically = atomically
+        writingPath = atomically ? path + ".part" : path
+        capacity = bufferByteCount
+        buffer = .allocate(byteCount: bufferByteCount, alignment: 4096)
+        descriptor = open(
+            writingPath, O_WRONLY | O_CREAT | (atomically ? O_TRUNC : O_EXCL) | O_CLOEXEC, 0o644)
+        let code = errno
+        guard descriptor >= 0 else {
+            throw code == EEXIST
+                ? StorageError(.exists, path: path, detail: "exists already and is not overwritten")
+                : StorageError.systemCall("open", path: writingPath, errno: code)
+        }
+    }
+
+    deinit {
+        buffer.deallocate()
+        if descriptor >= 0 {
+            close(descriptor)
+            if atomically && !finished { unlink(writingPath) }
+        }
+    }
+
+    /// Appends bytes; they reach the file in large writes.
+    func append(_ bytes: UnsafeRawPointer, count: Int) throws(StorageError) {
+        var (from, left) = (bytes, count)
+        while left > 0 {
+            if filled == capacity { try flush() }
+            let part = min(left, capacity - filled)
+            (buffer + filled).copyMemory(from: from, byteCount: part)
+            filled += part
+            from += part
+            left -= part
+        }
+    }
+
+    /// Room for the next `count` bytes (at most the buffer's size); the caller fills all of it.
+    func reserve(_ count: Int) throws(StorageError) -> UnsafeMutableRawPointer {
+        precondition(count <= capacity)
+        if filled + count > capacity { try flush() }
+        defer { filled += count }
+        return buffer + filled
+    }
+
+    /// Writes over the file's first bytes, for headers that are known only at the end. The digest keeps
+    /// the bytes that were appended there first.
+    func overwriteStart(_ bytes: UnsafeRawPointer, count: Int) throws(StorageError) {
+        try flush()
+        try write(bytes, count: count, at: 0)
+    }
+
+    /// Everything to the device, then under the final name. Nothing may be appended after it.
+    @discardableResult
+    func finish() throws(StorageError) -> FileDigest {
+        try flush()
+        guard fsync(descriptor) == 0 else { throw StorageError.systemCall("fsync", path: writingPath, errno: errno) }
+        if atomically {
+            guard rename(writingPath, path) == 0 else {
+                throw StorageError.systemCall("rename", path: path, errno: errno)
+            }
+            finished = true
+            try Directory.sync(Directory.parent(of: path))
+        }
+        finished = true
+        return FileDigest(byteCount: byteCount, crc32c: checksum)
+    }
+
+    private func flush() throws(StorageError) {
+        guard filled > 0 else { return }
+        // The buffer is checksummed here, while it is whole and before it leaves the cache.
+        checksum = Checksum.crc32c(buffer, count: filled, continuing: checksum)
+        try write(buffer, count: filled, at: flushed)
+        flushed += UInt64(filled)
+        filled = 0
+    }
+
+    private func write(_ bytes: UnsafeRawPointer, count: Int, at offset: UInt64) throws(StorageError) {
+        var done = 0
+        while done < count {
+            let written = pwrite(descriptor, bytes + done, count - done, off_t(offset) + off_t(done))
+            if written < 0 && errno == EINTR { continue }
+            guard written > 0 else {
+                throw StorageError.systemCall(
+                    "pwrite", path: writingPath, errno: written < 0 ? errno : ENOSPC, offset: offset + UInt64(done))
+            }
+            done += written
+        }
+    }
+
+    /// Writes `count` bytes as the whole of the file at `path`.
+    static func write(
+        _ bytes: UnsafeRawPointer, count: Int, path: String, atomically: Bool
+    ) throws(StorageError) -> FileDigest {
+        let file = try OutputFile(path: path, atomically: atomically)
+        try file.append(bytes, count: count)
+        return try file.finish()
+    }
+
+    /// The same for an array.
+    static func write(_ bytes: [UInt8], path: String, atomically: Bool) throws(StorageError) -> FileDigest {
+        let file = try OutputFile(path: path, atomically: atomically)
+        try file.append(bytes)
+        return try file.finish()
+    }
+
+    func append(_ bytes: [UInt8]) throws(StorageError) {
+        let result: Result<Void, StorageError> = bytes.withUnsafeBytes { raw in
+            guard let base = raw.baseAddress else { return .success(()) }
+            do throws(StorageError) {
+                return .success(try append(base, count: raw.count))
+            } catch {
+                return .failure(error)
+            }
+        }
+        try result.get()
+    }
+}

@@ -1,0 +1,141 @@
+// How records lie in a page: ids, then vectors, then the checksum. A page (or the smallest run of pages
+// that wastes under a tenth, for vectors that fill a page badly) is a unit: whole in itself, so that it can
+// be read, checked and scanned alone.
+
+import Vectors
+
+/// The unit that segments are made of; drawn in docs/format.md.
+public struct PageLayout: Sendable, Equatable {
+    public static let pageByteCount = 4096
+    /// More numbers than any embedding has; what a damaged header may claim is refused by it.
+    public static let dimensionMaximum = 1 << 20
+    /// What `id` never returns for a record: all ones in 64 bits.
+    public static let noId = UInt64.max
+
+    public let dimension: Int
+    public let elementType: ElementType
+    /// 4 or 8.
+    public let idByteCount: Int
+    /// Bytes of one vector; vectors lie back to back.
+    public let rowByteCount: Int
+    public let recordsPerUnit: Int
+    public let pagesPerUnit: Int
+    public let unitByteCount: Int
+    /// Where the first vector of a unit lies.
+    public let vectorsOffset: Int
+
+    /// Units of more pages than this are made only for vectors that need them.
+    private static let pagesMaximum = 64
+    private static let checksumByteCount = 4
+
+    /// - Throws: kind `unsupported` for a dimension or a size of ids that no unit is laid out for.
+    public init(dimension: Int, elementType: ElementType, idByteCount: Int) throws(StorageError) {
+        guard dimension > 0, dimension <= Self.dimensionMaximum else {
+            throw StorageError(
+                .unsupported, path: "page layout", detail: "no page is laid out for this dimension",
+                expected: "1 to \(Self.dimensionMaximum)", found: "\(dimension)")
+        }
+        guard idByteCount == 4 || idByteCount == 8 else {
+            throw StorageError(
+                .unsupported, path: "page layout", detail: "no page is laid out for ids of this size",
+                expected: "4 or 8 bytes", found: "\(idByteCount)")
+        }
+        self.dimension = dimension
+        self.elementType = elementType
+        self.idByteCount = idByteCount
+        rowByteCount = dimension * elementType.byteCount
+        let pages = Self.pages(recordByteCount: rowByteCount + idByteCount)
+        pagesPerUnit = pages
+        unitByteCount = pages * Self.pageByteCount
+        recordsPerUnit = (unitByteCount - Self.checksumByteCount) / (rowByteCount + idByteCount)
+        vectorsOffset = recordsPerUnit * idByteCount
+    }
+
+    private static func pages(recordByteCount: Int) -> Int {
+        let least = (recordByteCount + checksumByteCount + pageByteCount - 1) / pageByteCount
+        var best = (pages: least, waste: 1.0)
+        for pages in least...max(least, pagesMaximum) {
+            let size = pages * pageByteCount
+            let used = (size - checksumByteCount) / recordByteCount * recordByteCount + checksumByteCount
+            let waste = Double(size - used) / Double(size)
+            if waste < 0.1 { return pages }
+            if waste < best.waste { best = (pages, waste) }
+        }
+        return best.pages
+    }
+
+    /// The largest id that fits; the one above marks empty slots.
+    public var idMaximum: UInt64 { idByteCount == 4 ? UInt64(UInt32.max) - 1 : UInt64.max - 1 }
+
+    public func unitCount(records: Int) -> Int { (records + recordsPerUnit - 1) / recordsPerUnit }
+
+    public func byteCount(records: Int) -> Int { unitCount(records: records) * unitByteCount }
+
+    /// Writes one unit of `count` records; `record` gives the id and the vector of each. Empty slots get an
+    /// id of all ones and zeros. Ids must not exceed `idMaximum`.
+    public func encode(
+        count: Int, into unit: UnsafeMutableRawPointer, record: (Int) -> (id: UInt64, row: UnsafeRawPointer)
+    ) {
+        precondition(count >= 0 && count <= recordsPerUnit)
+        for slot in 0..<count {
+            let (id, row) = record(slot)
+            precondition(id <= idMaximum)
+            if idByteCount == 4 {
+                unit.put(UInt32(truncatingIfNeeded: id), at: slot * 4)
+            } else {
+                unit.put(id, at: slot * 8)
+            }
+            (unit + vectorsOffset + slot * rowByteCount).copyMemory(from: row, byteCount: rowByteCount)
+        }
+        (unit + count * idByteCount).initializeMemory(
+            as: UInt8.self, repeating: 0xff, count: (recordsPerUnit - count) * idByteCount)
+        let used = vectorsOffset + count * rowByteCount
+        (unit + used).initializeMemory(as: UInt8.self, repeating: 0, count: unitByteCount - used)
+        let checked = unitByteCount - Self.checksumByteCount
+        unit.put(Checksum.crc32c(unit, count: checked), at: checked)
+    }
+
+    /// Writes one unit from vectors that lie back to back.
+    public func encode(
+        ids: UnsafePointer<UInt64>, rows: UnsafeRawPointer, count: Int, into unit: UnsafeMutableRawPointer
+    ) {
+        encode(count: count, into: unit) { (ids[$0], rows + $0 * rowByteCount) }
+    }
+
+    /// Whether the unit's checksum is that of its bytes. Nothing of a unit that fails may be used.
+    public func verify(unit: UnsafeRawPointer) -> Bool {
+        Checksum.crc32c(unit, count: unitByteCount - Self.checksumByteCount) == storedChecksum(unit: unit)
+    }
+
+    /// The checksum that the unit carries.
+    public func storedChecksum(unit: UnsafeRawPointer) -> UInt32 {
+        unit.u32(unitByteCount - Self.checksumByteCount)
+    }
+
+    /// Records in the unit; they fill its slots from the first.
+    public func recordCount(unit: UnsafeRawPointer) -> Int {
+        var (low, high) = (0, recordsPerUnit)
+        while low < high {
+            let middle = (low + high) / 2
+            if id(unit: unit, slot: middle) == Self.noId { high = middle } else { low = middle + 1 }
+        }
+        return low
+    }
+
+    /// The id in `slot`, or `noId` for an empty one.
+    public func id(unit: UnsafeRawPointer, slot: Int) -> UInt64 {
+        if idByteCount == 4 {
+            let id = UInt32(littleEndian: unit.loadUnaligned(fromByteOffset: slot &* 4, as: UInt32.self))
+            return id == .max ? .max : UInt64(id)
+        }
+        return UInt64(littleEndian: unit.loadUnaligned(fromByteOffset: slot &* 8, as: UInt64.self))
+    }
+
+    /// The first vector; slot s lies `s * rowByteCount` further.
+    public func vectors(unit: UnsafeRawPointer) -> UnsafeRawPointer { unit + vectorsOffset }
+
+    /// The vector in `slot`.
+    public func vector(unit: UnsafeRawPointer, slot: Int) -> UnsafeRawPointer {
+        unit + vectorsOffset + slot * rowByteCount
+    }
+}

@@ -1,0 +1,196 @@
+// segments.table: where each segment lies, fixed-width and resident. Entry i is partition i, and segments
+// lie in the file in the order of their partitions.
+
+import Vectors
+
+/// Where one segment lies and what is in it; 24 bytes on disk and in memory.
+public struct SegmentEntry: Sendable, Equatable {
+    /// Where its first unit starts in segments.bin. An empty segment has the offset of the next one.
+    public var offset: UInt64
+    public var unitCount: UInt32
+    public var recordCount: UInt32
+    /// CRC-32C of the checksums of its units, in order.
+    public var checksum: UInt32
+    /// Whatever the index keeps of a partition's extent; Storage gives it no meaning.
+    public var radius: Float
+
+    public init(offset: UInt64, unitCount: UInt32, recordCount: UInt32, checksum: UInt32, radius: Float) {
+        self.offset = offset
+        self.unitCount = unitCount
+        self.recordCount = recordCount
+        self.checksum = checksum
+        self.radius = radius
+    }
+}
+
+/// The table of all segments of an index. Immutable.
+public final class SegmentTable: @unchecked Sendable {
+    public static let formatVersion: UInt32 = 1
+    public let layout: PageLayout
+    /// Segments, one for each partition.
+    public let count: Int
+    /// Bytes of the largest segment.
+    public let largestSegmentByteCount: Int
+    /// Records of all segments.
+    public let recordCount: Int
+    // Raw memory: an array in a class costs a retain and checks on each access.
+    private let entries: UnsafeMutablePointer<SegmentEntry>
+
+    static let headerByteCount = 64
+    static let entryByteCount = 24
+
+    /// A table of these entries, which must lie in the file in order and without overlap.
+    public convenience init(layout: PageLayout, entries: [SegmentEntry]) {
+        let copy = UnsafeMutablePointer<SegmentEntry>.allocate(capacity: max(entries.count, 1))
+        copy.initialize(from: entries, count: entries.count)
+        self.init(layout: layout, entries: copy, count: entries.count)
+    }
+
+    private init(layout: PageLayout, entries: UnsafeMutablePointer<SegmentEntry>, count: Int) {
+        self.layout = layout
+        self.entries = entries
+        self.count = count
+        var (largest, records) = (0, 0)
+        for index in 0..<count {
+            largest = max(largest, Int(entries[index].unitCount) * layout.unitByteCount)
+            records += Int(entries[index].recordCount)
+        }
+        largestSegmentByteCount = largest
+        recordCount = records
+    }
+
+    deinit { entries.deallocate() }
+
+    /// The segment of partition `index`.
+    public subscript(index: Int) -> SegmentEntry {
+        precondition(index >= 0 && index < count)
+        return entries[index]
+    }
+
+    /// Bytes of the segment of partition `index`.
+    public func byteCount(ofSegment index: Int) -> Int { Int(self[index].unitCount) * layout.unitByteCount }
+
+    /// Where the segment of partition `index` lies.
+    public func extent(ofSegment index: Int) -> Extent {
+        Extent(offset: self[index].offset, byteCount: byteCount(ofSegment: index))
+    }
+
+    /// The size that segments.bin must have.
+    public var byteCount: UInt64 {
+        count == 0 ? 0 : entries[count - 1].offset + UInt64(byteCount(ofSegment: count - 1))
+    }
+
+    /// Memory that the open table holds.
+    public var residentByteCount: Int { count * MemoryLayout<SegmentEntry>.stride }
+
+    /// Writes the table and returns what a manifest keeps of it. The file must not exist.
+    @discardableResult
+    public func write(path: String) throws(StorageError) -> FileDigest {
+        let file = Scratch(Self.headerByteCount + count * Self.entryByteCount)
+        let (header, body) = (file.bytes, file.bytes + Self.headerByteCount)
+        for index in 0..<count {
+            let (entry, at) = (entries[index], index * Self.entryByteCount)
+            body.put(entry.offset, at: at)
+            body.put(entry.unitCount, at: at + 8)
+            body.put(entry.recordCount, at: at + 12)
+            body.put(entry.checksum, at: at + 16)
+            body.put(entry.radius.bitPattern, at: at + 20)
+        }
+        header.put("SONDESTB", at: 0)
+        header.put(Self.formatVersion, at: 8)
+        header.put(UInt32(layout.elementType.rawValue), at: 12)
+        header.put(UInt32(layout.dimension), at: 16)
+        header.put(UInt32(layout.idByteCount), at: 20)
+        header.put(UInt64(count), at: 24)
+        header.put(UInt32(layout.recordsPerUnit), at: 32)
+        header.put(UInt32(layout.unitByteCount), at: 36)
+        header.put(Checksum.crc32c(body, count: count * Self.entryByteCount), at: 56)
+        header.put(Checksum.crc32c(header, count: 60), at: 60)
+        return try OutputFile.write(file.bytes, count: file.count, path: path, atomically: false)
+    }
+
+    /// Reads and checks a table.
+    public static func read(path: String) throws(StorageError) -> SegmentTable {
+        let input = try InputFile(path: path)
+        guard input.byteCount >= UInt64(headerByteCount) else {
+            throw .truncated(path: path, offset: 0, expected: UInt64(headerByteCount), found: input.byteCount)
+        }
+        let file = try input.readAll()
+        let (header, body) = (file.raw, file.raw + headerByteCount)
+        guard header.holds("SONDESTB", at: 0) else {
+            throw StorageError(.badHeader, path: path, detail: "is no table of segments", offset: 0, expected: "SONDESTB")
+        }
+        guard header.u32(8) == formatVersion else {
+            throw .version(path: path, offset: 8, known: formatVersion, found: UInt64(header.u32(8)))
+        }
+        let headerChecksum = Checksum.crc32c(header, count: 60)
+        guard headerChecksum == header.u32(60) else {
+            throw .checksum(path: path, what: "the header", offset: 60, expected: header.u32(60), found: headerChecksum)
+        }
+        let layout = try readLayout(header, path: path)
+        let count = header.u64(24)
+        let (bodyByteCount, overflow) = count.multipliedReportingOverflow(by: UInt64(entryByteCount))
+        guard !overflow, bodyByteCount == input.byteCount - UInt64(headerByteCount) else {
+            throw StorageError(
+                .badHeader, path: path, detail: "its size is not that of \(count) entries",
+                offset: 24, expected: overflow ? "fewer" : "\(bodyByteCount) bytes after the header",
+                found: "\(input.byteCount - UInt64(headerByteCount))")
+        }
+        let bodyChecksum = Checksum.crc32c(body, count: Int(bodyByteCount))
+        guard bodyChecksum == header.u32(56) else {
+            throw .checksum(
+                path: path, what: "the table", offset: UInt64(headerByteCount), expected: header.u32(56),
+                found: bodyChecksum)
+        }
+        return try readEntries(body, count: Int(count), layout: layout, path: path)
+    }
+
+    private static func readLayout(_ header: UnsafeRawPointer, path: String) throws(StorageError) -> PageLayout {
+        guard let elementType = UInt8(exactly: header.u32(12)).flatMap(ElementType.init(rawValue:)) else {
+            throw StorageError(
+                .badHeader, path: path, detail: "names an unknown element type", offset: 12, found: "\(header.u32(12))")
+        }
+        let layout: PageLayout
+        do {
+            layout = try PageLayout(
+                dimension: Int(header.u32(16)), elementType: elementType, idByteCount: Int(header.u32(20)))
+        } catch {
+            throw StorageError(
+                .badHeader, path: path, detail: error.detail, offset: 16, expected: error.expected, found: error.found)
+        }
+        guard layout.recordsPerUnit == Int(header.u32(32)), layout.unitByteCount == Int(header.u32(36)) else {
+            throw StorageError(
+                .badHeader, path: path, detail: "its units are not those of its dimension", offset: 32,
+                expected: "\(layout.recordsPerUnit) records in \(layout.unitByteCount) bytes",
+                found: "\(header.u32(32)) in \(header.u32(36))")
+        }
+        return layout
+    }
+
+    private static func readEntries(
+        _ body: UnsafeRawPointer, count: Int, layout: PageLayout, path: String
+    ) throws(StorageError) -> SegmentTable {
+        let entries = UnsafeMutablePointer<SegmentEntry>.allocate(capacity: max(count, 1))
+        var end: UInt64 = 0
+        for index in 0..<count {
+            let at = index * entryByteCount
+            let entry = SegmentEntry(
+                offset: body.u64(at), unitCount: body.u32(at + 8), recordCount: body.u32(at + 12),
+                checksum: body.u32(at + 16), radius: Float(bitPattern: body.u32(at + 20)))
+            let (next, overflow) = entry.offset.addingReportingOverflow(
+                UInt64(entry.unitCount) * UInt64(layout.unitByteCount))
+            guard entry.offset >= end, entry.offset % UInt64(PageLayout.pageByteCount) == 0, !overflow,
+                next <= UInt64(Int64.max), layout.unitCount(records: Int(entry.recordCount)) == Int(entry.unitCount)
+            else {
+                entries.deallocate()
+                throw StorageError(
+                    .corrupt, path: path, detail: "the entry of segment \(index) contradicts itself or the one before",
+                    offset: UInt64(headerByteCount + at), expected: "whole units from offset \(end) on",
+                    found: "\(entry.recordCount) records in \(entry.unitCount) units at \(entry.offset)")
+            }
+            end = next
+            (entries + index).initialize(to: entry)
+        }
+        return SegmentTable(layout: layout, entries: entries, count: count)
+    }
+}
