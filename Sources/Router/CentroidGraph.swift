@@ -48,7 +48,9 @@ public struct CentroidGraph: Sendable {
             pool = .allocate(capacity: poolCapacity)
             entryDistances = .allocate(capacity: max(1, graph.entries.count))
             var degree = 1
-            for node in 0..<nodeCount { degree = max(degree, Int(graph.starts[node + 1] - graph.starts[node])) }
+            for node in 0..<nodeCount {
+                degree = max(degree, Int(graph.starts[node + 1] - graph.starts[node]))
+            }
             batch = .allocate(capacity: degree)
             values = .allocate(capacity: degree)
         }

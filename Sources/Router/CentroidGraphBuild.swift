@@ -15,7 +15,8 @@ extension CentroidGraph {
     ///   - alpha: above 1 keeps edges that a nearer edge nearly covers. On SIFT 1.2 fills all edges with the
     ///     nearest nodes and finds less than 1.05.
     public init(
-        of centroids: VectorMatrix, degree: Int = 32, candidates: Int = 192, alpha: Float = 1.05, seed: UInt64,
+        of centroids: VectorMatrix, degree: Int = 32, candidates: Int = 192, alpha: Float = 1.05,
+        seed: UInt64,
         threads: Int
     ) {
         let count = centroids.count

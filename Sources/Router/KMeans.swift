@@ -63,7 +63,6 @@ public struct KMeans: Sendable {
             largest: lloyd.largest)
     }
 
-
     private func oneLevel(_ rows: VectorMatrix, _ wanted: Int) -> VectorMatrix {
         var random = SeededRandom(seed: seed, stream: 3)
         let sampled = random.sample(wanted * sampleRows, below: rows.count)
@@ -111,7 +110,9 @@ public struct KMeans: Sendable {
     static func shares(of total: Int, sizes: [Int]) -> [Int] {
         let sum = sizes.reduce(0, +)
         precondition(total <= sum)
-        var shares = sizes.map { $0 == 0 ? 0 : max(1, min($0, Int(Double(total) * Double($0) / Double(sum)))) }
+        var shares = sizes.map {
+            $0 == 0 ? 0 : max(1, min($0, Int(Double(total) * Double($0) / Double(sum))))
+        }
         var missing = total - shares.reduce(0, +)
         // Adds where a partition would be largest, takes where it would stay smallest.
         while missing != 0 {

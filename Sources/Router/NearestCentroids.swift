@@ -12,8 +12,9 @@ public struct NearestCentroids: Sendable {
     public let centroids: VectorMatrix
     /// nil: every centroid is looked at.
     public let groups: CentroidGroups?
-    /// Groups looked at for each row. With 160,000 centroids of SIFT in 400 groups 16, 24, 32 and 48 find the
-    /// nearest for 0.970, 0.989, 0.994 and 0.998 of the rows, and 0.918, 0.956, 0.974, 0.990 of the nearest 64.
+    /// Groups looked at for each row. With 160,000 centroids of SIFT in 400 groups 16, 24, 32 and 48 find
+    /// the nearest for 0.970, 0.989, 0.994 and 0.998 of the rows, and 0.918, 0.956, 0.974 and 0.990 of the
+    /// nearest 64.
     public var probes: Int
     private let distance: Distance
 
