@@ -10,8 +10,8 @@ let index = try DiskIndex(path: a[1])
 let learn = try VectorFile.open(path: a[2])
 let queries = try VectorFile.open(path: a[3]).readAll()
 let truth = try TruthFile.read(path: a[4])
-let clock = ContinuousClock()
-var mark = clock.now
+nonisolated(unsafe) let clock = ContinuousClock()
+nonisolated(unsafe) var mark = clock.now
 func lap(_ name: String) {
     print(String(format: "%6.1f s  ", mark.duration(to: clock.now) / .seconds(1)) + name)
     mark = clock.now
@@ -37,7 +37,7 @@ for (name, router) in [("centroid", index.router), ("predictor", predictor as an
     for (k, recalls) in [(1, [0.8, 0.9, 0.95, 0.99]), (10, [0.9, 0.95])] {
         line += "  @\(k):"
         for recall in recalls {
-            line += String(format: " %.0f", FetchAccount.cost(of: points, k: k, recall: recall, \.vectors) ?? -1)
+            line += String(format: " %.0f", FetchAccount.cost(of: points, k: k, recall: recall) { $0.vectors } ?? -1)
         }
     }
     print(line)
