@@ -81,6 +81,13 @@ static int enable(sonde_ring *ring) {
     return 0;
 }
 
+int sonde_ring_push(sonde_ring *ring) {
+    int result = enable(ring);
+    if (result < 0) return result;
+    result = io_uring_submit(&ring->ring);
+    return result < 0 ? result : 0;
+}
+
 int sonde_ring_submit(sonde_ring *ring) {
     int result = enable(ring);
     if (result < 0) return result;

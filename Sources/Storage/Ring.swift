@@ -20,6 +20,12 @@ public final class RingQueue: ReadQueue {
     private var ledger: ReadLedger
     private let finished: UnsafeMutablePointer<sonde_completion>
     private let largestRead: Int
+    /// Reads queued and perhaps not yet handed to the kernel.
+    private var queued = 0
+
+    /// Reads go to the kernel two by two: of three or more it holds back all until it has prepared the last
+    /// (the block layer's plug), which cost 15 % of the rate of 4 KiB reads, 32 in flight.
+    private static let pushCount = 2
 
     init(file: DirectFile, depth: Int, arena: ReadArena, largestRead: Int) throws(StorageError) {
         var opened: OpaquePointer?
@@ -63,6 +69,9 @@ public final class RingQueue: ReadQueue {
         let result = sonde_ring_queue_read(
             ring, arena.base + read.restArenaOffset, UInt32(byteCount), read.restOffset, UInt64(slot))
         precondition(result == 0, "the ring has an entry for each read in flight")
+        queued += 1
+        // A refusal is met again by the next wait, which also makes room.
+        if queued >= Self.pushCount && sonde_ring_push(ring) == 0 { queued = 0 }
     }
 
     public func flush() throws(StorageError) {
@@ -109,6 +118,7 @@ public final class RingQueue: ReadQueue {
     private func enter(_ call: () -> Int32) throws(StorageError) {
         while true {
             let result = call()
+            queued = 0
             if result >= 0 || result == -EAGAIN || result == -EBUSY { return }
             if result == -EINTR { continue }
             throw StorageError.systemCall("io_uring_enter", path: file.path, errno: -result)
