@@ -10,6 +10,7 @@ let package = Package(
     products: [
         .executable(name: "sonde", targets: ["Tools"]),
         .library(name: "SondeIndex", targets: ["Index", "Router", "Storage", "Vectors"]),
+        .library(name: "SondeKernels", targets: ["CKernels"]),
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", exact: "1.8.2")
