@@ -9,7 +9,8 @@ let package = Package(
     name: "sonde",
     products: [
         .executable(name: "sonde", targets: ["Tools"]),
-        .library(name: "SondeIndex", targets: ["Index"]),
+        .library(name: "SondeIndex", targets: ["Index", "Router", "Storage", "Vectors"]),
+        .library(name: "SondeKernels", targets: ["CKernels"]),
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", exact: "1.8.2")

@@ -92,8 +92,8 @@ AVX2 INLINE void tile_256(sonde_metric metric, sonde_element element, int width,
     for (; i < whole; i += 16) {
         __m256i q[2];
         for (int j = 0; j < width; j++) q[j] = load_256(element, query[j], i, whole);
+        if (width == 1) prefetch_lines(row[0] + i * 4, 1);
         for (int r = 0; r < 4; r++) {
-            if (width == 1) _mm_prefetch(row[r] + i + SONDE_AHEAD, _MM_HINT_T0);
             const __m256i x = load_256(element, row[r], i, whole);
             for (int j = 0; j < width; j++) sum[j][r] = add_256(metric == SONDE_L2, sum[j][r], q[j], x);
         }

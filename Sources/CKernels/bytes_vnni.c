@@ -109,7 +109,7 @@ AVX512 INLINE void rows_vnni(sonde_metric metric, sonde_element element, ROWS_PA
             for (size_t r = 0; r < 4; r++) row[r] = sonde_row(from, stride, group * 4 + r, height);
             __m512i first[4] = {}, second[4] = {};
             for (size_t k = 0; k < whole; k += 64) {
-                for (int r = 0; r < 4; r++) _mm_prefetch(row[r] + k + SONDE_AHEAD, _MM_HINT_T0);
+                prefetch_lines(row[0] + k * 4, 4);
                 step(metric, element, query, row, k, ~(__mmask64)0, first, second);
             }
             if (whole < dimension) {

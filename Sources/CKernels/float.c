@@ -54,7 +54,33 @@ INLINE void rows_portable(sonde_metric metric, sonde_element element, ROWS_PARAM
     }
 }
 
+/// A block of f16 as blocks of f32: both sides are widened once a stripe, not once a pair. Widening is
+/// exact, so the bits are those of the rows function. Answers whether it was worth it and done.
+static int block_widened(sonde_tier tier, sonde_metric metric, BLOCK_PARAMETERS) {
+    enum { stripe = (64 << 10) / 4, tile = (32 << 10) / 4 };
+    if (queries < 3 || dimension > 1024) return 0;
+    float wideQueries[stripe], wideRows[tile];
+    const size_t size = dimension * sizeof(float);
+    const size_t queriesAtOnce = stripe / dimension, rowsAtOnce = tile / dimension;
+    for (size_t q = 0; q < queries; q += queriesAtOnce) {
+        const size_t m = sonde_min(queriesAtOnce, queries - q);
+        for (size_t j = 0; j < m; j++) {
+            sonde_to_f32(SONDE_F16, (const char *)query + (q + j) * query_stride, dimension, wideQueries + j * dimension);
+        }
+        for (size_t i = 0; i < count; i += rowsAtOnce) {
+            const size_t n = sonde_min(rowsAtOnce, count - i);
+            for (size_t j = 0; j < n; j++) {
+                sonde_to_f32(SONDE_F16, (const char *)rows + (i + j) * stride, dimension, wideRows + j * dimension);
+            }
+            sonde_float_family[tier].block[metric][SONDE_F32](wideQueries, size, m, wideRows, size, n, dimension,
+                                                              out + q * out_stride + i, out_stride);
+        }
+    }
+    return 1;
+}
+
 INLINE void block_portable(sonde_metric metric, sonde_element element, BLOCK_PARAMETERS) {
+    if (element == SONDE_F16 && block_widened(SONDE_SCALAR, metric, BLOCK_ARGUMENTS)) return;
     for (size_t q = 0; q < queries; q++) {
         rows_portable(metric, element, (const char *)query + q * query_stride, rows, stride, count, dimension,
                       out + q * out_stride);
@@ -113,8 +139,8 @@ AVX2 INLINE void tile_256(sonde_metric metric, sonde_element element, int width,
     for (; i < whole; i += 8) {
         __m256 q[2];
         for (int j = 0; j < width; j++) q[j] = load_256(element, query[j], i, whole);
+        if (width == 1) prefetch_lines(row[0] + i * 4 * (element == SONDE_F32 ? 4 : 2), element == SONDE_F32 ? 2 : 1);
         for (int r = 0; r < 4; r++) {
-            if (width == 1) _mm_prefetch(row[r] + i * (element == SONDE_F32 ? 4 : 2) + SONDE_AHEAD, _MM_HINT_T0);
             const __m256 x = load_256(element, row[r], i, whole);
             for (int j = 0; j < width; j++) sum[j][r] = add_256(metric == SONDE_L2, sum[j][r], q[j], x);
         }
@@ -159,6 +185,7 @@ AVX2 INLINE void rows_avx2(sonde_metric metric, sonde_element element, ROWS_PARA
 }
 
 AVX2 INLINE void block_avx2(sonde_metric metric, sonde_element element, BLOCK_PARAMETERS) {
+    if (element == SONDE_F16 && block_widened(SONDE_AVX2, metric, BLOCK_ARGUMENTS)) return;
     // Rows in tiles that stay in the first-level cache while all queries pass over them.
     const size_t tile = 16;
     for (size_t i = 0; i < count; i += tile) {
@@ -219,7 +246,7 @@ AVX512 INLINE void sixteen_512(sonde_metric metric, sonde_element element, const
         for (size_t r = 0; r < 4; r++) row[r] = sonde_row(rows, stride, group * 4 + r, count);
         __m512 sum[4] = {}, square[4] = {};
         for (size_t i = 0; i < whole; i += 16) {
-            for (int r = 0; r < 4; r++) _mm_prefetch(row[r] + i * size + SONDE_AHEAD, _MM_HINT_T0);
+            prefetch_lines(row[0] + i * 4 * size, (int)size);
             step_512(metric, element, query, row, i, 0xffff, sum, square);
         }
         if (whole < dimension) {
@@ -274,6 +301,7 @@ AVX512 INLINE __m512 tile_512(int isDifference, sonde_element element, const cha
 }
 
 AVX512 INLINE void block_avx512(sonde_metric metric, sonde_element element, BLOCK_PARAMETERS) {
+    if (element == SONDE_F16 && block_widened(SONDE_AVX512, metric, BLOCK_ARGUMENTS)) return;
     // Sixteen rows stay in the first-level cache while a stripe of queries passes over them; a stripe's
     // squared lengths lie on the stack.
     enum { stripe = 256 };

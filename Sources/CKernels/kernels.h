@@ -71,8 +71,16 @@ INLINE float sonde_cosine_distance(float dot, float qq, float xx) {
 #define AVX2 __attribute__((target("avx2,fma,f16c")))
 #define AVX512 __attribute__((target("avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")))
 
-/// How far ahead of the rows being read the next are fetched, in bytes: about a DRAM latency at DRAM speed.
-#define SONDE_AHEAD 2048
+/// How far ahead of the rows being read the next are fetched, in bytes.
+#define SONDE_AHEAD 8192
+
+/// Fetches `lines` cache lines from SONDE_AHEAD after `from` on. Four rows are read side by side, but fetched
+/// in the order of addresses (a step over 64 bytes of each of them fetches 4 lines): measured from DRAM, rows
+/// of 128 u8 then run at 0.97 of a plain read, against 0.92 where each row fetches for itself and 0.56 without;
+/// rows of 384 u8 at 0.96 against 0.76.
+INLINE void prefetch_lines(const char *from, int lines) {
+    for (int line = 0; line < lines; line++) _mm_prefetch(from + SONDE_AHEAD + line * 64, _MM_HINT_T0);
+}
 
 // Horizontal sums by halves: fold4 turns four vectors into one whose every 128-bit lane holds a partial
 // sum of each; fold16 adds the lanes of four such vectors, giving sixteen sums. A pair's sum has this one

@@ -25,8 +25,8 @@ int sonde_ring_open(sonde_ring **out, uint32_t depth, int file) {
     int result = -EINVAL;
 #if defined(IORING_SETUP_SINGLE_ISSUER) && defined(IORING_SETUP_DEFER_TASKRUN)
     // Completion work runs when the owner waits, not by interrupting its scans.
-    result = io_uring_queue_init(depth, &ring->ring,
-                                 IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_R_DISABLED);
+    const unsigned flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_R_DISABLED;
+    result = io_uring_queue_init(depth, &ring->ring, flags);
     if (result == 0) ring->defers = ring->disabled = 1;
 #endif
     if (result == -EINVAL) result = io_uring_queue_init(depth, &ring->ring, 0);
@@ -75,9 +75,17 @@ int sonde_ring_queue_read(sonde_ring *ring, void *to, uint32_t size, uint64_t of
 static int enable(sonde_ring *ring) {
     if (!ring->disabled) return 0;
     // io_uring_enable_rings is declared by liburing 2.3 and not exported by its library.
-    if (syscall(SYS_io_uring_register, ring->ring.ring_fd, IORING_REGISTER_ENABLE_RINGS, NULL, 0) != 0) return -errno;
+    if (syscall(SYS_io_uring_register, ring->ring.ring_fd, IORING_REGISTER_ENABLE_RINGS, NULL, 0) != 0)
+        return -errno;
     ring->disabled = 0;
     return 0;
+}
+
+int sonde_ring_push(sonde_ring *ring) {
+    int result = enable(ring);
+    if (result < 0) return result;
+    result = io_uring_submit(&ring->ring);
+    return result < 0 ? result : 0;
 }
 
 int sonde_ring_submit(sonde_ring *ring) {

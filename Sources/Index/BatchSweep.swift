@@ -170,12 +170,15 @@ public final class BatchSweep: @unchecked Sendable {
         func run(groups: [SegmentRead], takeGroup: () -> Int?) throws {
             var inFlight: [Int: SegmentRead] = [:]
             var completions: [ReadCompletion] = []
+            // Taken, and waiting for room in the arena.
+            var taken: Int?
             while true {
-                while inFlight.count < BatchSweep.groupsInFlight, let number = takeGroup() {
+                while inFlight.count < BatchSweep.groupsInFlight {
+                    taken = taken ?? takeGroup()
+                    guard let number = taken, let place = arena.allocate(byteCount: groups[number].byteCount)
+                    else { break }
+                    taken = nil
                     var read = groups[number]
-                    guard let place = arena.allocate(byteCount: read.byteCount) else {
-                        throw IndexError.inconsistent(path: sweep.index.path, detail: "a read exceeds its arena")
-                    }
                     read.arenaOffset = place
                     queue.submit(
                         offset: read.offset, byteCount: read.byteCount, arenaOffset: place, tag: UInt64(number))

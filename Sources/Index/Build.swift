@@ -139,7 +139,7 @@ public final class IndexBuilder {
             }
             heads = chosen
             centroids = rows.gather(chosen)
-            beta = CentroidIndex.defaultBeta(meanDistance: 0)
+            beta = CentroidIndex.defaultBeta(meanDistance: meanHomeDistance(rows, centroids: centroids))
         } else {
             let wanted = parameters.partitions ?? max(1, min(base.count, Int(4 * Double(base.count).squareRoot())))
             let sample = try stage("sample") { try readSample(for: wanted) }
@@ -161,6 +161,14 @@ public final class IndexBuilder {
         centroids = centroids.gather(order)
         heads = heads.map { old in order.map { old[Int($0)] } }
         return Partitioning(centroids: centroids, beta: beta, heads: heads)
+    }
+
+    /// Mean squared distance of a thousand rows to their nearest centroids.
+    private func meanHomeDistance(_ rows: VectorMatrix, centroids: VectorMatrix) -> Double {
+        let count = min(1000, rows.count)
+        let some = rows.gather((0..<count).map { UInt32($0 * rows.count / count) })
+        let homes = NearestCentroids(scanning: centroids).assign(some, threads: parameters.threads)
+        return homes.distances.reduce(0.0) { $0 + Double($1) } / Double(count)
     }
 
     /// The cap on records of a partition, scaled to a sample.
@@ -188,7 +196,9 @@ public final class IndexBuilder {
     private func readSample(for partitions: Int) throws -> VectorMatrix {
         let rowByteCount = base.dimension * (base.elementType.byteCount + (parameters.metric.isSpherical ? 4 : 0))
         let affordable = parameters.memoryByteCount / 4 / rowByteCount
-        let wanted = parameters.sampleCount ?? max(256 * partitions, 65536)
+        // k-means iterates over 256 rows a partition and ends with a few rounds over all that it is given:
+        // everything, where it fits.
+        let wanted = parameters.sampleCount ?? max(256 * partitions, 4 << 20)
         let count = min(base.count, max(min(wanted, affordable), min(base.count, partitions)))
         if count == base.count { return try readWholeBase(for: "a sample of everything") }
         var random = SeededRandom(seed: parameters.seed)

@@ -39,7 +39,7 @@ public struct BuildParameters: Sendable {
     public var seed: UInt64 = 1
     public var threads = 2
     public var memoryByteCount = 2 << 30
-    /// Vectors that partitions are learned from; nil: 256 a partition.
+    /// Vectors that partitions are learned from; nil: all that fit, up to four million or 256 a partition.
     public var sampleCount: Int?
     /// Rounds of Lloyd's algorithm.
     public var iterations = 20

@@ -18,6 +18,7 @@ public final class DiskIndex: Sendable {
     public let metric: Metric
     public let space: RoutingSpace
     public let centroids: CentroidIndex
+    /// The predictor where the index has one, else the centroids.
     public let router: any PartitionRouter
     /// Ids of the heads by partition where centroids are base vectors themselves (SPANN), else nil.
     public let headIds: [UInt32]?
@@ -45,7 +46,7 @@ public final class DiskIndex: Sendable {
         space = RoutingSpace(metric: metric, baseType: elementType)
         let sections = try TaggedFile.read(path: files.router)
         centroids = try CentroidIndex(decoding: sections)
-        router = centroids
+        router = try Predictor.decode(sections, centroids: centroids) ?? centroids
         headIds = try sections[IndexFiles.headIdsTag].map { try Self.decodeHeadIds($0, path: files.router) }
         let headCount = headIds?.count ?? manifest.partitions
         guard table.count == manifest.partitions, centroids.partitionCount == manifest.partitions,

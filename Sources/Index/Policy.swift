@@ -1,25 +1,66 @@
 // From a router's candidates to what is read. A policy is a value chosen at search time; it never changes
 // what an index is.
 
+import Glibc
 import Router
 import Storage
 
+/// What reading a segment costs: the denominator of its gain.
+public enum ReadCost: Sendable, Equatable {
+    /// Records of the segment.
+    case vectors
+    /// Bytes of the segment on the device.
+    case bytes
+    /// One for each segment.
+    case reads
+    /// Microseconds by a model of the device.
+    case time(DeviceModel)
+
+    /// The name in the command line: "vectors", "bytes", "reads", "time".
+    public var name: String {
+        switch self {
+        case .vectors: "vectors"
+        case .bytes: "bytes"
+        case .reads: "reads"
+        case .time: "time"
+        }
+    }
+
+    /// The cost of one segment.
+    @inline(__always)
+    func of(_ entry: SegmentEntry, unitByteCount: Int) -> Float {
+        switch self {
+        case .vectors: Float(entry.recordCount)
+        case .bytes: Float(Int(entry.unitCount) * unitByteCount)
+        case .reads: 1
+        case .time(let model): model.microseconds(byteCount: Int(entry.unitCount) * unitByteCount)
+        }
+    }
+}
+
 /// When to stop reading.
 public enum Policy: Sendable, Equatable {
-    /// The nearest `nprobe` partitions.
+    /// The first `nprobe` partitions of the route.
     case nprobe(Int)
     /// SPANN's query pruning (Chen et al. 2021, section 3.3) on squared distances: partitions whose centroid
     /// is within (1 + eps2) times the distance of the nearest one, at most `nprobe` of them.
     case eps2(Float, nprobe: Int)
     /// Partitions in order while their records sum to no more than this; at least one.
     case vectorBudget(Int)
+    /// By gain until the probabilities of what is read sum to this.
+    case mass(Float)
+    /// Every partition whose probability over its cost exceeds lambda, and at least the one of the highest
+    /// gain. The least mean cost for a mean recall when probabilities are calibrated (methods.md, section 10).
+    case gain(Float)
 
-    /// The name used in tables: "nprobe", "eps2", "budget-vectors".
+    /// The name used in tables: "nprobe", "eps2", "budget-vectors", "mass", "gain".
     public var name: String {
         switch self {
         case .nprobe: "nprobe"
         case .eps2: "eps2"
         case .vectorBudget: "budget-vectors"
+        case .mass: "mass"
+        case .gain: "gain"
         }
     }
 
@@ -29,6 +70,8 @@ public enum Policy: Sendable, Equatable {
         case .nprobe(let count): Double(count)
         case .eps2(let eps2, _): Double(eps2)
         case .vectorBudget(let records): Double(records)
+        case .mass(let mass): Double(mass)
+        case .gain(let lambda): Double(lambda)
         }
     }
 
@@ -36,8 +79,8 @@ public enum Policy: Sendable, Equatable {
     func candidateLimit(partitions: Int) -> Int {
         switch self {
         case .nprobe(let count), .eps2(_, let count): min(count, partitions)
-        // A budget is counted in records: partitions may be small, so ask for plenty.
-        case .vectorBudget: min(partitions, 4096)
+        // Counted in records or probability: partitions may be small, so ask for plenty.
+        case .vectorBudget, .mass, .gain: min(partitions, 4096)
         }
     }
 
@@ -51,16 +94,39 @@ public enum Policy: Sendable, Equatable {
             if count < 1 { throw .invalid("nprobe must be at least 1, found \(count)") }
         case .vectorBudget(let records):
             if records < 1 { throw .invalid("budget-vectors must be at least 1, found \(records)") }
+        case .mass(let mass):
+            if !(mass > 0 && mass <= 1) { throw .invalid("mass must be over 0 and at most 1, found \(mass)") }
+        case .gain(let lambda):
+            if !(lambda >= 0) { throw .invalid("gain must be 0 or more, found \(lambda)") }
         }
     }
+}
 
-    /// Appends the partitions to read, in the order of the route.
-    func choose(from route: Route, table: SegmentTable, into chosen: inout [UInt32]) {
-        switch self {
+/// Chooses what to read for one query; owns the memory that ordering by gain needs.
+struct PlanChooser {
+    private let policy: Policy
+    private let cost: ReadCost
+    private let table: SegmentTable
+    private let unitByteCount: Int
+    /// Logarithm of the gain of each candidate, and candidates by falling gain.
+    private var logGains: [Float] = []
+    private var order: [Int32] = []
+
+    init(policy: Policy, cost: ReadCost, table: SegmentTable) {
+        self.policy = policy
+        self.cost = cost
+        self.table = table
+        unitByteCount = table.layout.unitByteCount
+    }
+
+    /// Appends the partitions to read.
+    mutating func choose(from route: Route, into chosen: inout [UInt32]) {
+        switch policy {
         case .nprobe(let count):
             chosen.append(contentsOf: route.partitions.prefix(count))
         case .eps2(let eps2, let count):
-            guard let nearest = route.distances.first else { return }
+            // The nearest centroid need not be the likeliest partition of a learned router.
+            guard let nearest = route.distances.min() else { return }
             let limit = (1 + eps2) * nearest
             for index in 0..<min(count, route.count) where route.distances[index] <= limit {
                 chosen.append(route.partitions[index])
@@ -72,6 +138,48 @@ public enum Policy: Sendable, Equatable {
                 if sum > budget && !chosen.isEmpty { return }
                 chosen.append(partition)
             }
+        case .mass(let mass):
+            orderByGain(route)
+            var sum: Float = 0
+            for position in order {
+                chosen.append(route.partitions[Int(position)])
+                sum += expf(route.logProbabilities[Int(position)])
+                if sum >= mass { return }
+            }
+        case .gain(let lambda):
+            computeGains(route)
+            let limit = logf(lambda)
+            var (best, found) = (-1, false)
+            for position in 0..<route.count {
+                if best < 0 || logGains[position] > logGains[best] { best = position }
+                if logGains[position] > limit {
+                    chosen.append(route.partitions[position])
+                    found = true
+                }
+            }
+            if !found && best >= 0 { chosen.append(route.partitions[best]) }
+        }
+    }
+
+    private mutating func computeGains(_ route: Route) {
+        logGains.removeAll(keepingCapacity: true)
+        for position in 0..<route.count {
+            let entry = table[Int(route.partitions[position])]
+            // An empty partition costs nothing and holds nothing.
+            let gain = entry.recordCount == 0
+                ? -Float.infinity
+                : route.logProbabilities[position] - logf(cost.of(entry, unitByteCount: unitByteCount))
+            logGains.append(gain)
+        }
+    }
+
+    private mutating func orderByGain(_ route: Route) {
+        computeGains(route)
+        order.removeAll(keepingCapacity: true)
+        for position in 0..<route.count { order.append(Int32(position)) }
+        order.sort { a, b in
+            let (x, y) = (logGains[Int(a)], logGains[Int(b)])
+            return x == y ? a < b : x > y
         }
     }
 }

@@ -14,6 +14,8 @@ public struct SearchParameters: Sendable {
     public var threads: Int
     /// Queries that one thread keeps in flight. 1 is the latency mode: one query at a time, all its reads at once.
     public var inFlight: Int
+    /// What a gain is measured against.
+    public var cost = ReadCost.vectors
     /// Count different ids (`distinct`); costs a hash probe a record where there are replicas.
     public var countDistinct = true
 
@@ -161,6 +163,7 @@ final class SearchWorker {
     private var waiting: [Int] = []
     private var completions: [ReadCompletion] = []
     private let scanner: SegmentScanner
+    private var chooser: PlanChooser
     private var sorted: [Neighbour] = []
 
     init(job: SearchJob) throws {
@@ -171,6 +174,7 @@ final class SearchWorker {
         queue = try index.device.makeQueue(depth: 256, arena: arena)
         scratch = index.router.makeScratch()
         scanner = SegmentScanner(layout: index.layout, metric: index.metric)
+        chooser = PlanChooser(policy: job.parameters.policy, cost: job.parameters.cost, table: index.table)
         for slot in 0..<job.parameters.inFlight {
             slots.append(
                 QueryInFlight(
@@ -221,7 +225,7 @@ final class SearchWorker {
             job.routingRows.row(state.query), limit: policy.candidateLimit(partitions: index.partitionCount),
             scratch: scratch, into: &state.route)
         state.chosen.removeAll(keepingCapacity: true)
-        policy.choose(from: state.route, table: index.table, into: &state.chosen)
+        chooser.choose(from: state.route, into: &state.chosen)
         // SPANN: heads that routing met are base vectors; their exact distances are known already.
         if let headIds = index.headIds {
             let scale = index.metric == .cosine ? Float(0.5) : 1

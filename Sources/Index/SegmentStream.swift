@@ -92,7 +92,7 @@ extension DiskIndex {
 
     /// The partitions of every vector, home (the one of the nearest centroid, which is what records are
     /// assigned by) first. Holds n small lists in memory: for training, not for search.
-    func homes() throws -> Homes {
+    public func homes() throws -> Homes {
         var counts = [UInt32](repeating: 0, count: count + 1)
         try forEachSegment { partition, segment in
             forEachRecord(of: partition, in: segment) { id, _ in counts[Int(id) + 1] += 1 }

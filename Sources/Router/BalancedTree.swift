@@ -73,7 +73,8 @@ struct BalancedTree: Sendable {
         }
         var random = SeededRandom(seed: seed, stream: stream)
         let count = max(2, min(task.members.count / leafSize + 1, branching))
-        let parts = clusters.divide(task.members, into: count, balance: balance, random: &random, threads: threads)
+        let parts = clusters.divide(
+            task.members, into: count, balance: balance, random: &random, threads: threads)
         if parts.sizes.count(where: { $0 > 0 }) <= 1 {
             // Nothing parts them: one of them stands for all, the others are in no list of candidates.
             division.alike = task.members.min()

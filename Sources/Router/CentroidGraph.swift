@@ -34,6 +34,9 @@ public struct CentroidGraph: Sendable {
         fileprivate var pool: UnsafeMutablePointer<UInt64>
         fileprivate var poolCapacity: Int
         fileprivate let entryDistances: UnsafeMutablePointer<Float>
+        /// The neighbours of one node not met before, and their distances.
+        fileprivate let batch: UnsafeMutablePointer<UInt32>
+        fileprivate let values: UnsafeMutablePointer<Float>
         /// Distances computed since the scratch was made.
         var distanceCount = 0
 
@@ -44,12 +47,20 @@ public struct CentroidGraph: Sendable {
             poolCapacity = 256
             pool = .allocate(capacity: poolCapacity)
             entryDistances = .allocate(capacity: max(1, graph.entries.count))
+            var degree = 1
+            for node in 0..<nodeCount {
+                degree = max(degree, Int(graph.starts[node + 1] - graph.starts[node]))
+            }
+            batch = .allocate(capacity: degree)
+            values = .allocate(capacity: degree)
         }
 
         deinit {
             stamps.deallocate()
             pool.deallocate()
             entryDistances.deallocate()
+            batch.deallocate()
+            values.deallocate()
         }
 
         fileprivate func prepare(_ ef: Int) {
@@ -82,6 +93,8 @@ public struct CentroidGraph: Sendable {
         let pool = scratch.pool
         let stamps = scratch.stamps
         let epoch = scratch.epoch
+        let batch = scratch.batch
+        let values = scratch.values
         let dimension = centroids.dimension
         let size = centroids.rowByteCount
         let rows = distance.rowsFunction
@@ -107,14 +120,20 @@ public struct CentroidGraph: Sendable {
                     let node = Int(UInt32(truncatingIfNeeded: pool[position]) >> 1)
                     pool[position] |= 1
                     var lowest = position + 1
+                    // Three loops, so that the misses of all neighbours are under way together.
+                    var fresh = 0
                     for edge in Int(starts[node])..<Int(starts[node + 1]) {
-                        let neighbour = Int(neighbours[edge])
-                        if stamps[neighbour] == epoch { continue }
-                        stamps[neighbour] = epoch
-                        var value: Float = 0
-                        rows(query, base + neighbour * size, size, 1, dimension, &value)
-                        computed += 1
-                        let key = Self.key(value, UInt32(neighbour))
+                        let neighbour = neighbours[edge]
+                        batch[fresh] = neighbour
+                        fresh += stamps[Int(neighbour)] == epoch ? 0 : 1
+                        stamps[Int(neighbour)] = epoch
+                    }
+                    for index in 0..<fresh {
+                        rows(query, base + Int(batch[index]) * size, size, 1, dimension, values + index)
+                    }
+                    computed += fresh
+                    for index in 0..<fresh {
+                        let key = Self.key(values[index], batch[index])
                         if count == ef, key >= pool[count - 1] { continue }
                         lowest = min(lowest, Self.insert(key, pool, &count, ef))
                     }

@@ -7,7 +7,9 @@ import Vectors
 /// From a query to the partitions with the nearest centroids.
 public struct CentroidIndex: PartitionRouter {
     /// How centroids are found. `scan` is exact; `groups` looks at the centroids of near groups and costs
-    /// four bytes a centroid; `graph` is the fastest for many and costs about a hundred.
+    /// four bytes a centroid; `graph` follows edges and costs about a hundred. For 160,000 of SIFT and the 64
+    /// nearest, groups find 0.993 in 99 us of CPU, the graph 0.990 in 256 us: runs of rows that lie together
+    /// beat jumps through memory.
     public enum Kind: UInt8, Sendable, CaseIterable {
         case scan = 0
         case groups = 1
@@ -20,31 +22,38 @@ public struct CentroidIndex: PartitionRouter {
         case graph(VectorMatrix, CentroidGraph)
     }
 
-    /// More centroids than this are worth a graph: a scan of as many takes some hundred microseconds.
+    /// More centroids than this are worth groups: a scan of as many takes some hundred microseconds.
     public static let scanLimit = 32_768
 
     let storage: Storage
     /// p = softmax(-beta * squared distance) over the candidates; calibrated later.
     public var beta: Float
-    /// The graph search's pool is this much larger than the candidates wanted, and never less than `efMinimum`.
-    public var efFactor: Float = 1.5
+    /// The graph search's pool is this much larger than the candidates wanted, and never less than
+    /// `efMinimum`.
+    public var efFactor: Float = 2
     public var efMinimum = 96
     /// Groups that a search through groups looks at, at least.
-    public var probes = 24
+    public var probes = 56
 
-    /// A router over `centroids` in routing space. `kind` nil picks scan or graph by their number.
+    /// A router over `centroids` in routing space. `kind` nil picks scan or groups by their number.
     public init(
         centroids: VectorMatrix, beta: Float, kind: Kind? = nil, seed: UInt64 = 0, threads: Int = 1
     ) {
         precondition(centroids.count > 0)
         self.beta = beta
-        switch kind ?? (centroids.count > Self.scanLimit ? .graph : .scan) {
+        switch kind ?? (centroids.count > Self.scanLimit ? .groups : .scan) {
         case .scan: storage = .scan(centroids)
         case .groups:
             storage = .groups(CentroidGroups(grouping: centroids, seed: seed, threads: threads))
         case .graph:
             storage = .graph(centroids, CentroidGraph(of: centroids, seed: seed, threads: threads))
         }
+    }
+
+    /// A router over a graph of these centroids built before.
+    public init(centroids: VectorMatrix, graph: CentroidGraph, beta: Float) {
+        precondition(graph.nodeCount == centroids.count)
+        self.init(storage: .graph(centroids, graph), beta: beta)
     }
 
     init(storage: Storage, beta: Float) {

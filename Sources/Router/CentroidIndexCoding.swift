@@ -58,7 +58,9 @@ extension CentroidIndex {
         guard let elementType = ElementType(rawValue: typeNumber) else {
             throw reader.failure("element type \(typeNumber)")
         }
-        guard try reader.integer(UInt16.self) == 0 else { throw reader.failure("reserved bytes are not zero") }
+        guard try reader.integer(UInt16.self) == 0 else {
+            throw reader.failure("reserved bytes are not zero")
+        }
         let dimension = Int(try reader.integer(UInt32.self))
         guard dimension > 0, dimension <= 1 << 24 else { throw reader.failure("dimension \(dimension)") }
         let beta = try reader.float()
@@ -132,7 +134,8 @@ extension CentroidIndex {
             seen[Int(number)] = true
         }
         return CentroidGroups(
-            centres: centres, centroids: rows.gather(numbers), numbers: numbers, starts: starts.map { Int($0) })
+            centres: centres, centroids: rows.gather(numbers), numbers: numbers,
+            starts: starts.map { Int($0) })
     }
 
     private static func isRising(_ starts: [UInt32]) -> Bool {

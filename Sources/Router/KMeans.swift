@@ -19,8 +19,10 @@ public struct KMeans: Sendable {
     public var tolerance = 1e-4
     /// Up to this many partitions there is one level.
     public var flatLimit = 2048
-    /// Iterations after that, over all rows and all partitions.
-    public var refinements = 6
+    /// Iterations after that, over all rows and all partitions; nil: from 4 to 10, as many as cost about
+    /// `refinementDistances` distances.
+    public var refinements: Int?
+    static let refinementDistances = 25e9
     /// Rows a partition that seeding looks at.
     public var seedingRows = 16
     /// No partition of the training rows may hold more; what does is split, and more partitions come out.
@@ -53,13 +55,13 @@ public struct KMeans: Sendable {
         let wanted = min(partitions, rows.count)
         let means = wanted <= flatLimit ? oneLevel(rows, wanted) : twoLevels(rows, wanted)
         var lloyd = Lloyd(rows: rows, means: means, threads: threads)
-        lloyd.run(iterations: max(1, refinements), tolerance: tolerance)
+        let affordable = Int(Self.refinementDistances / (Double(rows.count) * Double(wanted)))
+        lloyd.run(iterations: max(1, refinements ?? max(4, min(10, affordable))), tolerance: tolerance)
         if let capRecords { split(&lloyd, cap: max(1, capRecords)) }
         return Result(
             centroids: lloyd.centroids, meanDistance: lloyd.meanDistance, iterations: lloyd.iterations,
             largest: lloyd.largest)
     }
-
 
     private func oneLevel(_ rows: VectorMatrix, _ wanted: Int) -> VectorMatrix {
         var random = SeededRandom(seed: seed, stream: 3)
@@ -108,7 +110,9 @@ public struct KMeans: Sendable {
     static func shares(of total: Int, sizes: [Int]) -> [Int] {
         let sum = sizes.reduce(0, +)
         precondition(total <= sum)
-        var shares = sizes.map { $0 == 0 ? 0 : max(1, min($0, Int(Double(total) * Double($0) / Double(sum)))) }
+        var shares = sizes.map {
+            $0 == 0 ? 0 : max(1, min($0, Int(Double(total) * Double($0) / Double(sum))))
+        }
         var missing = total - shares.reduce(0, +)
         // Adds where a partition would be largest, takes where it would stay smallest.
         while missing != 0 {

@@ -12,7 +12,9 @@ public struct NearestCentroids: Sendable {
     public let centroids: VectorMatrix
     /// nil: every centroid is looked at.
     public let groups: CentroidGroups?
-    /// Groups looked at for each row.
+    /// Groups looked at for each row. With 160,000 centroids of SIFT in 400 groups 16, 24, 32 and 48 find
+    /// the nearest for 0.970, 0.989, 0.994 and 0.998 of the rows, and 0.918, 0.956, 0.974 and 0.990 of the
+    /// nearest 64.
     public var probes: Int
     private let distance: Distance
 
@@ -25,7 +27,7 @@ public struct NearestCentroids: Sendable {
     }
 
     /// Looks at the centroids of the `probes` nearest groups.
-    public init(_ centroids: VectorMatrix, groups: CentroidGroups, probes: Int = 16) {
+    public init(_ centroids: VectorMatrix, groups: CentroidGroups, probes: Int = 32) {
         self.centroids = centroids
         self.groups = groups
         self.probes = probes
@@ -33,7 +35,7 @@ public struct NearestCentroids: Sendable {
     }
 
     /// Exact for up to `exactLimit` centroids, through groups beyond.
-    public init(_ centroids: VectorMatrix, seed: UInt64, threads: Int, probes: Int = 16) {
+    public init(_ centroids: VectorMatrix, seed: UInt64, threads: Int, probes: Int = 32) {
         if centroids.count <= Self.exactLimit {
             self.init(scanning: centroids)
         } else {

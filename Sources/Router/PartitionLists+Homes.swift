@@ -4,6 +4,7 @@ extension PartitionLists {
     /// Every row at its home alone.
     public init(homes: Assignment) {
         self.init(
-            starts: Array(0...homes.partitions.count), partitions: homes.partitions, distances: homes.distances)
+            starts: Array(0...homes.partitions.count), partitions: homes.partitions,
+            distances: homes.distances)
     }
 }

@@ -44,11 +44,12 @@ public final class Predictor: PartitionRouter {
         _ query: UnsafeRawPointer, limit: Int, scratch anyScratch: RouterScratch, into route: inout Route
     ) {
         guard let scratch = anyScratch as? PredictorScratch else { return }
-        scratch.candidates.removeAll()
         centroids.route(query, limit: candidateCount, scratch: scratch.centroids, into: &scratch.candidates)
         let count = scratch.candidates.count
         network?.hidden(of: query, type: centroids.elementType, scratch: scratch.network)
+        let prototypeQuery = scratch.prototypeQuery(query, predictor: self)
         var greatest = -Float.infinity
+        route.removeAll()
         for position in 0..<count {
             let partition = Int(scratch.candidates.partitions[position])
             var logit: Float = 0
@@ -57,7 +58,7 @@ public final class Predictor: PartitionRouter {
             case .distance: logit = -beta * scratch.candidates.distances[position]
             case .prototypes:
                 logit = prototypes!.logit(
-                    partition: partition, query: query, distances: scratch.distances, shares: scratch.shares)
+                    partition: partition, query: prototypeQuery, distances: scratch.distances, shares: scratch.shares)
             }
             if let network { logit += network.logit(of: partition, scratch: scratch.network) }
             logit *= inverseTemperature
@@ -86,6 +87,8 @@ final class PredictorScratch: RouterScratch {
     let shares: UnsafeMutablePointer<Float>
     var order: [UInt32] = []
     let network: NetworkInference.Scratch?
+    private let floats: UnsafeMutablePointer<Float>
+    private let converted: UnsafeMutableRawPointer
 
     init(predictor: Predictor) {
         centroids = predictor.centroids.makeScratch()
@@ -95,12 +98,26 @@ final class PredictorScratch: RouterScratch {
         shares = .allocate(capacity: largest)
         order.reserveCapacity(predictor.candidateCount)
         network = predictor.network.map { NetworkInference.Scratch(network: $0) }
+        floats = .allocate(capacity: predictor.centroids.dimension)
+        converted = .allocate(byteCount: predictor.centroids.dimension * 4, alignment: 64)
     }
 
     deinit {
         logits.deallocate()
         distances.deallocate()
         shares.deallocate()
+        floats.deallocate()
+        converted.deallocate()
+    }
+
+    /// The query in the element type of the prototypes.
+    func prototypeQuery(_ query: UnsafeRawPointer, predictor: Predictor) -> UnsafeRawPointer {
+        let from = predictor.centroids.elementType
+        guard let to = predictor.prototypes?.centers.elementType, to != from else { return query }
+        let dimension = predictor.centroids.dimension
+        VectorMatrix.toFloat(query, from, count: dimension, into: floats)
+        VectorMatrix.fromFloat(floats, count: dimension, to, into: converted)
+        return UnsafeRawPointer(converted)
     }
 
     /// Positions of the candidates by falling logit, equal ones by partition.

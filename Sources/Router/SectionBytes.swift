@@ -66,7 +66,8 @@ struct SectionReader {
         let range = try take(count * 4)
         return [UInt32](unsafeUninitializedCapacity: count) { buffer, used in
             bytes.withUnsafeBytes {
-                UnsafeMutableRawBufferPointer(buffer).copyMemory(from: UnsafeRawBufferPointer(rebasing: $0[range]))
+                UnsafeMutableRawBufferPointer(buffer).copyMemory(
+                    from: UnsafeRawBufferPointer(rebasing: $0[range]))
             }
             used = count
         }
@@ -76,7 +77,9 @@ struct SectionReader {
         count: Int, dimension: Int, elementType: ElementType
     ) throws(RouterError) -> VectorMatrix {
         let rowSize = dimension * elementType.byteCount
-        guard count >= 0, count <= bytes.count / max(1, rowSize) else { throw failure("counts \(count) rows") }
+        guard count >= 0, count <= bytes.count / max(1, rowSize) else {
+            throw failure("counts \(count) rows")
+        }
         let range = try take(count * rowSize)
         let matrix = VectorMatrix(count: count, dimension: dimension, elementType: elementType)
         bytes.withUnsafeBytes {

@@ -33,7 +33,8 @@ extension KMeans {
         let threads = count * draws < 1 << 15 ? 1 : threads
 
         var seeds = [UInt32(random.below(count))]
-        distance.rows(rows.row(Int(seeds[0])), rows.bytes, count: count, dimension: rows.dimension, into: least)
+        distance.rows(
+            rows.row(Int(seeds[0])), rows.bytes, count: count, dimension: rows.dimension, into: least)
         var blockSums = (0..<blocks).map { block in
             Self.sum(least, block * blockSize..<min(count, (block + 1) * blockSize))
         }

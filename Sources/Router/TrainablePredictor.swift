@@ -36,6 +36,8 @@ public final class TrainablePredictor: @unchecked Sendable {
     let prototypes: TrainablePrototypes?
     let logBeta: Tensor
     let network: Network?
+    /// Multiplies logits when held-out pairs calibrate; 1 while training.
+    var logitScale: Float = 1
 
     init(
         form: PredictorForm, centroids: CentroidIndex, candidateCount: Int, beta: Float,
@@ -115,7 +117,7 @@ public final class TrainablePredictor: @unchecked Sendable {
             if let activations = workspace.activations {
                 logit += activations.logits[row * centroids.partitionCount + partition]
             }
-            workspace.logits[position] = logit
+            workspace.logits[position] = logit * logitScale
         }
     }
 

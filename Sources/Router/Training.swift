@@ -68,7 +68,7 @@ public final class PredictorTrainer {
     public func train(
         progress: @Sendable (_ done: Int, _ total: Int) -> Void = { _, _ in },
         afterEpoch: (PredictorTrainer) throws -> Bool = { _ in true }
-    ) rethrows {
+    ) throws {
         let stepsAnEpoch = pairs.trainingCount / options.batchSize
         if epoch == 0 {
             report.heldOutStart = heldOutLoss()
@@ -110,16 +110,17 @@ public final class PredictorTrainer {
         return order
     }
 
-    /// Mean loss over the held-out pairs.
-    public func heldOutLoss() -> Double {
+    /// Mean loss over the held-out pairs, or the first `limit` of them.
+    public func heldOutLoss(limit: Int = .max) -> Double {
         var sum = 0.0
-        var first = pairs.heldOut.lowerBound
-        while first < pairs.heldOut.upperBound {
-            let end = min(pairs.heldOut.upperBound, first + options.batchSize)
+        let range = pairs.heldOut.prefix(limit)
+        var first = range.lowerBound
+        while first < range.upperBound {
+            let end = min(range.upperBound, first + options.batchSize)
             sum += forward(Array(UInt32(first)..<UInt32(end))[...], noiseSeed: nil, withGradient: false)
             first = end
         }
-        return sum / Double(max(pairs.heldOutCount, 1))
+        return sum / Double(max(range.count, 1))
     }
 
     /// Sum of the losses of the pairs and the mean gradient into the tensors. Public for gradient checks.

@@ -29,11 +29,13 @@ public enum Workers {
             for worker in 1..<workers {
                 let start = Unmanaged.passRetained(Start(job: job, worker: worker))
                 var handle = pthread_t()
-                let failed = pthread_create(&handle, nil, { raw in
-                    let start = Unmanaged<Start>.fromOpaque(raw!).takeRetainedValue()
-                    start.job.run(worker: start.worker)
-                    return nil
-                }, start.toOpaque())
+                let failed = pthread_create(
+                    &handle, nil,
+                    { raw in
+                        let start = Unmanaged<Start>.fromOpaque(raw!).takeRetainedValue()
+                        start.job.run(worker: start.worker)
+                        return nil
+                    }, start.toOpaque())
                 // Where no thread can be had, the ones that run do its share.
                 if failed == 0 { handles.append(handle) } else { start.release() }
             }

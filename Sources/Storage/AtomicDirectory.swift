@@ -33,7 +33,9 @@ public final class AtomicDirectory {
             throw StorageError(.invalidValue, path: path, detail: "is no name for a new directory")
         }
         try refuseExisting(name)
-        let stem = (parent == "." && !name.hasPrefix("./") ? "" : parent == "/" ? "/" : parent + "/") + ".\(last).building-\(getpid())"
+        let stem =
+            (parent == "." && !name.hasPrefix("./") ? "" : parent == "/" ? "/" : parent + "/")
+            + ".\(last).building-\(getpid())"
         // A killed process of the same number may have left its own.
         for attempt in 0..<1000 {
             let temporary = attempt == 0 ? stem : "\(stem).\(attempt)"
@@ -98,7 +100,9 @@ enum Directory {
 
     /// Names in the directory, sorted, without "." and "..".
     static func names(_ path: String) throws(StorageError) -> [String] {
-        guard let directory = opendir(path) else { throw StorageError.systemCall("opendir", path: path, errno: errno) }
+        guard let directory = opendir(path) else {
+            throw StorageError.systemCall("opendir", path: path, errno: errno)
+        }
         defer { closedir(directory) }
         var names: [String] = []
         while let entry = readdir(directory) {

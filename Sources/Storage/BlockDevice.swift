@@ -1,5 +1,5 @@
-// What a search reads from. The search holds a queue for each thread and never knows which device is behind it;
-// the protocols are crossed once a read, everything beneath works on raw memory.
+// What a search reads from. A search holds a queue for each thread and never knows which device is behind
+// it; the protocols are crossed once a read, everything beneath works on raw memory.
 
 /// Bytes that can be read by offset: an open file, or memory that plays one.
 public protocol BlockDevice: Sendable {

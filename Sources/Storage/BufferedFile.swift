@@ -24,7 +24,8 @@ public final class BufferedFile: BlockDevice {
     public var byteCount: UInt64 { file.byteCount }
 
     public func makeQueue(depth: Int, arena: ReadArena) throws(StorageError) -> any ReadQueue {
-        try BufferedQueue(device: self, depth: max(1, depth), threads: min(threads, max(1, depth)), arena: arena)
+        try BufferedQueue(
+            device: self, depth: max(1, depth), threads: min(threads, max(1, depth)), arena: arena)
     }
 }
 
@@ -55,8 +56,9 @@ private final class BufferedQueue: ReadQueue {
     var counters: IOCounters { ledger.counters }
 
     func submit(offset: UInt64, byteCount: Int, arenaOffset: Int, tag: UInt64) {
-        queue(ledger.begin(
-            offset: offset, byteCount: byteCount, arenaOffset: arenaOffset, tag: tag, arena: arena))
+        queue(
+            ledger.begin(
+                offset: offset, byteCount: byteCount, arenaOffset: arenaOffset, tag: tag, arena: arena))
     }
 
     private func queue(_ slot: Int) {

@@ -27,7 +27,9 @@ public struct FileDigest: Sendable, Equatable, Codable {
     }
 
     /// Reads the whole file; `progress` hears the bytes done so far.
-    public static func of(path: String, progress: (UInt64) -> Void = { _ in }) throws(StorageError) -> FileDigest {
+    public static func of(path: String, progress: (UInt64) -> Void = { _ in }) throws(StorageError)
+        -> FileDigest
+    {
         let file = try InputFile(path: path)
         let chunk = 1 << 20
         let buffer = UnsafeMutableRawPointer.allocate(byteCount: chunk, alignment: 4096)

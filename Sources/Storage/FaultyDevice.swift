@@ -92,8 +92,9 @@ private final class FaultyQueue: ReadQueue {
     var counters: IOCounters { ledger.counters }
 
     func submit(offset: UInt64, byteCount: Int, arenaOffset: Int, tag: UInt64) {
-        queue(ledger.begin(
-            offset: offset, byteCount: byteCount, arenaOffset: arenaOffset, tag: tag, arena: arena))
+        queue(
+            ledger.begin(
+                offset: offset, byteCount: byteCount, arenaOffset: arenaOffset, tag: tag, arena: arena))
     }
 
     private func queue(_ slot: Int) {
@@ -167,7 +168,8 @@ private final class FaultyQueue: ReadQueue {
                 switch device.plan.fault(at: read.offset) {
                 case .flip(let number):
                     let bit = number % UInt64(read.byteCount * 8)
-                    let byte = (arena.base + read.arenaOffset + Int(bit / 8)).assumingMemoryBound(to: UInt8.self)
+                    let byte = (arena.base + read.arenaOffset + Int(bit / 8)).assumingMemoryBound(
+                        to: UInt8.self)
                     byte.pointee ^= 1 << UInt8(bit % 8)
                 case .delay(let count):
                     waits = count

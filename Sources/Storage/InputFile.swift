@@ -36,10 +36,12 @@ final class InputFile: Sendable {
     func read(at offset: UInt64, into target: UnsafeMutableRawPointer, count: Int) throws(StorageError) {
         var done = 0
         while done < count {
-            let got = pread(descriptor, target + done, min(count - done, 1 << 30), off_t(offset) + off_t(done))
+            let got = pread(
+                descriptor, target + done, min(count - done, 1 << 30), off_t(offset) + off_t(done))
             if got < 0 {
                 if errno == EINTR { continue }
-                throw StorageError.systemCall("pread", path: path, errno: errno, offset: offset + UInt64(done))
+                throw StorageError.systemCall(
+                    "pread", path: path, errno: errno, offset: offset + UInt64(done))
             }
             if got == 0 {
                 throw StorageError.truncated(

@@ -57,7 +57,8 @@ public struct Manifest: Sendable, Equatable, Codable {
             throw StorageError(.invalidValue, path: path, detail: "the manifest cannot be encoded (\(error))")
         }
         guard let place = Self.checksumPlace(text) else {
-            throw StorageError(.invalidValue, path: path, detail: "the manifest has no place for its checksum")
+            throw StorageError(
+                .invalidValue, path: path, detail: "the manifest has no place for its checksum")
         }
         text.replaceSubrange(place, with: Checksum.text(Self.checksum(text)).utf8)
         return try OutputFile.write(text, path: path, atomically: false)
@@ -86,7 +87,8 @@ public struct Manifest: Sendable, Equatable, Codable {
         do {
             let version = try JSONDecoder().decode(Version.self, from: data).formatVersion
             if version != UInt64(formatVersion) {
-                throw StorageError.version(path: path, offset: nil, known: UInt32(formatVersion), found: version)
+                throw StorageError.version(
+                    path: path, offset: nil, known: UInt32(formatVersion), found: version)
             }
         } catch let error as StorageError {
             throw error
@@ -113,7 +115,8 @@ public struct Manifest: Sendable, Equatable, Codable {
         guard manifest.dimension > 0, manifest.count >= 0, manifest.partitions >= 0, manifest.records >= 0,
             !manifest.files.keys.contains(where: { $0.isEmpty || $0.contains("/") || $0.hasPrefix(".") })
         else {
-            throw StorageError(.badHeader, path: path, detail: "holds a negative count or a file name with a path")
+            throw StorageError(
+                .badHeader, path: path, detail: "holds a negative count or a file name with a path")
         }
         return manifest
     }

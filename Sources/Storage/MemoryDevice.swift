@@ -45,7 +45,8 @@ private final class MemoryQueue: ReadQueue {
 
     func submit(offset: UInt64, byteCount: Int, arenaOffset: Int, tag: UInt64) {
         queued.append(
-            ledger.begin(offset: offset, byteCount: byteCount, arenaOffset: arenaOffset, tag: tag, arena: arena))
+            ledger.begin(
+                offset: offset, byteCount: byteCount, arenaOffset: arenaOffset, tag: tag, arena: arena))
         ledger.count(byteCount: byteCount)
     }
 
@@ -75,7 +76,8 @@ private final class MemoryQueue: ReadQueue {
         guard read.offset < device.byteCount else { return 0 }
         let count = Int(min(UInt64(read.byteCount), device.byteCount - read.offset))
         device.bytes.withUnsafeBytes { all in
-            (arena.base + read.arenaOffset).copyMemory(from: all.baseAddress! + Int(read.offset), byteCount: count)
+            (arena.base + read.arenaOffset).copyMemory(
+                from: all.baseAddress! + Int(read.offset), byteCount: count)
         }
         return count
     }

@@ -75,7 +75,9 @@ final class OutputFile {
     @discardableResult
     func finish() throws(StorageError) -> FileDigest {
         try flush()
-        guard fsync(descriptor) == 0 else { throw StorageError.systemCall("fsync", path: writingPath, errno: errno) }
+        guard fsync(descriptor) == 0 else {
+            throw StorageError.systemCall("fsync", path: writingPath, errno: errno)
+        }
         if atomically {
             guard rename(writingPath, path) == 0 else {
                 throw StorageError.systemCall("rename", path: path, errno: errno)
@@ -103,7 +105,8 @@ final class OutputFile {
             if written < 0 && errno == EINTR { continue }
             guard written > 0 else {
                 throw StorageError.systemCall(
-                    "pwrite", path: writingPath, errno: written < 0 ? errno : ENOSPC, offset: offset + UInt64(done))
+                    "pwrite", path: writingPath, errno: written < 0 ? errno : ENOSPC,
+                    offset: offset + UInt64(done))
             }
             done += written
         }

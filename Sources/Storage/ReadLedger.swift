@@ -39,7 +39,9 @@ struct ReadLedger: ~Copyable {
         path = device.path
         fileByteCount = device.byteCount
         reads = .allocate(capacity: depth)
-        reads.initialize(repeating: Read(offset: 0, byteCount: 0, done: 0, arenaOffset: 0, tag: 0, stalls: 0), count: depth)
+        reads.initialize(
+            repeating: Read(offset: 0, byteCount: 0, done: 0, arenaOffset: 0, tag: 0, stalls: 0), count: depth
+        )
         free = .allocate(capacity: depth)
         for slot in 0..<depth { free[slot] = slot }
     }
@@ -52,7 +54,9 @@ struct ReadLedger: ~Copyable {
     subscript(slot: Int) -> Read { reads[slot] }
 
     /// Enters a read and returns its slot.
-    mutating func begin(offset: UInt64, byteCount: Int, arenaOffset: Int, tag: UInt64, arena: ReadArena) -> Int {
+    mutating func begin(offset: UInt64, byteCount: Int, arenaOffset: Int, tag: UInt64, arena: ReadArena)
+        -> Int
+    {
         let page = PageLayout.pageByteCount
         precondition(inFlight < depth, "more reads in flight than the queue is deep")
         precondition(
@@ -95,7 +99,9 @@ struct ReadLedger: ~Copyable {
         let whole = result / page * page
         let reached = read.restOffset + UInt64(result)
         let stalls = whole > 0 ? 0 : read.stalls + 1
-        if result == 0 || result > read.restByteCount || reached >= fileByteCount || stalls > Self.stallMaximum {
+        if result == 0 || result > read.restByteCount || reached >= fileByteCount
+            || stalls > Self.stallMaximum
+        {
             end(slot)
             throw StorageError.truncated(
                 path: path, offset: read.offset, expected: UInt64(read.byteCount),

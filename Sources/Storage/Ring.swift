@@ -20,6 +20,12 @@ public final class RingQueue: ReadQueue {
     private var ledger: ReadLedger
     private let finished: UnsafeMutablePointer<sonde_completion>
     private let largestRead: Int
+    /// Reads queued and perhaps not yet handed to the kernel.
+    private var queued = 0
+
+    /// Reads go to the kernel two by two: of three or more it holds back all until it has prepared the last
+    /// (the block layer's plug), which cost 15 % of the rate of 4 KiB reads, 32 in flight.
+    private static let pushCount = 2
 
     init(file: DirectFile, depth: Int, arena: ReadArena, largestRead: Int) throws(StorageError) {
         var opened: OpaquePointer?
@@ -50,8 +56,9 @@ public final class RingQueue: ReadQueue {
     public var counters: IOCounters { ledger.counters }
 
     public func submit(offset: UInt64, byteCount: Int, arenaOffset: Int, tag: UInt64) {
-        queue(ledger.begin(
-            offset: offset, byteCount: byteCount, arenaOffset: arenaOffset, tag: tag, arena: arena))
+        queue(
+            ledger.begin(
+                offset: offset, byteCount: byteCount, arenaOffset: arenaOffset, tag: tag, arena: arena))
     }
 
     /// Queues what is left of the read at `slot`.
@@ -62,6 +69,9 @@ public final class RingQueue: ReadQueue {
         let result = sonde_ring_queue_read(
             ring, arena.base + read.restArenaOffset, UInt32(byteCount), read.restOffset, UInt64(slot))
         precondition(result == 0, "the ring has an entry for each read in flight")
+        queued += 1
+        // A refusal is met again by the next wait, which also makes room.
+        if queued >= Self.pushCount && sonde_ring_push(ring) == 0 { queued = 0 }
     }
 
     public func flush() throws(StorageError) {
@@ -74,7 +84,9 @@ public final class RingQueue: ReadQueue {
         var failure: StorageError?
         while true {
             let missing = failure == nil ? max(0, wanted - (completions.count - start)) : inFlight
-            try enter { missing > 0 ? sonde_ring_submit_and_wait(ring, UInt32(missing)) : sonde_ring_submit(ring) }
+            try enter {
+                missing > 0 ? sonde_ring_submit_and_wait(ring, UInt32(missing)) : sonde_ring_submit(ring)
+            }
             let count = Int(sonde_ring_reap(ring, finished, UInt32(depth)))
             for index in 0..<count {
                 let slot = Int(finished[index].tag)
@@ -106,6 +118,7 @@ public final class RingQueue: ReadQueue {
     private func enter(_ call: () -> Int32) throws(StorageError) {
         while true {
             let result = call()
+            queued = 0
             if result >= 0 || result == -EAGAIN || result == -EBUSY { return }
             if result == -EINTR { continue }
             throw StorageError.systemCall("io_uring_enter", path: file.path, errno: -result)

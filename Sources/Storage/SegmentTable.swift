@@ -118,14 +118,16 @@ public final class SegmentTable: @unchecked Sendable {
         let file = try input.readAll()
         let (header, body) = (file.raw, file.raw + headerByteCount)
         guard header.holds("SONDESTB", at: 0) else {
-            throw StorageError(.badHeader, path: path, detail: "is no table of segments", offset: 0, expected: "SONDESTB")
+            throw StorageError(
+                .badHeader, path: path, detail: "is no table of segments", offset: 0, expected: "SONDESTB")
         }
         guard header.u32(8) == formatVersion else {
             throw .version(path: path, offset: 8, known: formatVersion, found: UInt64(header.u32(8)))
         }
         let headerChecksum = Checksum.crc32c(header, count: 60)
         guard headerChecksum == header.u32(60) else {
-            throw .checksum(path: path, what: "the header", offset: 60, expected: header.u32(60), found: headerChecksum)
+            throw .checksum(
+                path: path, what: "the header", offset: 60, expected: header.u32(60), found: headerChecksum)
         }
         let layout = try readLayout(header, path: path)
         let count = header.u64(24)
@@ -145,10 +147,13 @@ public final class SegmentTable: @unchecked Sendable {
         return try readEntries(body, count: Int(count), layout: layout, path: path)
     }
 
-    private static func readLayout(_ header: UnsafeRawPointer, path: String) throws(StorageError) -> PageLayout {
+    private static func readLayout(_ header: UnsafeRawPointer, path: String) throws(StorageError)
+        -> PageLayout
+    {
         guard let elementType = UInt8(exactly: header.u32(12)).flatMap(ElementType.init(rawValue:)) else {
             throw StorageError(
-                .badHeader, path: path, detail: "names an unknown element type", offset: 12, found: "\(header.u32(12))")
+                .badHeader, path: path, detail: "names an unknown element type", offset: 12,
+                found: "\(header.u32(12))")
         }
         let layout: PageLayout
         do {
@@ -156,7 +161,8 @@ public final class SegmentTable: @unchecked Sendable {
                 dimension: Int(header.u32(16)), elementType: elementType, idByteCount: Int(header.u32(20)))
         } catch {
             throw StorageError(
-                .badHeader, path: path, detail: error.detail, offset: 16, expected: error.expected, found: error.found)
+                .badHeader, path: path, detail: error.detail, offset: 16, expected: error.expected,
+                found: error.found)
         }
         guard layout.recordsPerUnit == Int(header.u32(32)), layout.unitByteCount == Int(header.u32(36)) else {
             throw StorageError(
@@ -180,11 +186,13 @@ public final class SegmentTable: @unchecked Sendable {
             let (next, overflow) = entry.offset.addingReportingOverflow(
                 UInt64(entry.unitCount) * UInt64(layout.unitByteCount))
             guard entry.offset >= end, entry.offset % UInt64(PageLayout.pageByteCount) == 0, !overflow,
-                next <= UInt64(Int64.max), layout.unitCount(records: Int(entry.recordCount)) == Int(entry.unitCount)
+                next <= UInt64(Int64.max),
+                layout.unitCount(records: Int(entry.recordCount)) == Int(entry.unitCount)
             else {
                 entries.deallocate()
                 throw StorageError(
-                    .corrupt, path: path, detail: "the entry of segment \(index) contradicts itself or the one before",
+                    .corrupt, path: path,
+                    detail: "the entry of segment \(index) contradicts itself or the one before",
                     offset: UInt64(headerByteCount + at), expected: "whole units from offset \(end) on",
                     found: "\(entry.recordCount) records in \(entry.unitCount) units at \(entry.offset)")
             }

@@ -11,7 +11,8 @@ public final class SegmentWriter {
     /// Creates the file, which must not exist.
     public init(path: String, layout: PageLayout) throws(StorageError) {
         self.layout = layout
-        file = try OutputFile(path: path, atomically: false, bufferByteCount: max(4 << 20, layout.unitByteCount))
+        file = try OutputFile(
+            path: path, atomically: false, bufferByteCount: max(4 << 20, layout.unitByteCount))
     }
 
     /// Bytes appended so far.

@@ -76,7 +76,9 @@ public struct StorageError: Error, Sendable, Equatable, CustomStringConvertible 
             found: "\(found)")
     }
 
-    static func checksum(path: String, what: String, offset: UInt64, expected: UInt32, found: UInt32) -> StorageError {
+    static func checksum(path: String, what: String, offset: UInt64, expected: UInt32, found: UInt32)
+        -> StorageError
+    {
         StorageError(
             .corrupt, path: path, detail: "\(what) fails its checksum", offset: offset,
             expected: Checksum.text(expected), found: Checksum.text(found))

@@ -24,11 +24,13 @@ public enum TaggedFile {
         var offset = head.count
         var tags: Set<String> = []
         for (index, section) in sections.enumerated() {
-            guard (1...8).contains(section.tag.utf8.count), section.tag.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7f }),
+            guard (1...8).contains(section.tag.utf8.count),
+                section.tag.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7f }),
                 tags.insert(section.tag).inserted
             else {
                 throw StorageError(
-                    .invalidValue, path: path, detail: "a section's tag is not 1 to 8 ASCII characters of its own",
+                    .invalidValue, path: path,
+                    detail: "a section's tag is not 1 to 8 ASCII characters of its own",
                     found: "\"\(section.tag)\"")
             }
             let at = headerByteCount + index * entryByteCount
@@ -60,7 +62,8 @@ public enum TaggedFile {
         let start = Scratch(headerByteCount)
         try input.read(at: 0, into: start.bytes, count: headerByteCount)
         guard start.raw.holds("SONDERTR", at: 0) else {
-            throw StorageError(.badHeader, path: path, detail: "is no router file", offset: 0, expected: "SONDERTR")
+            throw StorageError(
+                .badHeader, path: path, detail: "is no router file", offset: 0, expected: "SONDERTR")
         }
         guard start.raw.u32(8) == formatVersion else {
             throw .version(path: path, offset: 8, known: formatVersion, found: UInt64(start.raw.u32(8)))
@@ -73,14 +76,16 @@ public enum TaggedFile {
         let count = Int(start.raw.u32(12))
         let table = headerByteCount + count * entryByteCount
         guard input.byteCount >= UInt64(aligned(table + 4)) else {
-            throw .truncated(path: path, offset: 0, expected: UInt64(aligned(table + 4)), found: input.byteCount)
+            throw .truncated(
+                path: path, offset: 0, expected: UInt64(aligned(table + 4)), found: input.byteCount)
         }
         let head = Scratch(aligned(table + 4))
         try input.read(at: 0, into: head.bytes, count: head.count)
         let actual = Checksum.crc32c(head.raw, count: table)
         guard actual == head.raw.u32(table) else {
             throw .checksum(
-                path: path, what: "the header", offset: UInt64(table), expected: head.raw.u32(table), found: actual)
+                path: path, what: "the header", offset: UInt64(table), expected: head.raw.u32(table),
+                found: actual)
         }
         return try readSections(input, head: head, count: count)
     }
@@ -93,11 +98,15 @@ public enum TaggedFile {
         for index in 0..<count {
             let at = headerByteCount + index * entryByteCount
             let tag = String(
-                decoding: UnsafeRawBufferPointer(start: head.raw + at, count: 8).prefix { $0 != 0 }, as: UTF8.self)
+                decoding: UnsafeRawBufferPointer(start: head.raw + at, count: 8).prefix { $0 != 0 },
+                as: UTF8.self)
             let (offset, size) = (head.raw.u64(at + 8), head.raw.u64(at + 16))
-            guard offset == end, size <= input.byteCount, offset <= input.byteCount - size, sections[tag] == nil else {
+            guard offset == end, size <= input.byteCount, offset <= input.byteCount - size,
+                sections[tag] == nil
+            else {
                 throw StorageError(
-                    .badHeader, path: input.path, detail: "section \(tag) does not lie in the file or not behind the one before",
+                    .badHeader, path: input.path,
+                    detail: "section \(tag) does not lie in the file or not behind the one before",
                     offset: UInt64(at + 8), expected: "offset \(end) in \(input.byteCount) bytes",
                     found: "\(size) bytes at \(offset)")
             }

@@ -54,7 +54,8 @@ public struct TruthFile: Sendable, Equatable {
     /// when everything is written.
     public func write(path: String) throws(StorageError) {
         guard count <= Int(UInt32.max), k <= Int(Int32.max) else {
-            throw StorageError(.unsupported, path: path, detail: "truth files count queries and neighbours in 32 bits")
+            throw StorageError(
+                .unsupported, path: path, detail: "truth files count queries and neighbours in 32 bits")
         }
         let file = try OutputFile(path: path, atomically: true)
         if Self.isIvecs(path) {
@@ -95,7 +96,8 @@ public struct TruthFile: Sendable, Equatable {
         guard holdsDistances || (data / 4 == places && data % 4 == 0) else {
             throw StorageError(
                 data / 4 < places ? .truncated : .badHeader, path: file.path,
-                detail: "its header claims \(k) neighbours of \(count) queries, which its size contradicts", offset: 0,
+                detail: "its header claims \(k) neighbours of \(count) queries, which its size contradicts",
+                offset: 0,
                 expected: places > 1 << 60
                     ? "far more" : "\(8 + places * 8) bytes with distances or \(8 + places * 4) without",
                 found: "\(file.byteCount)")
@@ -104,8 +106,10 @@ public struct TruthFile: Sendable, Equatable {
         try file.read(at: 8, into: body.bytes, count: Int(data))
         let total = Int(places)
         let ids = (0..<total).map { body.raw.u32($0 * 4) }
-        let distances = holdsDistances && total > 0
-            ? (0..<total).map { Float(bitPattern: body.raw.u32((total + $0) * 4)) } : holdsDistances ? [] : nil
+        let distances =
+            holdsDistances && total > 0
+            ? (0..<total).map { Float(bitPattern: body.raw.u32((total + $0) * 4)) }
+            : holdsDistances ? [] : nil
         return TruthFile(count: Int(count), k: Int(k), ids: ids, distances: distances)
     }
 
@@ -114,12 +118,14 @@ public struct TruthFile: Sendable, Equatable {
         let k = Int(Int32(bitPattern: start.raw.u32(0)))
         guard k > 0 else {
             throw StorageError(
-                .badHeader, path: file.path, detail: "claims no neighbours", offset: 0, expected: "1 or more", found: "\(k)")
+                .badHeader, path: file.path, detail: "claims no neighbours", offset: 0, expected: "1 or more",
+                found: "\(k)")
         }
         let row = UInt64(4 + k * 4)
         guard file.byteCount % row == 0 else {
             throw .truncated(
-                path: file.path, offset: file.byteCount / row * row, expected: row, found: file.byteCount % row)
+                path: file.path, offset: file.byteCount / row * row, expected: row,
+                found: file.byteCount % row)
         }
         let all = try file.readAll()
         let count = Int(file.byteCount / row)

@@ -36,14 +36,16 @@ public final class VectorFile: Sendable {
         }
         let file = try InputFile(path: path)
         let header = try VectorFileHeader.read(file, format: format)
-        guard skip >= 0, skip <= header.count, first.map({ $0 >= 0 && $0 <= header.count - skip }) ?? true else {
+        guard skip >= 0, skip <= header.count, first.map({ $0 >= 0 && $0 <= header.count - skip }) ?? true
+        else {
             throw StorageError(
                 .invalidValue, path: path,
                 detail: "holds \(header.count) vectors, fewer than were asked for",
                 expected: first.map { "\($0) from row \(skip) on" } ?? "rows from \(skip) on",
                 found: "\(max(0, header.count - max(0, skip)))")
         }
-        return VectorFile(file: file, format: format, header: header, first: first ?? header.count - skip, skip: skip)
+        return VectorFile(
+            file: file, format: format, header: header, first: first ?? header.count - skip, skip: skip)
     }
 
     private init(file: InputFile, format: VectorFileFormat, header: VectorFileHeader, first: Int, skip: Int) {
@@ -127,7 +129,8 @@ public final class VectorFile: Sendable {
             }
             let last = sorted[end - 1]
             precondition(first >= 0 && last < count, "rows outside of the file")
-            try file.read(at: offset(ofRow: first), into: scratch.bytes, count: (last - first + 1) * rowStride)
+            try file.read(
+                at: offset(ofRow: first), into: scratch.bytes, count: (last - first + 1) * rowStride)
             for index in start..<end {
                 let from = scratch.raw + (sorted[index] - first) * rowStride
                 try strip(from, count: 1, firstRow: sorted[index], into: matrix.row(index))
@@ -167,10 +170,12 @@ public final class VectorFile: Sendable {
         let (badRow, column) = (row + position / dimension, position % dimension)
         let isNaN: Bool =
             elementType == .f32
-            ? Float(bitPattern: UnsafeRawPointer(rows).u32(position * 4)).isNaN : rows.u16(position * 2) & 0x3ff != 0
+            ? Float(bitPattern: UnsafeRawPointer(rows).u32(position * 4)).isNaN
+            : rows.u16(position * 2) & 0x3ff != 0
         throw StorageError(
             .invalidValue, path: path, detail: "row \(firstRow + badRow), column \(column)",
-            offset: offset(ofRow: badRow) + UInt64(format.rowPrefixByteCount + column * elementType.byteCount),
+            offset: offset(ofRow: badRow)
+                + UInt64(format.rowPrefixByteCount + column * elementType.byteCount),
             expected: "a finite number", found: isNaN ? "NaN" : "infinity",
             advice: "remove the vector or repair it; distances to it mean nothing")
     }

@@ -76,7 +76,8 @@ struct VectorFileHeader {
     ) throws(StorageError) -> VectorFileHeader {
         let start = try head(file, count: 8)
         let header = VectorFileHeader(
-            elementType: elementType, count: Int(start.raw.u32(0)), dimension: Int(start.raw.u32(4)), dataOffset: 8)
+            elementType: elementType, count: Int(start.raw.u32(0)), dimension: Int(start.raw.u32(4)),
+            dataOffset: 8)
         try header.checkDimension(file, at: 4)
         try header.checkSize(file, countOffset: 0)
         return header
@@ -88,13 +89,15 @@ struct VectorFileHeader {
         let start = try head(file, count: 4)
         let elementType = format.elementType ?? .f32
         var header = VectorFileHeader(
-            elementType: elementType, count: 0, dimension: Int(Int32(bitPattern: start.raw.u32(0))), dataOffset: 0)
+            elementType: elementType, count: 0, dimension: Int(Int32(bitPattern: start.raw.u32(0))),
+            dataOffset: 0)
         try header.checkDimension(file, at: 0)
         let row = UInt64(4 + header.dimension * elementType.byteCount)
         header.count = Int(file.byteCount / row)
         guard file.byteCount % row == 0 else {
             throw .truncated(
-                path: file.path, offset: UInt64(header.count) * row, expected: row, found: file.byteCount % row)
+                path: file.path, offset: UInt64(header.count) * row, expected: row,
+                found: file.byteCount % row)
         }
         return header
     }
@@ -119,13 +122,15 @@ struct VectorFileHeader {
 
     /// Rows back to back must fill the file exactly.
     func checkSize(_ file: InputFile, countOffset: UInt64) throws(StorageError) {
-        let (data, overflow) = UInt64(count).multipliedReportingOverflow(by: UInt64(dimension * elementType.byteCount))
+        let (data, overflow) = UInt64(count).multipliedReportingOverflow(
+            by: UInt64(dimension * elementType.byteCount))
         let (size, overflow2) = data.addingReportingOverflow(dataOffset)
         guard !overflow, !overflow2, size == file.byteCount else {
             let expected = overflow || overflow2 ? "more than 2^64" : "\(size)"
             throw StorageError(
                 !overflow && size < file.byteCount ? .badHeader : .truncated, path: file.path,
-                detail: "its header claims \(count) vectors of \(dimension) \(elementType.name), which its size contradicts",
+                detail: "its header claims \(count) vectors of \(dimension) \(elementType.name), "
+                    + "which its size contradicts",
                 offset: countOffset, expected: "\(expected) bytes", found: "\(file.byteCount)")
         }
     }
@@ -140,12 +145,14 @@ enum NumpyHeader {
     static func read(_ file: InputFile) throws(StorageError) -> VectorFileHeader {
         let start = try VectorFileHeader.head(file, count: 12)
         guard start.raw.load(as: UInt8.self) == 0x93, start.raw.holds("NUMPY", at: 1) else {
-            throw StorageError(.badHeader, path: file.path, detail: "is no npy file", offset: 0, expected: "\\x93NUMPY")
+            throw StorageError(
+                .badHeader, path: file.path, detail: "is no npy file", offset: 0, expected: "\\x93NUMPY")
         }
         let major = start.raw.load(fromByteOffset: 6, as: UInt8.self)
         guard (1...3).contains(major) else {
             throw StorageError(
-                .unsupportedVersion, path: file.path, detail: "has an npy version that this sonde does not know",
+                .unsupportedVersion, path: file.path,
+                detail: "has an npy version that this sonde does not know",
                 offset: 6, expected: "1 to 3", found: "\(major)")
         }
         let textOffset = major == 1 ? 10 : 12
@@ -157,7 +164,8 @@ enum NumpyHeader {
         }
         let all = try VectorFileHeader.head(file, count: textOffset + textByteCount)
         let text = String(
-            decoding: UnsafeRawBufferPointer(start: all.raw + textOffset, count: textByteCount), as: UTF8.self)
+            decoding: UnsafeRawBufferPointer(start: all.raw + textOffset, count: textByteCount), as: UTF8.self
+        )
         return try parse(text, textOffset: textOffset, textByteCount: textByteCount, file: file)
     }
 
@@ -167,7 +175,8 @@ enum NumpyHeader {
         func bad(_ detail: String, expected: String, found: String?) -> StorageError {
             StorageError(
                 .unsupported, path: file.path, detail: detail, offset: UInt64(textOffset), expected: expected,
-                found: found, advice: "save the array with numpy.ascontiguousarray as float32, float16, uint8 or int8")
+                found: found,
+                advice: "save the array with numpy.ascontiguousarray as float32, float16, uint8 or int8")
         }
         let type = value(of: "descr", in: text)?.filter { $0 != "'" && $0 != "\"" }
         let elementType: ElementType
@@ -183,7 +192,9 @@ enum NumpyHeader {
             throw bad("does not lie in C order", expected: "fortran_order False", found: order)
         }
         let shape = value(of: "shape", in: text) ?? ""
-        let sizes = shape.filter { $0 != "(" && $0 != ")" }.split(separator: ",").map { Int($0.filter { $0 != " " }) }
+        let sizes = shape.filter { $0 != "(" && $0 != ")" }.split(separator: ",").map {
+            Int($0.filter { $0 != " " })
+        }
         guard sizes.count == 2, let count = sizes[0], let dimension = sizes[1], count >= 0 else {
             throw bad("is no array of two dimensions", expected: "shape (n, d)", found: shape)
         }
@@ -205,13 +216,15 @@ enum NumpyHeader {
             where characters[start..<start + wanted.count].elementsEqual(wanted) {
                 var depth = 0
                 var value = ""
-                for character in characters[(start + wanted.count)...].drop(while: { $0 == " " || $0 == ":" }) {
+                for character in characters[(start + wanted.count)...].drop(while: { $0 == " " || $0 == ":" })
+                {
                     if depth == 0 && (character == "," || character == "}") { break }
                     if character == "(" { depth += 1 }
                     if character == ")" { depth -= 1 }
                     value.append(character)
                 }
-                return String(value.drop(while: { $0 == " " }).reversed().drop(while: { $0 == " " }).reversed())
+                return String(
+                    value.drop(while: { $0 == " " }).reversed().drop(while: { $0 == " " }).reversed())
             }
         }
         return nil
@@ -229,7 +242,8 @@ enum NumpyHeader {
         let text = "{'descr': '\(type)', 'fortran_order': False, 'shape': (\(count), \(dimension)), }"
         let padding = writtenByteCount - 10 - text.utf8.count - 1
         let length = UInt16(writtenByteCount - 10)
-        return [0x93] + Array("NUMPY".utf8) + [1, 0, UInt8(length & 0xff), UInt8(length >> 8)] + Array(text.utf8)
+        return [0x93] + Array("NUMPY".utf8) + [1, 0, UInt8(length & 0xff), UInt8(length >> 8)]
+            + Array(text.utf8)
             + [UInt8](repeating: 0x20, count: padding) + [0x0a]
     }
 }

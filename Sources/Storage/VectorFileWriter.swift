@@ -71,7 +71,9 @@ public final class VectorFileWriter {
         let header = header
         if !header.isEmpty {
             let bytes = Scratch(header.count)
-            for (index, byte) in header.enumerated() { bytes.bytes.storeBytes(of: byte, toByteOffset: index, as: UInt8.self) }
+            for (index, byte) in header.enumerated() {
+                bytes.bytes.storeBytes(of: byte, toByteOffset: index, as: UInt8.self)
+            }
             try file.overwriteStart(bytes.bytes, count: header.count)
         }
         try file.finish()

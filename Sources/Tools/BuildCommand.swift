@@ -40,7 +40,7 @@ struct BuildCommand: ParsableCommand {
     @Option(help: "Partitions hold at most what fits into this many 4 KiB pages.")
     var pagesMax: Int?
 
-    @Option(help: "Vectors that partitions are learned from (default: 256 a partition).")
+    @Option(help: "Vectors that partitions are learned from (default: all that fit, up to four million or 256 a partition).")
     var sample: Int?
 
     @Option(help: "Rounds of Lloyd's algorithm.")

@@ -66,12 +66,17 @@ final class ProgressDisplay: Sendable {
         return String(repeating: "█", count: filled) + String(repeating: "░", count: width - filled)
     }
 
-    /// "42 % · 1.2 M/s · 12 s left", at the end "100 % · 3.1 M/s · 4.2 s".
+    /// "42 % · 1.2 M/s · 12 s left", or "42 % · 5 of 12 · 12 s left"; at the end the time taken.
     static func text(_ name: String, done: Int, total: Int, seconds: Double) -> String {
         let share = total > 0 ? Double(done) / Double(total) : 1
         let rate = seconds > 0.05 ? Double(done) / seconds : 0
         var parts = ["\(Int(share * 100)) %"]
-        if rate > 0 { parts.append(scaled(rate) + "/s") }
+        // A rate of a few large steps says nothing.
+        if total < 1000 {
+            parts.append("\(done) of \(total)")
+        } else if rate > 0 {
+            parts.append(scaled(rate) + "/s")
+        }
         if done >= total {
             parts.append(duration(seconds))
         } else if rate > 0 {

@@ -125,7 +125,7 @@ enum Report {
         String(format: value >= 1000 ? "%.0f" : value >= 10 ? "%.1f" : "%.2f", value)
     }
 
-    private static func number(_ value: Double) -> String { String(format: "%g", value) }
+    private static func number(_ value: Double) -> String { String(format: "%.4g", value) }
 
     private static func megabytes(_ byteCount: Int) -> String {
         String(format: "%.2f", Double(byteCount) / 1e6)

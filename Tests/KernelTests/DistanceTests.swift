@@ -65,10 +65,10 @@ extension EveryTier {
                 var random = TestRandom(state: 7)
                 for dimension in dimensions {
                     let queries = Rows(
-                        element, count: 3, dimension: dimension, offset: dimension % 5, gap: dimension % 3)
+                        element, count: 3, dimension: dimension, gap: dimension % 3)
                     let base = Rows(
-                        element, count: dimension > 200 ? 5 : 19, dimension: dimension, offset: dimension % 7,
-                        gap: dimension % 11)
+                        element, count: dimension > 200 ? 5 : 19, dimension: dimension, gap: dimension % 11,
+                        fromPageStart: dimension % 2 == 0)
                     queries.fill(&random)
                     base.fill(&random)
                     for metric in metrics { check(metric, queries: queries, base: base, tier) }
@@ -81,7 +81,7 @@ extension EveryTier {
                 var random = TestRandom(state: 8)
                 for (rowCount, queryCount) in zip(Array(1...70), (0..<70).map { 1 + $0 * 11 % 21 }) {
                     let queries = Rows(element, count: queryCount, dimension: 37, gap: 1)
-                    let base = Rows(element, count: rowCount, dimension: 37, offset: 3)
+                    let base = Rows(element, count: rowCount, dimension: 37)
                     queries.fill(&random)
                     base.fill(&random)
                     for metric in metrics { check(metric, queries: queries, base: base, tier) }

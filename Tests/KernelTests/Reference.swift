@@ -2,6 +2,7 @@
 // memory in which a row may begin anywhere.
 
 import CKernels
+import Glibc
 import Testing
 
 /// The tiers that this processor can run.
@@ -47,9 +48,9 @@ struct TestRandom: RandomNumberGenerator {
     }
 }
 
-/// Rows at a stride and a start of their own in a buffer filled with bytes that would show in any sum: as
-/// floats and halves they are NaN, as integers far from zero. Ends exactly at the last row's end, so that a
-/// sanitizer sees a kernel that reads on.
+/// Rows at a stride of their own, with bytes between them that would show in any sum (NaN as floats, far from
+/// zero as integers). The last row ends where a page ends that none may read beyond, or, `fromPageStart`, the
+/// first begins where such a page ends: a kernel that strays off its rows is killed.
 final class Rows {
     let element: sonde_element
     let count: Int
@@ -57,20 +58,27 @@ final class Rows {
     let stride: Int
     let start: UnsafeMutableRawPointer
     private let memory: UnsafeMutableRawPointer
+    private let mappedByteCount: Int
 
-    init(_ element: sonde_element, count: Int, dimension: Int, offset: Int = 0, gap: Int = 0) {
+    init(_ element: sonde_element, count: Int, dimension: Int, gap: Int = 0, fromPageStart: Bool = false) {
         self.element = element
         self.count = count
         self.dimension = dimension
         let row = dimension * byteCount(element)
         stride = row + gap
-        let size = offset + stride * (count - 1) + row
-        memory = .allocate(byteCount: size, alignment: 64)
-        memory.initializeMemory(as: UInt8.self, repeating: 0xff, count: size)
-        start = memory + offset
+        let size = stride * (count - 1) + row
+        let page = 4096
+        let body = (size + page - 1) / page * page
+        mappedByteCount = body + 2 * page
+        memory = mmap(nil, mappedByteCount, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)!
+        precondition(memory != MAP_FAILED)
+        mprotect(memory, page, PROT_NONE)
+        mprotect(memory + page + body, page, PROT_NONE)
+        start = memory + page + (fromPageStart ? 0 : body - size)
+        start.initializeMemory(as: UInt8.self, repeating: 0xff, count: size)
     }
 
-    deinit { memory.deallocate() }
+    deinit { munmap(memory, mappedByteCount) }
 
     subscript(row: Int, column: Int) -> Double {
         get {

@@ -16,18 +16,23 @@ import Vectors
         let all = Closure().replicas(nearest(), centroids: centroids, threads: 1)
         #expect(Array(all.of(0)) == [0, 2, 3])
         #expect(all.replication == 3)
-        #expect(Array(Closure(maximum: 2).replicas(nearest(), centroids: centroids, threads: 1).of(0)) == [0, 2])
+        #expect(
+            Array(Closure(maximum: 2).replicas(nearest(), centroids: centroids, threads: 1).of(0)) == [0, 2])
         // With factor 4, c1 just passes: 4 * 1 >= 4.
         #expect(
-            Array(Closure(rngFactor: 4).replicas(nearest(), centroids: centroids, threads: 1).of(0)) == [0, 1, 2, 3])
+            Array(Closure(rngFactor: 4).replicas(nearest(), centroids: centroids, threads: 1).of(0)) == [
+                0, 1, 2, 3,
+            ])
         // (1 + 6) * 1 = 7 bounds the squared distance: c3 (9) is out.
-        #expect(Array(Closure(eps1: 6).replicas(nearest(), centroids: centroids, threads: 1).of(0)) == [0, 2])
+        #expect(
+            Array(Closure(eps1: 6).replicas(nearest(), centroids: centroids, threads: 1).of(0)) == [0, 2])
     }
 
     @Test func theSpillAvoidsTheResidualsDirection() {
         // r = (-1, 0). Losses with lambda 1.5: c1 4 + 1.5 * 4 = 10; c2 6.25 + 1.5 * 6.25; c3 9 + 0 = 9.
         #expect(Array(Soar().spill(row, nearest(), centroids: centroids, threads: 1).of(0)) == [0, 3])
-        #expect(Array(Soar(lambda: 0).spill(row, nearest(), centroids: centroids, threads: 1).of(0)) == [0, 1])
+        #expect(
+            Array(Soar(lambda: 0).spill(row, nearest(), centroids: centroids, threads: 1).of(0)) == [0, 1])
         // Without a residual there is no direction: the next nearest.
         let at = matrix([[1, 0]])
         let lists = NearestCentroids(scanning: centroids).nearest(4, at, threads: 1)
@@ -43,7 +48,9 @@ import Vectors
         let two = Closure().replicas(lists, centroids: centroids, threads: 2)
         #expect(one.partitions == two.partitions && one.starts == two.starts)
         #expect((0..<rows.count).allSatisfy { one.of($0).first == lists.partitions[$0 * 32] })
-        #expect((0..<rows.count).allSatisfy { one.of($0).count <= 8 && Set(one.of($0)).count == one.of($0).count })
+        #expect(
+            (0..<rows.count).allSatisfy { one.of($0).count <= 8 && Set(one.of($0)).count == one.of($0).count }
+        )
         let spill = Soar().spill(rows, lists, centroids: centroids, threads: 1)
         #expect(spill.partitions == Soar().spill(rows, lists, centroids: centroids, threads: 2).partitions)
         #expect(spill.replication == 2)

@@ -43,7 +43,8 @@ import Vectors
 
     @Test func aCapIsRespected() {
         // Most rows in one dense cluster.
-        let dense = plantedRows(clusters: 1, perCluster: 3000, dimension: 16, elementType: .u8, seed: 4, spread: 6)
+        let dense = plantedRows(
+            clusters: 1, perCluster: 3000, dimension: 16, elementType: .u8, seed: 4, spread: 6)
         let sparse = plantedRows(clusters: 30, perCluster: 20, dimension: 16, elementType: .u8, seed: 5)
         let rows = VectorMatrix(count: 3600, dimension: 16, elementType: .u8)
         rows.bytes.copyMemory(from: dense.rows.bytes, byteCount: dense.rows.byteCount)
@@ -99,8 +100,10 @@ import Vectors
         let lists = nearest.nearest(5, rows, threads: 2)
         let distance = Distance(metric: .l2, elementType: type)
         for row in 0..<rows.count {
-            let all = (0..<600).map { (distance.pair(rows.row(row), centroids.row($0), dimension: 13), UInt32($0)) }
-                .sorted { $0 < $1 }
+            let all = (0..<600).map {
+                (distance.pair(rows.row(row), centroids.row($0), dimension: 13), UInt32($0))
+            }
+            .sorted { $0 < $1 }
             #expect(found.partitions[row] == all[0].1)
             #expect(found.distances[row] == all[0].0)
             #expect(Array(lists.partitions[row * 5..<row * 5 + 5]) == all[0..<5].map { $0.1 })
@@ -108,7 +111,8 @@ import Vectors
     }
 
     @Test func fewerCentroidsThanAskedAreMarked() {
-        let lists = NearestCentroids(scanning: matrix([[0, 0], [3, 0]])).nearest(4, matrix([[1, 0]]), threads: 1)
+        let lists = NearestCentroids(scanning: matrix([[0, 0], [3, 0]])).nearest(
+            4, matrix([[1, 0]]), threads: 1)
         #expect(lists.partitions == [0, 1, NearestLists.none, NearestLists.none])
         #expect(lists.distances[0...1] == [1, 4])
     }
@@ -119,10 +123,14 @@ import Vectors
         let groups = CentroidGroups(grouping: rows, seed: 1, threads: 2)
         let queries = rows.gather(0..<400)
         let exact = NearestCentroids(scanning: rows).nearest(10, queries, threads: 2)
-        let all = NearestCentroids(rows, groups: groups, probes: groups.groupCount).nearest(10, queries, threads: 2)
+        let all = NearestCentroids(rows, groups: groups, probes: groups.groupCount).nearest(
+            10, queries, threads: 2)
         #expect(all.partitions == exact.partitions)
         let some = NearestCentroids(rows, groups: groups, probes: 12).nearest(10, queries, threads: 2)
-        #expect(some.partitions == NearestCentroids(rows, groups: groups, probes: 12).nearest(10, queries, threads: 1).partitions)
+        #expect(
+            some.partitions
+                == NearestCentroids(rows, groups: groups, probes: 12).nearest(10, queries, threads: 1)
+                .partitions)
         #expect(zip(some.partitions, exact.partitions).count { $0 == $1 } > 3800)
     }
 }

@@ -58,7 +58,8 @@ struct ArenaTests {
         #expect(Extent(offset: 5000, byteCount: 10).alignedToPages == Extent(offset: 4096, byteCount: 4096))
         #expect(Extent(offset: 4095, byteCount: 2).alignedToPages == Extent(offset: 0, byteCount: 8192))
         let first = Extent(offset: 0, byteCount: 4096)
-        #expect(first.joined(with: Extent(offset: 4096, byteCount: 4096)) == Extent(offset: 0, byteCount: 8192))
+        #expect(
+            first.joined(with: Extent(offset: 4096, byteCount: 4096)) == Extent(offset: 0, byteCount: 8192))
         #expect(first.joined(with: Extent(offset: 8192, byteCount: 4096)) == nil)
         #expect(first.joined(with: Extent(offset: 8192, byteCount: 4096), gap: 4096)?.byteCount == 12288)
         #expect(first.joined(with: Extent(offset: 4096, byteCount: 4096), limit: 4096) == nil)

@@ -85,10 +85,13 @@ struct ContainerTests {
         try TaggedFile.write(path: directory.file("r"), sections: [("one", [1, 2, 3]), ("eight888", [])])
         var expected = Array("SONDERTR".utf8) + little([UInt32(1), 2])
         expected += Array("one\0\0\0\0\0".utf8) + little([UInt64(128), 3])
-        expected += little([[UInt8]([1, 2, 3]).withUnsafeBytes { Checksum.crc32c($0.baseAddress!, count: 3) }, 0])
+        expected += little([
+            [UInt8]([1, 2, 3]).withUnsafeBytes { Checksum.crc32c($0.baseAddress!, count: 3) }, 0,
+        ])
         expected += Array("eight888".utf8) + little([UInt64(192), 0]) + little([UInt32(0), 0])
         expected += little([expected.withUnsafeBytes { Checksum.crc32c($0.baseAddress!, count: $0.count) }])
-        expected += [UInt8](repeating: 0, count: 128 - expected.count) + [1, 2, 3] + [UInt8](repeating: 0, count: 61)
+        expected +=
+            [UInt8](repeating: 0, count: 128 - expected.count) + [1, 2, 3] + [UInt8](repeating: 0, count: 61)
         #expect(try bytes(of: directory.file("r")) == expected)
     }
 
@@ -121,7 +124,8 @@ struct ContainerTests {
     @Test func badTagsAreRefused() throws {
         for tags in [[""], ["ninechars"], ["a b"], ["x", "x"]] {
             let sections = tags.map { ($0, [UInt8]()) }
-            #expect(kind { try TaggedFile.write(path: directory.file("r"), sections: sections) } == .invalidValue)
+            #expect(
+                kind { try TaggedFile.write(path: directory.file("r"), sections: sections) } == .invalidValue)
         }
     }
 
@@ -162,7 +166,11 @@ struct ContainerTests {
             }
         }
         #expect(kind { _ = try AtomicDirectory.create(path: "..") } == .invalidValue)
-        #expect(kind { _ = try SegmentWriter(path: "/proc/none", layout: PageLayout(dimension: 1, elementType: .u8, idByteCount: 4)) } != nil)
+        #expect(
+            kind {
+                _ = try SegmentWriter(
+                    path: "/proc/none", layout: PageLayout(dimension: 1, elementType: .u8, idByteCount: 4))
+            } != nil)
     }
 
     @Test func aFullDeviceIsNamed() throws {

@@ -22,7 +22,8 @@ struct DeviceTests {
     /// Every device that is to give the same bytes; the ring also where it returns 8 KiB at most.
     private func devices() throws -> [any BlockDevice] {
         var all: [any BlockDevice] = [
-            try BufferedFile(path: path, threads: 3), try MemoryDevice(contentsOf: path), try Devices.open(path: path),
+            try BufferedFile(path: path, threads: 3), try MemoryDevice(contentsOf: path),
+            try Devices.open(path: path),
         ]
         if all[2].kind == "direct" { all.append(try DirectFile(path: path, largestRead: 8192)) }
         return all
@@ -39,7 +40,8 @@ struct DeviceTests {
         let queue = try device.makeQueue(depth: 16, arena: arena)
         var extents = zip(noise(200, seed: 5), noise(200, seed: 6)).map { first, count in
             let count = Int(count % 8) + 1
-            return Extent(offset: UInt64(Int(first) % (Self.pages - count + 1) * 4096), byteCount: count * 4096)
+            return Extent(
+                offset: UInt64(Int(first) % (Self.pages - count + 1) * 4096), byteCount: count * 4096)
         }
         extents.append(Extent(offset: UInt64(Self.pages - 1) * 4096, byteCount: 4096))
         var places = [Int](repeating: 0, count: extents.count)
@@ -51,7 +53,8 @@ struct DeviceTests {
             {
                 places[submitted] = place
                 queue.submit(
-                    offset: extents[submitted].offset, byteCount: extents[submitted].byteCount, arenaOffset: place,
+                    offset: extents[submitted].offset, byteCount: extents[submitted].byteCount,
+                    arenaOffset: place,
                     tag: UInt64(submitted))
                 submitted += 1
             }
@@ -91,7 +94,8 @@ struct DeviceTests {
             let queue = try device.makeQueue(depth: 4, arena: arena)
             var completions = [ReadCompletion(tag: 99, byteCount: 0)]
             queue.submit(offset: 0, byteCount: 4096, arenaOffset: 0, tag: 1)
-            queue.submit(offset: UInt64(Self.pages - 2) * 4096, byteCount: 4 * 4096, arenaOffset: 4096, tag: 2)
+            queue.submit(
+                offset: UInt64(Self.pages - 2) * 4096, byteCount: 4 * 4096, arenaOffset: 4096, tag: 2)
             queue.submit(offset: UInt64(Self.pages) * 4096, byteCount: 4096, arenaOffset: 8 * 4096, tag: 3)
             #expect(kind { try queue.wait(atLeast: 3, into: &completions) } == .truncated)
             #expect(queue.inFlight == 0 && completions.count == 1)
@@ -104,7 +108,9 @@ struct DeviceTests {
 
     @Test func aFileThatEndsInsideAPageIsTruncatedThere() throws {
         let torn = try directory.write(Array(data[..<(2 * 4096 + 100)]), as: "torn.bin")
-        for device: any BlockDevice in [try BufferedFile(path: torn), try MemoryDevice(contentsOf: torn), try Devices.open(path: torn)] {
+        for device: any BlockDevice in [
+            try BufferedFile(path: torn), try MemoryDevice(contentsOf: torn), try Devices.open(path: torn),
+        ] {
             let arena = try ReadArena(byteCount: 4 * 4096)
             let queue = try device.makeQueue(depth: 1, arena: arena)
             var completions: [ReadCompletion] = []
@@ -126,7 +132,8 @@ struct DeviceTests {
             let arena = try ReadArena(byteCount: 32 * 4096)
             let queue = try FaultyDevice(device, plan: plan).makeQueue(depth: 8, arena: arena)
             for page in 0..<8 {
-                queue.submit(offset: UInt64(page) * 4096, byteCount: 4096, arenaOffset: page * 4096, tag: UInt64(page))
+                queue.submit(
+                    offset: UInt64(page) * 4096, byteCount: 4096, arenaOffset: page * 4096, tag: UInt64(page))
             }
             var completions: [ReadCompletion] = []
             do {

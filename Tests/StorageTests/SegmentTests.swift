@@ -9,14 +9,19 @@ struct SegmentTests {
     init() throws { directory = try TemporaryDirectory() }
 
     /// A file of segments with the given numbers of records; ids count from 1000.
-    private func writeSegments(_ counts: [Int], layout: PageLayout, name: String = "segments.bin") throws -> (SegmentTable, FileDigest) {
+    private func writeSegments(_ counts: [Int], layout: PageLayout, name: String = "segments.bin") throws -> (
+        SegmentTable, FileDigest
+    ) {
         let writer = try SegmentWriter(path: directory.file(name), layout: layout)
         var next = 0
         for (segment, count) in counts.enumerated() {
-            let rows = matrix(count: count, dimension: layout.dimension, layout.elementType, seed: UInt64(segment))
+            let rows = matrix(
+                count: count, dimension: layout.dimension, layout.elementType, seed: UInt64(segment))
             let ids = (0..<count).map { UInt64(1000 + next + $0) }
-            let entry = try writer.append(ids: ids, rows: rows.bytes, count: count, radius: Float(segment) / 2)
-            #expect(Int(entry.recordCount) == count && Int(entry.unitCount) == layout.unitCount(records: count))
+            let entry = try writer.append(
+                ids: ids, rows: rows.bytes, count: count, radius: Float(segment) / 2)
+            #expect(
+                Int(entry.recordCount) == count && Int(entry.unitCount) == layout.unitCount(records: count))
             next += count
         }
         let (table, digest) = try writer.finish()
@@ -49,7 +54,9 @@ struct SegmentTests {
         let layout = try PageLayout(dimension: 1000, elementType: .u8, idByteCount: 4)
         #expect(layout.recordsPerUnit == 4)
         let rows = VectorMatrix(count: 2, dimension: 1000, elementType: .u8)
-        for index in 0..<2000 { rows.bytes.storeBytes(of: UInt8(index % 251), toByteOffset: index, as: UInt8.self) }
+        for index in 0..<2000 {
+            rows.bytes.storeBytes(of: UInt8(index % 251), toByteOffset: index, as: UInt8.self)
+        }
         let unit = UnsafeMutableRawPointer.allocate(byteCount: 4096, alignment: 4096)
         defer { unit.deallocate() }
         layout.encode(ids: [7, 0x0102_0304], rows: rows.bytes, count: 2, into: unit)
@@ -60,7 +67,9 @@ struct SegmentTests {
         expected += little([crc])
         #expect(Array(UnsafeRawBufferPointer(start: unit, count: 4096)) == expected)
         #expect(layout.verify(unit: unit) && layout.recordCount(unit: unit) == 2)
-        #expect(layout.id(unit: unit, slot: 1) == 0x0102_0304 && layout.id(unit: unit, slot: 2) == PageLayout.noId)
+        #expect(
+            layout.id(unit: unit, slot: 1) == 0x0102_0304 && layout.id(unit: unit, slot: 2) == PageLayout.noId
+        )
     }
 
     @Test(arguments: ElementType.allCases, [4, 8])
@@ -78,14 +87,17 @@ struct SegmentTests {
                 let base = raw.baseAddress! + Int(table[segment].offset)
                 let rows = matrix(count: count, dimension: 50, elementType, seed: UInt64(segment))
                 #expect(
-                    SegmentWriter.checksum(segment: base, unitCount: Int(table[segment].unitCount), layout: layout)
+                    SegmentWriter.checksum(
+                        segment: base, unitCount: Int(table[segment].unitCount), layout: layout)
                         == table[segment].checksum)
                 for record in 0..<count {
                     let unit = base + record / layout.recordsPerUnit * layout.unitByteCount
                     let slot = record % layout.recordsPerUnit
                     try #require(layout.verify(unit: unit))
                     #expect(layout.id(unit: unit, slot: slot) == UInt64(1000 + next + record))
-                    #expect(memcmp(layout.vector(unit: unit, slot: slot), rows.row(record), layout.rowByteCount) == 0)
+                    #expect(
+                        memcmp(layout.vector(unit: unit, slot: slot), rows.row(record), layout.rowByteCount)
+                            == 0)
                 }
                 next += count
             }
@@ -120,7 +132,9 @@ struct SegmentTests {
         let layout = try PageLayout(dimension: 4, elementType: .u8, idByteCount: 4)
         let writer = try SegmentWriter(path: directory.file("s"), layout: layout)
         let row: [UInt8] = [1, 2, 3, 4]
-        #expect(kind { try writer.append(ids: [UInt64(UInt32.max)], rows: row, count: 1, radius: 0) } == .invalidValue)
+        #expect(
+            kind { try writer.append(ids: [UInt64(UInt32.max)], rows: row, count: 1, radius: 0) }
+                == .invalidValue)
         #expect(kind { _ = try SegmentWriter(path: directory.file("s"), layout: layout) } == .exists)
     }
 
@@ -128,7 +142,9 @@ struct SegmentTests {
         let layout = try PageLayout(dimension: 128, elementType: .u8, idByteCount: 4)
         let table = SegmentTable(
             layout: layout,
-            entries: [SegmentEntry(offset: 4096, unitCount: 2, recordCount: 32, checksum: 0xaabb_ccdd, radius: 1.5)])
+            entries: [
+                SegmentEntry(offset: 4096, unitCount: 2, recordCount: 32, checksum: 0xaabb_ccdd, radius: 1.5)
+            ])
         try table.write(path: directory.file("t"))
         let body = little([UInt64(4096)]) + little([UInt32(2), 32, 0xaabb_ccdd, Float(1.5).bitPattern])
         var header = Array("SONDESTB".utf8) + little([UInt32(1), 2, 128, 4]) + little([UInt64(1)])

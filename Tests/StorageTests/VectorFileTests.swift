@@ -9,13 +9,16 @@ struct VectorFileTests {
     init() throws { directory = try TemporaryDirectory() }
 
     private static let pairs: [(VectorFileFormat, ElementType)] = [
-        (.fbin, .f32), (.u8bin, .u8), (.i8bin, .i8), (.f16bin, .f16), (.fvecs, .f32), (.bvecs, .u8), (.npy, .f32),
+        (.fbin, .f32), (.u8bin, .u8), (.i8bin, .i8), (.f16bin, .f16), (.fvecs, .f32), (.bvecs, .u8),
+        (.npy, .f32),
         (.npy, .f16), (.npy, .u8), (.npy, .i8),
     ]
 
-    private func write(_ rows: VectorMatrix, _ format: VectorFileFormat, name: String = "v") throws -> String {
+    private func write(_ rows: VectorMatrix, _ format: VectorFileFormat, name: String = "v") throws -> String
+    {
         let path = directory.file("\(name).\(format.rawValue)")
-        let writer = try VectorFileWriter(path: path, dimension: rows.dimension, elementType: rows.elementType)
+        let writer = try VectorFileWriter(
+            path: path, dimension: rows.dimension, elementType: rows.elementType)
         try writer.append(rows, rows: 0..<rows.count / 2)
         #expect(!FileManager.default.fileExists(atPath: path))
         try writer.append(rows, rows: rows.count / 2..<rows.count)
@@ -31,7 +34,9 @@ struct VectorFileTests {
         let rows = matrix(count: 30_001, dimension: 13, elementType)
         let path = try write(rows, format)
         let file = try VectorFile.open(path: path)
-        #expect(file.count == 30_001 && file.dimension == 13 && file.elementType == elementType && file.format == format)
+        #expect(
+            file.count == 30_001 && file.dimension == 13 && file.elementType == elementType
+                && file.format == format)
         #expect(contents(try file.readAll()) == contents(rows))
 
         let part = try VectorFile.open(path: path, first: 100, skip: 7)
@@ -56,11 +61,14 @@ struct VectorFileTests {
 
     @Test func goldenFiles() throws {
         let rows = VectorMatrix(count: 2, dimension: 3, elementType: .u8)
-        for index in 0..<6 { rows.bytes.storeBytes(of: UInt8(index + 1), toByteOffset: index, as: UInt8.self) }
+        for index in 0..<6 {
+            rows.bytes.storeBytes(of: UInt8(index + 1), toByteOffset: index, as: UInt8.self)
+        }
         #expect(try bytes(of: write(rows, .u8bin)) == [2, 0, 0, 0, 3, 0, 0, 0, 1, 2, 3, 4, 5, 6])
         #expect(try bytes(of: write(rows, .bvecs)) == [3, 0, 0, 0, 1, 2, 3, 3, 0, 0, 0, 4, 5, 6])
         let text = "{'descr': '|u1', 'fortran_order': False, 'shape': (2, 3), }"
-        let header = [0x93] + Array("NUMPY".utf8) + [1, 0, 118, 0] + Array(text.utf8)
+        let header =
+            [0x93] + Array("NUMPY".utf8) + [1, 0, 118, 0] + Array(text.utf8)
             + [UInt8](repeating: 0x20, count: 117 - text.utf8.count) + [0x0a]
         #expect(try bytes(of: write(rows, .npy)) == header + [1, 2, 3, 4, 5, 6])
         let floats = VectorMatrix(count: 1, dimension: 2, elementType: .f32)
@@ -74,7 +82,9 @@ struct VectorFileTests {
         func open(_ bytes: [UInt8], _ name: String) -> StorageError.Kind? {
             kind { _ = try VectorFile.open(path: directory.write(bytes, as: name)) }
         }
-        for format in VectorFileFormat.allCases { #expect(open([], "empty.\(format.rawValue)") == .truncated) }
+        for format in VectorFileFormat.allCases {
+            #expect(open([], "empty.\(format.rawValue)") == .truncated)
+        }
         #expect(open([1, 0, 0], "a.u8bin") == .truncated)
         #expect(open(little([UInt32(2), 3]) + [1, 2, 3, 4, 5], "a.u8bin") == .truncated)
         #expect(open(little([UInt32(2), 3]) + [1, 2, 3, 4, 5, 6, 7], "a.u8bin") == .badHeader)
@@ -96,11 +106,13 @@ struct VectorFileTests {
             _ = try VectorFile.open(path: path)
             Issue.record("a truncated file was opened")
         } catch {
-            #expect(error.path == path && error.offset == 0 && error.expected == "14 bytes" && error.found == "11")
+            #expect(
+                error.path == path && error.offset == 0 && error.expected == "14 bytes" && error.found == "11"
+            )
             #expect(
                 error.description
-                    == "\(path): its header claims 2 vectors of 3 u8, which its size contradicts at offset 0: "
-                    + "expected 14 bytes, found 11")
+                    == "\(path): its header claims 2 vectors of 3 u8, which its size contradicts "
+                    + "at offset 0: expected 14 bytes, found 11")
         }
     }
 
@@ -124,17 +136,22 @@ struct VectorFileTests {
     @Test func numpyDialects() throws {
         func npy(_ text: String, version: UInt8 = 1) throws -> String {
             let length = version == 1 ? little([UInt16(text.utf8.count)]) : little([UInt32(text.utf8.count)])
-            let bytes = [0x93] + Array("NUMPY".utf8) + [version, 0] + length + Array(text.utf8) + [1, 2, 3, 4, 5, 6]
+            let bytes =
+                [0x93] + Array("NUMPY".utf8) + [version, 0] + length + Array(text.utf8) + [1, 2, 3, 4, 5, 6]
             return try directory.write(bytes, as: "x.npy")
         }
         for version: UInt8 in 1...3 {
-            let path = try npy("{'shape': (2,3), \"descr\":\"|u1\" , 'fortran_order':False}\n", version: version)
+            let path = try npy(
+                "{'shape': (2,3), \"descr\":\"|u1\" , 'fortran_order':False}\n", version: version)
             #expect(contents(try VectorFile.open(path: path).readAll()) == [1, 2, 3, 4, 5, 6])
         }
         for text in [
-            "{'descr': '|u1', 'fortran_order': True, 'shape': (2, 3), }", "{'descr': '<f8', 'fortran_order': False, 'shape': (2, 3), }",
-            "{'descr': '>f4', 'fortran_order': False, 'shape': (2, 3), }", "{'descr': '|u1', 'fortran_order': False, 'shape': (6,), }",
-            "{'descr': '|u1', 'fortran_order': False, 'shape': (1, 2, 3), }", "{'descr': '|u1', 'fortran_order': False}", "",
+            "{'descr': '|u1', 'fortran_order': True, 'shape': (2, 3), }",
+            "{'descr': '<f8', 'fortran_order': False, 'shape': (2, 3), }",
+            "{'descr': '>f4', 'fortran_order': False, 'shape': (2, 3), }",
+            "{'descr': '|u1', 'fortran_order': False, 'shape': (6,), }",
+            "{'descr': '|u1', 'fortran_order': False, 'shape': (1, 2, 3), }",
+            "{'descr': '|u1', 'fortran_order': False}", "",
         ] {
             #expect(kind { _ = try VectorFile.open(path: npy(text)) } == .unsupported, "\(text)")
         }
@@ -169,12 +186,14 @@ struct VectorFileTests {
                 try read()
                 Issue.record("NaN was read")
             } catch let error as StorageError {
-                #expect(error.kind == .invalidValue && error.detail == "row 33, column 2" && error.found == "NaN")
+                #expect(
+                    error.kind == .invalidValue && error.detail == "row 33, column 2" && error.found == "NaN")
             }
         }
         #expect(try file.rows(0..<30).count == 30)
         try file.read(
-            rows: 0..<47, into: VectorMatrix(count: 47, dimension: 5, elementType: elementType), checkFinite: false)
+            rows: 0..<47, into: VectorMatrix(count: 47, dimension: 5, elementType: elementType),
+            checkFinite: false)
         if elementType == .f32 {
             rows.floatRow(33)[2] = -.infinity
             let infinite = try VectorFile.open(path: write(rows, format, name: "inf"))
@@ -224,8 +243,14 @@ struct VectorFileTests {
             try writer.append(matrix(count: 3, dimension: 2, .f32))
         }
         #expect(try FileManager.default.contentsOfDirectory(atPath: directory.path).isEmpty)
-        #expect(kind { _ = try VectorFileWriter(path: directory.file("v.u8bin"), dimension: 2, elementType: .f32) } == .unsupported)
-        #expect(kind { _ = try VectorFileWriter(path: directory.file("none/v.u8bin"), dimension: 2, elementType: .u8) } != nil)
+        #expect(
+            kind {
+                _ = try VectorFileWriter(path: directory.file("v.u8bin"), dimension: 2, elementType: .f32)
+            } == .unsupported)
+        #expect(
+            kind {
+                _ = try VectorFileWriter(path: directory.file("none/v.u8bin"), dimension: 2, elementType: .u8)
+            } != nil)
     }
 }
 
@@ -236,8 +261,11 @@ struct TruthFileTests {
 
     @Test func bothLayoutsComeBackAndAreGolden() throws {
         var truth = TruthFile(count: 2, k: 2)
-        #expect(truth.id(query: 1, rank: 1) == TruthFile.noId && truth.distance(query: 1, rank: 1) == .infinity)
-        for place in 0..<3 { truth.set(query: place / 2, rank: place % 2, id: UInt32(place + 5), distance: Float(place) / 2) }
+        #expect(
+            truth.id(query: 1, rank: 1) == TruthFile.noId && truth.distance(query: 1, rank: 1) == .infinity)
+        for place in 0..<3 {
+            truth.set(query: place / 2, rank: place % 2, id: UInt32(place + 5), distance: Float(place) / 2)
+        }
         try truth.write(path: directory.file("t.bin"))
         #expect(
             try bytes(of: directory.file("t.bin"))
@@ -271,6 +299,8 @@ struct TruthFileTests {
     }
 
     @Test func aDirectoryThatIsNotThereSaysSo() {
-        #expect(kind { try TruthFile(count: 0, k: 1).write(path: directory.file("none/t.bin")) } == .systemCall(name: "open", errno: ENOENT))
+        #expect(
+            kind { try TruthFile(count: 0, k: 1).write(path: directory.file("none/t.bin")) }
+                == .systemCall(name: "open", errno: ENOENT))
     }
 }

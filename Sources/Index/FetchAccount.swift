@@ -1,0 +1,145 @@
+// What policies would fetch, without fetching: the same routes, the same choice and the same joining of
+// reads as a search, and recall from where the true neighbours live. A vector is found exactly when a
+// partition that holds it is read, so recall and counts are those of the real search (a test compares
+// them); nothing is timed. Used to choose thresholds on held-out pairs and to tabulate ablations.
+
+import Foundation
+import Router
+import Storage
+import Vectors
+
+/// Mean costs and recalls of one setting of a policy.
+public struct FetchPoint: Sendable, Codable {
+    public var policy: String
+    public var parameter: Double
+    /// Share of the k nearest whose partition was read, by k as text.
+    public var recall: [String: Double]
+    public var vectors: Double
+    public var segments: Double
+    public var pages: Double
+    public var reads: Double
+    /// By the device model, reads joined as a search joins them.
+    public var microseconds: Double
+}
+
+/// Routed queries with their true neighbours.
+public struct FetchAccount: Sendable {
+    private let index: DiskIndex
+    private let routes: [Route]
+    private let neighbours: [UInt32]
+    private let depth: Int
+    private let homes: Homes
+    private let threads: Int
+    /// Records of each partition, where copies are tried that the index does not hold yet; else its own.
+    private let table: SegmentTable
+    public var model: DeviceModel
+
+    /// - Parameters:
+    ///   - neighbours: `depth` ids a query, nearest first.
+    ///   - homes: where every vector lives.
+    public init(
+        index: DiskIndex, routes: [Route], neighbours: [UInt32], depth: Int, homes: Homes,
+        table: SegmentTable? = nil, model: DeviceModel = .common, threads: Int = 2
+    ) {
+        precondition(neighbours.count == routes.count * depth)
+        self.index = index
+        self.routes = routes
+        self.neighbours = neighbours
+        self.depth = depth
+        self.homes = homes
+        self.table = table ?? index.table
+        self.model = model
+        self.threads = threads
+    }
+
+    /// Tries every policy.
+    public func points(_ policies: [Policy], cost: ReadCost = .vectors, ks: [Int] = [1, 10, 100]) -> [FetchPoint] {
+        let slots = ResultSlots<FetchPoint>(count: policies.count)
+        Workers.forEach(count: policies.count, threads: threads) { slot in
+            slots.set(slot, point(policies[slot], cost: cost, ks: ks.filter { $0 <= depth }))
+        }
+        return policies.indices.compactMap { slots.take($0) }
+    }
+
+    private func point(_ policy: Policy, cost: ReadCost, ks: [Int]) -> FetchPoint {
+        var chooser = PlanChooser(policy: policy, cost: cost, table: table)
+        var chosen: [UInt32] = []
+        var reads: [SegmentRead] = []
+        var stamps = [UInt32](repeating: 0, count: table.count)
+        var found = [Int](repeating: 0, count: ks.count)
+        var (vectors, segments, bytes, readCount, microseconds) = (0, 0, 0, 0, 0.0)
+        for (query, route) in routes.enumerated() {
+            chosen.removeAll(keepingCapacity: true)
+            chooser.choose(from: route, into: &chosen)
+            let stamp = UInt32(query) + 1
+            for partition in chosen {
+                stamps[Int(partition)] = stamp
+                let records = Int(table[Int(partition)].recordCount)
+                vectors += records
+                segments += records > 0 ? 1 : 0
+            }
+            SegmentRead.plan(&chosen, table: table, into: &reads)
+            readCount += reads.count
+            for read in reads {
+                bytes += read.byteCount
+                microseconds += Double(model.microseconds(byteCount: read.byteCount))
+            }
+            for (place, k) in ks.enumerated() {
+                for rank in 0..<k {
+                    let id = Int(neighbours[query * depth + rank])
+                    if homes[id].contains(where: { stamps[Int($0)] == stamp }) { found[place] += 1 }
+                }
+            }
+        }
+        let n = Double(max(routes.count, 1))
+        var recall: [String: Double] = [:]
+        for (place, k) in ks.enumerated() { recall[String(k)] = Double(found[place]) / (n * Double(k)) }
+        return FetchPoint(
+            policy: policy.name, parameter: policy.parameter, recall: recall, vectors: Double(vectors) / n,
+            segments: Double(segments) / n, pages: Double(bytes) / n / Double(PageLayout.pageByteCount),
+            reads: Double(readCount) / n, microseconds: microseconds / n)
+    }
+
+    /// Lambdas from reading the best partition alone to reading nearly everything, for a cost.
+    public func lambdaLadder(cost: ReadCost, count: Int = 48) -> [Policy] {
+        let entries = (0..<table.count).map { table[$0] }.filter { $0.recordCount > 0 }
+        let mean = entries.reduce(Float(0)) { $0 + cost.of($1, unitByteCount: table.layout.unitByteCount) }
+            / Float(max(entries.count, 1))
+        return (0..<count).map { .gain(exp(-9 * Float($0) / Float(count - 1)) * 0.5 / mean) }
+    }
+
+    /// The cost of a recall, interpolated between the two points around it; nil where none reaches it.
+    public static func cost(
+        of points: [FetchPoint], k: Int, recall wanted: Double, _ value: (FetchPoint) -> Double
+    ) -> Double? {
+        let sorted = points.compactMap { point in point.recall[String(k)].map { (recall: $0, point: point) } }
+            .sorted { $0.recall < $1.recall }
+        guard let above = sorted.firstIndex(where: { $0.recall >= wanted }) else { return nil }
+        if above == 0 { return sorted[0].recall == wanted ? value(sorted[0].point) : nil }
+        let (low, high) = (sorted[above - 1], sorted[above])
+        let share = (wanted - low.recall) / max(high.recall - low.recall, 1e-12)
+        return value(low.point) + share * (value(high.point) - value(low.point))
+    }
+}
+
+extension DiskIndex {
+    /// Routes every row with `router` (this index's own unless another is given).
+    public func routes(of queries: VectorMatrix, router: (any PartitionRouter)? = nil, limit: Int = 4096, threads: Int)
+        -> [Route]
+    {
+        let rows = space.rows(from: queries)
+        let router = router ?? self.router
+        let slots = ResultSlots<[Route]>(count: (rows.count + 255) / 256)
+        Workers.forEachBlock(count: rows.count, blockSize: 256, threads: threads) { _, range in
+            let scratch = router.makeScratch()
+            var block: [Route] = []
+            for row in range {
+                var route = Route()
+                router.route(rows.row(row), limit: min(limit, partitionCount), scratch: scratch, into: &route)
+                block.append(route)
+            }
+            slots.set(range.lowerBound / 256, block)
+        }
+        return (0..<(rows.count + 255) / 256).flatMap { slots.take($0) ?? [] }
+    }
+}

@@ -1,0 +1,168 @@
+// Training a router for an index that stands: sub-clusters from its segments, pairs from a learn set, the one
+// training loop, calibration on what was held out. The query files of a measurement are never touched.
+
+import Router
+import Storage
+import Vectors
+
+/// Which router an index is given.
+public enum RouterKind: String, Sendable, CaseIterable {
+    /// Centroid distance with one calibrated beta.
+    case distance
+    /// Log-sum-exp over sub-clusters, untrained.
+    case subcentroids
+    /// Prototypes, trained.
+    case prototypes
+    /// A perceptron: alone, or as a residual on distance or prototypes.
+    case network
+}
+
+/// How to train a router.
+public struct PredictorParameters: Sendable {
+    public var kind = RouterKind.prototypes
+    /// Mean number of prototypes a partition; larger partitions get more.
+    public var prototypes = 16.0
+    /// Widths of the network's hidden layers.
+    public var hidden = [256, 256]
+    /// The network alone, without a base.
+    public var plain = false
+    /// The network on top of prototypes instead of centroid distances.
+    public var onPrototypes = false
+    /// Element type of stored prototypes; nil: that of routing, or f16 where that is f32.
+    public var storedAs: ElementType?
+    /// Partitions that get a probability at search, and that enter a training step.
+    public var candidates = 256
+    public var trainingCandidates = 64
+    public var training = TrainingOptions()
+
+    public init() {}
+
+    var form: PredictorForm {
+        switch kind {
+        case .distance: PredictorForm(base: .distance)
+        case .subcentroids, .prototypes: PredictorForm(base: .prototypes)
+        case .network:
+            PredictorForm(base: plain ? .none : (onPrototypes ? .prototypes : .distance), hidden: hidden)
+        }
+    }
+
+    /// The parameters as a manifest keeps them.
+    var description: [String: String] {
+        var build = ["router": kind.rawValue]
+        switch kind {
+        case .distance: break
+        case .subcentroids, .prototypes: build["prototypes"] = String(prototypes)
+        case .network:
+            build["hidden"] = hidden.map(String.init).joined(separator: ",")
+            build["mode"] = plain ? "plain" : "residual"
+            if onPrototypes { build["prototypes"] = String(prototypes) }
+        }
+        if kind == .prototypes || kind == .network {
+            build["epochs"] = String(training.epochs)
+            build["noise"] = String(training.noise)
+            build["targets"] = String(training.targets)
+            build["training-seed"] = String(training.seed)
+        }
+        return build
+    }
+}
+
+extension DiskIndex {
+    /// Trains and calibrates a router for this index on `pairs`.
+    public func trainPredictor(
+        pairs: TrainingPairs, homes: Homes, parameters: PredictorParameters, progress: Progress = .none
+    ) throws -> (predictor: Predictor, report: TrainingReport) {
+        let form = parameters.form
+        let subClusters = form.base == .prototypes
+            ? try self.subClusters(perPartition: parameters.prototypes, threads: parameters.training.threads, progress: progress)
+            : nil
+        let model = TrainablePredictor(
+            form: form, centroids: centroids, candidateCount: parameters.trainingCandidates,
+            beta: centroids.beta, subClusters: subClusters, inputs: pairs.queries, seed: parameters.training.seed)
+        let trainer = PredictorTrainer(model: model, pairs: pairs, homes: homes, options: parameters.training)
+        trainer.calibrateBeta(subClusters: subClusters)
+        if parameters.kind == .prototypes || parameters.kind == .network {
+            try trainer.train(progress: { done, total in progress(stage: "train", done: done, total: total) })
+            trainer.calibrateTemperature()
+        }
+        let stored = parameters.storedAs ?? (centroids.elementType == .f32 ? .f16 : centroids.elementType)
+        return (model.frozen(elementType: stored, candidateCount: parameters.candidates), trainer.report)
+    }
+
+    /// Clusters the records of every partition, about `perPartition` clusters each, in proportion to what
+    /// they hold.
+    func subClusters(perPartition: Double, threads: Int, progress: Progress) throws -> SubClusters {
+        let share = perPartition * Double(partitionCount) / Double(max(manifest.records, 1))
+        var parts: [SubClusterPart] = []
+        var batch: [(partition: Int, rows: VectorMatrix)] = []
+        var next = 0
+        func finishBatch() {
+            guard !batch.isEmpty else { return }
+            let slots = ResultSlots<SubClusterPart>(count: batch.count)
+            let work = batch
+            Workers.forEach(count: work.count, threads: threads) { task in
+                let wanted = max(1, Int((Double(work[task].rows.count) * share).rounded()))
+                slots.set(task, SubClusterPart(rows: work[task].rows, wanted: wanted, seed: UInt64(work[task].partition)))
+            }
+            for (task, item) in batch.enumerated() {
+                while next < item.partition {
+                    parts.append(SubClusterPart.empty(like: centroids.centroids(), row: next))
+                    next += 1
+                }
+                if let part = slots.take(task) { parts.append(part) }
+                next += 1
+            }
+            batch.removeAll()
+            progress(stage: "sub-clusters", done: next, total: partitionCount)
+        }
+        try forEachSegment { partition, segment in
+            batch.append((partition, space.rows(from: records(of: partition, in: segment).vectors)))
+            if batch.count >= 16 * threads { finishBatch() }
+        }
+        finishBatch()
+        while next < partitionCount {
+            parts.append(SubClusterPart.empty(like: centroids.centroids(), row: next))
+            next += 1
+        }
+        var starts: [UInt32] = [0]
+        for part in parts { starts.append(starts[starts.count - 1] + UInt32(part.centers.count)) }
+        guard let centers = VectorMatrix.joined(parts.map(\.centers)) else {
+            throw IndexError.invalid("the index holds no partitions")
+        }
+        return SubClusters(
+            starts: starts, centers: centers, counts: parts.flatMap(\.counts), spreads: parts.flatMap(\.spreads))
+    }
+}
+
+/// The sub-clusters of one partition.
+private struct SubClusterPart: Sendable {
+    var centers: VectorMatrix
+    var counts: [Float]
+    var spreads: [Float]
+
+    init(rows: VectorMatrix, wanted: Int, seed: UInt64) {
+        var means = KMeans(partitions: min(wanted, rows.count), seed: seed, threads: 1)
+        means.iterations = 8
+        means.refinements = 1
+        centers = means.train(rows).centroids
+        let assigned = NearestCentroids(scanning: centers).assign(rows, threads: 1)
+        counts = [Float](repeating: 0, count: centers.count)
+        spreads = counts
+        for (partition, distance) in zip(assigned.partitions, assigned.distances) {
+            counts[Int(partition)] += 1
+            spreads[Int(partition)] += distance
+        }
+        for index in counts.indices where counts[index] > 0 { spreads[index] /= counts[index] }
+    }
+
+    private init(centers: VectorMatrix) {
+        self.centers = centers
+        counts = [1]
+        spreads = [0]
+    }
+
+    /// A partition without records keeps its centroid as its only prototype.
+    static func empty(like centroids: VectorMatrix, row: Int) -> SubClusterPart {
+        SubClusterPart(centers: centroids.gather(row..<row + 1))
+    }
+}

@@ -1,0 +1,130 @@
+// A predictor as bytes. Section "predict": format u32, base u8, element type of prototypes u8, flags u16
+// (1: prototypes, 2: network), candidates u32, beta f32, inverse temperature f32. Section "proto":
+// partitions u64, prototypes u64, dimension u32, starts u32, centers, weights f32, betas f32. Section
+// "network": layers u32, widths u32, scale f32, mean f32, then weights and biases f32 of each layer. Little
+// endian. The centroids that name candidates are CentroidIndex's own sections.
+
+import Vectors
+
+extension Predictor {
+    public static let section = "predict"
+    static let prototypeSection = "proto"
+    static let networkSection = "network"
+    private static let format: UInt32 = 1
+    private static let bases: [PredictorForm.Base] = [.none, .distance, .prototypes]
+
+    /// The sections that hold this predictor and its centroids.
+    public func encode() -> [(tag: String, bytes: [UInt8])] {
+        var writer = SectionWriter()
+        writer.append(Self.format)
+        writer.append(UInt8(Self.bases.firstIndex(of: base) ?? 0))
+        writer.append((prototypes?.centers.elementType ?? .f32).rawValue)
+        writer.append(UInt16((prototypes == nil ? 0 : 1) + (network == nil ? 0 : 2)))
+        writer.append(UInt32(candidateCount))
+        writer.append(beta)
+        writer.append(inverseTemperature)
+        var sections = centroids.encode()
+        sections.append((Self.section, writer.bytes))
+        if let prototypes {
+            var writer = SectionWriter()
+            writer.append(UInt64(prototypes.partitionCount))
+            writer.append(UInt64(prototypes.count))
+            writer.append(UInt32(prototypes.centers.dimension))
+            writer.append(prototypes.starts)
+            writer.append(prototypes.centers)
+            for weight in prototypes.weights { writer.append(weight) }
+            for beta in prototypes.betas { writer.append(beta) }
+            sections.append((Self.prototypeSection, writer.bytes))
+        }
+        if let network {
+            var writer = SectionWriter()
+            writer.append(UInt32(network.widths.count))
+            for width in network.widths { writer.append(UInt32(width)) }
+            writer.append(network.scale)
+            for value in network.mean { writer.append(value) }
+            for (weights, biases) in zip(network.weights, network.biases) {
+                writer.append(weights)
+                for bias in biases { writer.append(bias) }
+            }
+            sections.append((Self.networkSection, writer.bytes))
+        }
+        return sections
+    }
+
+    /// The predictor that `sections` hold over `centroids`, or nil where they hold none.
+    public static func decode(
+        _ sections: [String: [UInt8]], centroids: CentroidIndex
+    ) throws(RouterError) -> Predictor? {
+        guard sections[section] != nil else { return nil }
+        var reader = try SectionReader(section, sections[section])
+        let format = try reader.integer(UInt32.self)
+        guard format == Self.format else {
+            throw reader.failure("format \(format), this program reads \(Self.format)")
+        }
+        let baseNumber = Int(try reader.integer(UInt8.self))
+        let typeNumber = try reader.integer(UInt8.self)
+        let flags = try reader.integer(UInt16.self)
+        let candidates = Int(try reader.integer(UInt32.self))
+        let beta = try reader.float()
+        let inverseTemperature = try reader.float()
+        guard baseNumber < bases.count, let type = ElementType(rawValue: typeNumber), candidates > 0,
+            beta.isFinite, inverseTemperature.isFinite, inverseTemperature > 0,
+            bases[baseNumber] != .prototypes || flags & 1 == 1
+        else { throw reader.failure("numbers that no predictor has") }
+        let prototypes = flags & 1 == 1 ? try decodePrototypes(sections, type: type, centroids: centroids) : nil
+        let network = flags & 2 == 2 ? try decodeNetwork(sections, centroids: centroids) : nil
+        return Predictor(
+            centroids: centroids, base: bases[baseNumber], beta: beta, prototypes: prototypes, network: network,
+            inverseTemperature: inverseTemperature, candidateCount: candidates)
+    }
+
+    private static func decodePrototypes(
+        _ sections: [String: [UInt8]], type: ElementType, centroids: CentroidIndex
+    ) throws(RouterError) -> PrototypeMixture {
+        var reader = try SectionReader(prototypeSection, sections[prototypeSection])
+        let partitions = Int(try reader.count(bytesEach: 4))
+        let count = Int(try reader.count(bytesEach: 1))
+        let dimension = Int(try reader.integer(UInt32.self))
+        guard partitions == centroids.partitionCount, dimension == centroids.dimension else {
+            throw reader.failure("\(partitions) partitions of \(dimension) dimensions, not those of the centroids")
+        }
+        let starts = try reader.numbers(partitions + 1)
+        guard starts[0] == 0, Int(starts[partitions]) == count, zip(starts, starts.dropFirst()).allSatisfy({ $0 <= $1 })
+        else { throw reader.failure("starts that do not rise to \(count)") }
+        let centers = try reader.matrix(count: count, dimension: dimension, elementType: type)
+        let weights = try reader.floats(count)
+        let betas = try reader.floats(count)
+        guard weights.allSatisfy(\.isFinite), betas.allSatisfy({ $0.isFinite && $0 >= 0 }) else {
+            throw reader.failure("weights or betas that are no numbers")
+        }
+        return PrototypeMixture(starts: starts, centers: centers, weights: weights, betas: betas)
+    }
+
+    private static func decodeNetwork(
+        _ sections: [String: [UInt8]], centroids: CentroidIndex
+    ) throws(RouterError) -> NetworkInference {
+        var reader = try SectionReader(networkSection, sections[networkSection])
+        let layers = Int(try reader.integer(UInt32.self))
+        guard layers >= 2, layers <= 16 else { throw reader.failure("\(layers) layers") }
+        let widths = try reader.numbers(layers).map { Int($0) }
+        guard widths[0] == centroids.dimension, widths[layers - 1] == centroids.partitionCount,
+            widths.allSatisfy({ $0 > 0 && $0 <= 1 << 24 })
+        else { throw reader.failure("widths \(widths), not those of the centroids") }
+        let scale = try reader.float()
+        let mean = try reader.floats(widths[0])
+        var weights: [VectorMatrix] = []
+        var biases: [[Float]] = []
+        for index in 0..<layers - 1 {
+            weights.append(
+                try reader.matrix(count: widths[index + 1], dimension: widths[index], elementType: .f32))
+            biases.append(try reader.floats(widths[index + 1]))
+        }
+        return NetworkInference(widths: widths, mean: mean, scale: scale, weights: weights, biases: biases)
+    }
+}
+
+extension SectionReader {
+    mutating func floats(_ count: Int) throws(RouterError) -> [Float] {
+        try numbers(count).map { Float(bitPattern: $0) }
+    }
+}
