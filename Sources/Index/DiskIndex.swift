@@ -64,6 +64,16 @@ public final class DiskIndex: Sendable {
         } else {
             self.device = try Devices.open(path: files.segments)
         }
+        // Files may be whole each and still be of different indexes. Those read whole are compared whole.
+        for (name, path) in [(IndexFiles.tableName, files.table), (IndexFiles.routerName, files.router)] {
+            let found = try FileDigest.of(path: path)
+            guard found == manifest.files[name] else {
+                throw IndexError.inconsistent(
+                    path: path,
+                    detail: "is not the file that manifest.json names (checksum \(Checksum.text(found.crc32c)) of "
+                        + "\(found.byteCount) bytes); the files are of different indexes")
+            }
+        }
         let expected = table.byteCount
         guard self.device.byteCount == expected else {
             throw IndexError.inconsistent(

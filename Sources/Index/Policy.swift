@@ -75,12 +75,15 @@ public enum Policy: Sendable, Equatable {
         }
     }
 
-    /// How many candidates the router has to name.
-    func candidateLimit(partitions: Int) -> Int {
+    /// How many candidates the router has to name, of `partitions` that hold `records` in all.
+    func candidateLimit(partitions: Int, records: Int) -> Int {
         switch self {
         case .nprobe(let count), .eps2(_, let count): min(count, partitions)
-        // Counted in records or probability: partitions may be small, so ask for plenty.
-        case .vectorBudget, .mass, .gain: min(partitions, 4096)
+        // Counted in records or probability: partitions may be small, so ask for plenty, and for twice as many
+        // as hold the budget in the mean.
+        case .vectorBudget(let budget):
+            Int(min(Double(partitions), max(4096, 2 * Double(budget) * Double(partitions) / Double(max(records, 1)))))
+        case .mass, .gain: min(partitions, 4096)
         }
     }
 
@@ -90,7 +93,7 @@ public enum Policy: Sendable, Equatable {
         case .nprobe(let count):
             if count < 1 { throw .invalid("nprobe must be at least 1, found \(count)") }
         case .eps2(let eps2, let count):
-            if !(eps2 >= 0) { throw .invalid("eps2 must be 0 or more, found \(eps2)") }
+            if !(eps2 >= 0 && eps2.isFinite) { throw .invalid("eps2 must be 0 or more, found \(eps2)") }
             if count < 1 { throw .invalid("nprobe must be at least 1, found \(count)") }
         case .vectorBudget(let records):
             if records < 1 { throw .invalid("budget-vectors must be at least 1, found \(records)") }
@@ -134,8 +137,10 @@ struct PlanChooser {
         case .vectorBudget(let budget):
             var sum = 0
             for partition in route.partitions {
-                sum += Int(table[Int(partition)].recordCount)
-                if sum > budget && !chosen.isEmpty { return }
+                let records = Int(table[Int(partition)].recordCount)
+                // Empty partitions are not the one that is read in any case.
+                if sum > 0 && sum + records > budget { return }
+                sum += records
                 chosen.append(partition)
             }
         case .mass(let mass):

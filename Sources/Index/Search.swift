@@ -69,6 +69,7 @@ extension DiskIndex {
         if parameters.threads < 1 || parameters.inFlight < 1 {
             throw .invalid("threads and inflight must be at least 1")
         }
+        try refuseLengths(queries, metric: metric) { "query \($0)" }
     }
 }
 
@@ -173,7 +174,7 @@ final class SearchWorker {
         arena = try ReadArena(byteCount: max(4 << 20, 2 * max(largest, SegmentRead.joinLimit)))
         queue = try index.device.makeQueue(depth: 256, arena: arena)
         scratch = index.router.makeScratch()
-        scanner = SegmentScanner(layout: index.layout, metric: index.metric)
+        scanner = SegmentScanner(layout: index.layout, metric: index.metric, hasReplicas: index.hasReplicas)
         chooser = PlanChooser(policy: job.parameters.policy, cost: job.parameters.cost, table: index.table)
         for slot in 0..<job.parameters.inFlight {
             slots.append(
@@ -222,7 +223,7 @@ final class SearchWorker {
         let policy = job.parameters.policy
         state.route.removeAll()
         index.router.route(
-            job.routingRows.row(state.query), limit: policy.candidateLimit(partitions: index.partitionCount),
+            job.routingRows.row(state.query), limit: policy.candidateLimit(partitions: index.partitionCount, records: index.manifest.records),
             scratch: scratch, into: &state.route)
         state.chosen.removeAll(keepingCapacity: true)
         chooser.choose(from: state.route, into: &state.chosen)
@@ -288,15 +289,20 @@ final class SearchWorker {
         defer { arena.release(offset: read.arenaOffset, byteCount: read.byteCount) }
         for partition in read.partitions {
             let entry = index.table[partition]
-            let damaged = scanner.scan(
-                segment: arena.base + read.arenaOffset + Int(entry.offset - read.offset),
-                recordCount: Int(entry.recordCount), query: job.queries.row(state.query), heap: state.heap,
-                seen: state.seen)
-            if let damaged {
+            let segment = arena.base + read.arenaOffset + Int(entry.offset - read.offset)
+            do {
+                let damaged = scanner.scan(
+                    segment: segment, recordCount: Int(entry.recordCount), query: job.queries.row(state.query),
+                    heap: state.heap, seen: state.seen)
+                if let damaged {
+                    throw IndexError.corruptSegment(
+                        path: index.device.path, partition: partition, offset: entry.offset + UInt64(damaged))
+                }
+                try index.refuseStray(segment: segment, partition: partition)
+            } catch {
                 // What is still in flight lands in the arena, which must outlive it.
                 try? queue.drain()
-                throw IndexError.corruptSegment(
-                    path: index.device.path, partition: partition, offset: entry.offset + UInt64(damaged))
+                throw error
             }
         }
         state.counters.scanNanoseconds += monotonicNanoseconds() - start

@@ -14,8 +14,8 @@ struct DamageTests {
         let path: String
         let files: [String: Data]
 
-        init(_ kind: Kind = .closure, count: Int = 1500) throws {
-            fixture = try Fixture(count: count)
+        init(_ kind: Kind = .closure, count: Int = 1500, dimension: Int = 20) throws {
+            fixture = try Fixture(count: count, dimension: dimension)
             try fixture.build("index", .l2, kind)
             path = fixture.directory.file("index")
             files = try contents(of: path)
@@ -46,7 +46,7 @@ struct DamageTests {
 
     /// One flipped bit in each page in turn: search names the partition and the page, verify too.
     @Test func aFlippedBitInASegmentIsReported() throws {
-        let victim = try Victim()
+        let victim = try Victim(.closure, count: 500, dimension: 200)
         var random = SeededRandom(seed: 9)
         let table = try victim.fixture.open().table
         #expect(table.largestSegmentByteCount > 4096)
