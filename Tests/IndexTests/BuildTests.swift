@@ -11,7 +11,7 @@ struct BuildTests {
     /// A seed decides every byte; threads do not.
     @Test(arguments: Kind.allCases, [ElementType.u8, .f32])
     func threadsDoNotChangeABit(kind: Kind, elementType: ElementType) throws {
-        let fixture = try Fixture(elementType, count: 5000)
+        let fixture = try Fixture(elementType, count: 3000)
         for metric in [Metric.l2, .cosine] {
             for (name, threads, seed) in [("one", 1, 3), ("two", 2, 3), ("five", 5, 3), ("other", 2, 4)] {
                 try fixture.build("\(metric)-\(name)", metric, kind, partitions: 70) {
@@ -41,8 +41,9 @@ struct BuildTests {
             parameters.sampleCount = 700
             parameters.pagesMaximum = 6
             kind.apply(to: &parameters)
-            // Few enough to be written in one batch.
-            if parameters.headShare != nil { parameters.headShare = 0.02 }
+            // Few enough to be written in one batch, which grows with the threads.
+            if parameters.headShare != nil { parameters.headShare = 0.05 }
+            parameters.threads = 8
             parameters.memoryByteCount = memory
             _ = try IndexBuilder(
                 base: fixture.base, directory: fixture.directory.file(name), parameters: parameters,
