@@ -77,10 +77,9 @@ public final class IndexBuilder {
                     temporaryDirectory: target.temporaryPath
                 ).write(segmentsPath: files.segments)
             }
-            return try stage("publish") {
-                try publish(target, files: files, router: router, heads: partitioning.heads, table: table,
-                    segmentsDigest: digest)
-            }
+            return try publish(
+                target, files: files, router: router, heads: partitioning.heads, table: table,
+                segmentsDigest: digest)
         } catch {
             target.discard()
             throw error
@@ -225,29 +224,33 @@ public final class IndexBuilder {
         _ target: AtomicDirectory, files: IndexFiles, router: CentroidIndex, heads: [UInt32]?, table: SegmentTable,
         segmentsDigest: FileDigest
     ) throws -> BuildReport {
-        let tableDigest = try table.write(path: files.table)
-        var sections = router.encode()
-        if let heads {
-            var bytes = [UInt8]()
-            bytes.reserveCapacity(heads.count * 4)
-            for id in heads { withUnsafeBytes(of: id.littleEndian) { bytes.append(contentsOf: $0) } }
-            sections.append((IndexFiles.headIdsTag, bytes))
-        }
-        let routerDigest = try TaggedFile.write(path: files.router, sections: sections)
-        let manifest = Manifest(
+        var manifest = Manifest(
             metric: parameters.metric.name, elementType: base.elementType.name, dimension: base.dimension,
             count: base.count, partitions: table.count, records: table.recordCount, build: describe(heads: heads),
-            files: [
-                IndexFiles.segmentsName: segmentsDigest, IndexFiles.tableName: tableDigest,
-                IndexFiles.routerName: routerDigest,
-            ])
-        try manifest.write(path: files.manifest)
-        try target.publish()
+            files: [IndexFiles.segmentsName: segmentsDigest])
+        var sections = router.encode()
+        var residentByteCount = router.residentByteCount
+        if let training = parameters.router {
+            let written = try DiskIndex(
+                path: target.temporaryPath, manifest: manifest, table: table, centroids: router, headIds: heads,
+                device: Devices.open(path: files.segments))
+            let trained = try stage("train") { try written.trainRouter(training, progress: progress) }
+            sections = try trained.sections()
+            residentByteCount = trained.predictor.residentByteCount
+            manifest.build.merge(training.predictor.description) { $1 }
+        }
+        if let heads { sections.append((IndexFiles.headIdsTag, IndexFiles.encode(headIds: heads))) }
+        manifest.files[IndexFiles.tableName] = try table.write(path: files.table)
+        manifest.files[IndexFiles.routerName] = try TaggedFile.write(path: files.router, sections: sections)
+        try stage("publish") {
+            try manifest.write(path: files.manifest)
+            try target.publish()
+        }
         return BuildReport(
             count: base.count, partitions: table.count, records: table.recordCount,
             replication: Double(table.recordCount + (heads?.count ?? 0)) / Double(base.count),
             indexByteCount: manifest.totalByteCount,
-            residentByteCount: router.residentByteCount + table.residentByteCount + (heads?.count ?? 0) * 4,
+            residentByteCount: residentByteCount + table.residentByteCount + (heads?.count ?? 0) * 4,
             stages: stages)
     }
 

@@ -46,5 +46,8 @@ public struct BuildParameters: Sendable {
     /// Rounds of Lloyd's algorithm.
     public var iterations = 20
 
+    /// A router to learn once the segments are written; nil: centroid distance.
+    public var router: RouterTraining?
+
     public init() {}
 }

@@ -22,6 +22,8 @@ public final class DiskIndex: Sendable {
     public let router: any PartitionRouter
     /// Ids of the heads by partition where centroids are base vectors themselves (SPANN), else nil.
     public let headIds: [UInt32]?
+    /// Thresholds calibrated on held-out pairs, where a router was trained.
+    public let policies: CalibratedPolicies?
     let device: any BlockDevice
 
     /// Opens the index directory at `path`. Reads go to the device itself (O_DIRECT, io_uring) unless
@@ -47,6 +49,13 @@ public final class DiskIndex: Sendable {
         let sections = try TaggedFile.read(path: files.router)
         centroids = try CentroidIndex(decoding: sections)
         router = try Predictor.decode(sections, centroids: centroids) ?? centroids
+        policies = try sections[CalibratedPolicies.section].map { bytes in
+            do {
+                return try JSONDecoder().decode(CalibratedPolicies.self, from: Data(bytes))
+            } catch {
+                throw IndexError.inconsistent(path: files.router, detail: "section policies is not readable: \(error)")
+            }
+        }
         headIds = try sections[IndexFiles.headIdsTag].map { try Self.decodeHeadIds($0, path: files.router) }
         let headCount = headIds?.count ?? manifest.partitions
         guard table.count == manifest.partitions, centroids.partitionCount == manifest.partitions,
@@ -80,6 +89,27 @@ public final class DiskIndex: Sendable {
                 path: files.segments,
                 detail: "holds \(self.device.byteCount) bytes, segments.table expects \(expected)")
         }
+    }
+
+    /// An index that is being built: its segments are written, its other files are not.
+    init(
+        path: String, manifest: Manifest, table: SegmentTable, centroids: CentroidIndex, headIds: [UInt32]?,
+        device: any BlockDevice
+    ) throws(IndexError) {
+        self.path = path
+        self.manifest = manifest
+        self.table = table
+        self.centroids = centroids
+        self.headIds = headIds
+        self.device = device
+        layout = table.layout
+        router = centroids
+        policies = nil
+        guard let metric = Metric(name: manifest.metric) else {
+            throw .inconsistent(path: path, detail: "unknown metric \(manifest.metric)")
+        }
+        self.metric = metric
+        space = RoutingSpace(metric: metric, baseType: table.layout.elementType)
     }
 
     private static func decodeHeadIds(_ bytes: [UInt8], path: String) throws(IndexError) -> [UInt32] {
@@ -116,6 +146,15 @@ public final class DiskIndex: Sendable {
 struct IndexFiles {
     let directory: String
     static let headIdsTag = "headids"
+
+    /// Head ids as the bytes of their section.
+    static func encode(headIds: [UInt32]) -> [UInt8] {
+        var bytes: [UInt8] = []
+        bytes.reserveCapacity(headIds.count * 4)
+        for id in headIds { withUnsafeBytes(of: id.littleEndian) { bytes.append(contentsOf: $0) } }
+        return bytes
+    }
+
 
     static let segmentsName = "segments.bin"
     static let tableName = "segments.table"

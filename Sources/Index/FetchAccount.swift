@@ -102,10 +102,7 @@ public struct FetchAccount: Sendable {
 
     /// Lambdas from reading the best partition alone to reading nearly everything, for a cost.
     public func lambdaLadder(cost: ReadCost, count: Int = 48) -> [Policy] {
-        let entries = (0..<table.count).map { table[$0] }.filter { $0.recordCount > 0 }
-        let mean = entries.reduce(Float(0)) { $0 + cost.of($1, unitByteCount: table.layout.unitByteCount) }
-            / Float(max(entries.count, 1))
-        return (0..<count).map { .gain(exp(-9 * Float($0) / Float(count - 1)) * 0.5 / mean) }
+        Policy.gainLadder(for: table, cost: cost, count: count)
     }
 
     /// The cost of a recall, interpolated between the two points around it; nil where none reaches it.

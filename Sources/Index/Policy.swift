@@ -105,6 +105,16 @@ public enum Policy: Sendable, Equatable {
     }
 }
 
+extension Policy {
+    /// Gain thresholds from reading the best partition alone to reading nearly everything.
+    public static func gainLadder(for table: SegmentTable, cost: ReadCost, count: Int) -> [Policy] {
+        let entries = (0..<table.count).map { table[$0] }.filter { $0.recordCount > 0 }
+        let sum = entries.reduce(Float(0)) { $0 + cost.of($1, unitByteCount: table.layout.unitByteCount) }
+        let mean = sum / Float(max(entries.count, 1))
+        return (0..<count).map { .gain(expf(-9 * Float($0) / Float(max(count - 1, 1))) * 0.5 / mean) }
+    }
+}
+
 /// Chooses what to read for one query; owns the memory that ordering by gain needs.
 struct PlanChooser {
     private let policy: Policy

@@ -19,11 +19,12 @@ public struct SearchParameters: Sendable {
     /// Count different ids (`distinct`); costs a hash probe a record where there are replicas.
     public var countDistinct = true
 
-    public init(k: Int, policy: Policy, threads: Int = 1, inFlight: Int = 8) {
+    public init(k: Int, policy: Policy, threads: Int = 1, inFlight: Int = 8, cost: ReadCost = .vectors) {
         self.k = k
         self.policy = policy
         self.threads = threads
         self.inFlight = inFlight
+        self.cost = cost
     }
 }
 

@@ -49,6 +49,11 @@ struct BuildCommand: ParsableCommand {
     @Option(help: "Seed; the same seed gives the same index on any number of threads.")
     var seed: UInt64 = 1
 
+    @Option(help: "Router: distance, subcentroids, prototypes or network.")
+    var router: RouterKind = .distance
+
+    @OptionGroup var routerOptions: RouterOptions
+
     @OptionGroup var work: WorkOptions
 
     @Option(help: "Index only the first N vectors.")
@@ -67,6 +72,10 @@ struct BuildCommand: ParsableCommand {
         parameters.seed = seed
         parameters.threads = work.threads
         parameters.memoryByteCount = work.memory.byteCount
+        // Plain centroid distance needs no pairs; with a learn set its beta is calibrated.
+        if router != .distance || routerOptions.learn != nil {
+            parameters.router = try routerOptions.training(router, seed: seed, work: work)
+        }
         let report = try IndexBuilder(base: file, directory: index, parameters: parameters, progress: work.progress)
             .build()
         print(report.summary)

@@ -22,11 +22,14 @@ struct MeasureCommand: ParsableCommand {
     @Option(name: .short, help: "Recalls to report.")
     var k: IntList = IntList([1, 10, 100])
 
-    @Option(help: "What to vary: nprobe, eps2 or budget-vectors.")
+    @Option(help: "What to vary: nprobe, eps2, budget-vectors, mass or gain.")
     var sweep: SweepName = .nprobe
 
     @Option(help: "Values of the swept parameter (default: a ladder that suits it).")
     var values: NumberList?
+
+    @Option(help: "gain and mass: what a gain is measured against: vectors, bytes, reads or time.")
+    var cost: CostName = .vectors
 
     @Option(help: "eps2: partitions read at most.")
     var nprobe: Int = 128
@@ -59,20 +62,22 @@ struct MeasureCommand: ParsableCommand {
         var measured: [(name: String, measurement: Measurement)] = []
         for path in index {
             let opened = try DiskIndex(path: path)
+            let cost = try self.cost.value(for: opened)
             let measurement = try opened.measure(
-                queries: rows, truth: expected, ks: k.values, policies: policies(for: opened),
+                queries: rows, truth: expected, ks: k.values, policies: policies(for: opened, cost: cost),
                 parameters: SearchParameters(
-                    k: 1, policy: .nprobe(1), threads: work.threads, inFlight: inflight),
+                    k: 1, policy: .nprobe(1), threads: work.threads, inFlight: inflight, cost: cost),
                 progress: work.progress)
             measured.append((URL(fileURLWithPath: path).lastPathComponent, measurement))
             print(Report.table(measurement, title: path))
+            if let reliability = opened.policies?.reliability { print(Report.table(reliability)) }
         }
         if let csv { try writeText(measured.map { Report.csv($0.measurement) }.joined(separator: "\n"), path: csv) }
         if let json { try writeText(Report.json(measured[0].measurement), path: json) }
         if let plot { try writeText(Report.plot(measured, k: k.values.min() ?? 1), path: plot) }
     }
 
-    private func policies(for opened: DiskIndex) -> [Policy] {
+    private func policies(for opened: DiskIndex, cost: ReadCost) -> [Policy] {
         let given = values?.values
         switch sweep {
         case .nprobe:
@@ -84,6 +89,10 @@ struct MeasureCommand: ParsableCommand {
         case .budgetVectors:
             let ladder = [500.0, 1000, 2000, 4000, 8000, 16000, 32000, 64000].filter { Int($0) <= opened.count }
             return (given ?? ladder).map { .vectorBudget(Int($0)) }
+        case .mass:
+            return (given ?? [0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99]).map { .mass(Float($0)) }
+        case .gain:
+            return given.map { $0.map { .gain(Float($0)) } } ?? Policy.gainLadder(for: opened.table, cost: cost, count: 16)
         }
     }
 }
@@ -92,4 +101,5 @@ struct MeasureCommand: ParsableCommand {
 enum SweepName: String, ExpressibleByArgument, CaseIterable {
     case nprobe, eps2
     case budgetVectors = "budget-vectors"
+    case mass, gain
 }

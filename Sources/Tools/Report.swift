@@ -2,6 +2,7 @@
 
 import Foundation
 import Index
+import Router
 
 /// Foundation has a type of this name too.
 typealias Measurement = Index.Measurement
@@ -121,7 +122,20 @@ enum Report {
     }
 
     /// Digits that carry meaning in a mean: none after the point from 1000 on.
-    private static func short(_ value: Double) -> String {
+/// Predicted against observed probabilities, ten bins.
+    static func table(_ reliability: Reliability) -> String {
+        let rows = reliability.bins.enumerated().map { bin, value in
+            [
+                String(format: "%.1f-%.1f", Double(bin) / 10, Double(bin + 1) / 10), String(value.count),
+                String(format: "%.4f", value.predicted), String(format: "%.4f", value.observed),
+            ]
+        }
+        return "reliability on held-out pairs, expected calibration error "
+            + String(format: "%.4f", reliability.error) + "\n\n"
+            + aligned(["probability", "candidates", "predicted", "observed"], rows, leftColumns: [0])
+    }
+
+        private static func short(_ value: Double) -> String {
         String(format: value >= 1000 ? "%.0f" : value >= 10 ? "%.1f" : "%.2f", value)
     }
 

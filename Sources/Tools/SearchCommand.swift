@@ -38,15 +38,14 @@ struct SearchCommand: ParsableCommand {
 
     @OptionGroup var work: WorkOptions
 
-    func validate() throws { try policy.validate() }
-
     func run() throws {
         let opened = try DiskIndex(path: index)
         let rows = try VectorFile.open(path: queries, first: first).readAll()
         let result = try opened.search(
             rows,
             parameters: SearchParameters(
-                k: k, policy: policy.policy(), threads: work.threads, inFlight: inflight))
+                k: k, policy: policy.policy(for: opened), threads: work.threads, inFlight: inflight,
+                cost: policy.readCost(for: opened)))
         try result.answers.write(path: out)
         if let counters {
             try writeText(
@@ -91,16 +90,61 @@ struct PolicyOptions: ParsableArguments {
     @Option(help: "Read partitions in order while their records sum to at most N.")
     var budgetVectors: Int?
 
+    @Option(help: "Read by gain until the probabilities read sum to T.")
+    var mass: Float?
+
+    @Option(help: "Read every partition whose probability over its cost exceeds LAMBDA.")
+    var gain: Float?
+
+    @Option(help: "Mean recall of the nearest neighbour wanted: the gain threshold that reached it on held-out pairs.")
+    var recall: Double?
+
+    @Option(help: "What a gain is measured against: vectors, bytes, reads or time.")
+    var cost: CostName = .vectors
+
     func validate() throws {
-        let given = [eps2 != nil, budgetVectors != nil].filter { $0 }.count + (nprobe != nil && eps2 == nil ? 1 : 0)
+        let given = [eps2 != nil, budgetVectors != nil, mass != nil, gain != nil, recall != nil].filter { $0 }.count
+            + (nprobe != nil && eps2 == nil ? 1 : 0)
         guard given == 1 else {
-            throw ValidationError("give one of --nprobe N, --eps2 E [--nprobe N], --budget-vectors N")
+            throw ValidationError(
+                "give one of --nprobe N, --eps2 E [--nprobe N], --budget-vectors N, --mass T, --gain LAMBDA, --recall R")
         }
+        if let recall, !(recall > 0 && recall < 1) { throw ValidationError("--recall must be between 0 and 1") }
     }
 
-    func policy() -> Policy {
+    func readCost(for index: DiskIndex) throws -> ReadCost { try cost.value(for: index) }
+
+    func policy(for index: DiskIndex) throws -> Policy {
+        if let mass { return .mass(mass) }
+        if let gain { return .gain(gain) }
+        if let recall {
+            let cost = try readCost(for: index)
+            guard let policies = index.policies else {
+                throw IndexError.invalid(
+                    "--recall needs thresholds calibrated on learn queries: build with --learn FILE, or train")
+            }
+            guard let lambda = policies.lambda(recall: recall, cost: cost) else {
+                throw IndexError.invalid("no threshold reached recall \(recall) on the held-out pairs; give --gain or --nprobe")
+            }
+            return .gain(lambda)
+        }
         if let eps2 { return .eps2(eps2, nprobe: nprobe ?? 64) }
         if let budgetVectors { return .vectorBudget(budgetVectors) }
         return .nprobe(nprobe ?? 1)
+    }
+}
+
+/// Values of `--cost`.
+enum CostName: String, ExpressibleByArgument, CaseIterable {
+    case vectors, bytes, reads, time
+
+    /// The cost, time by the model that was calibrated with the router, or else now.
+    func value(for index: DiskIndex) throws -> ReadCost {
+        switch self {
+        case .vectors: .vectors
+        case .bytes: .bytes
+        case .reads: .reads
+        case .time: .time(try index.policies?.model ?? DeviceModel.calibrate(on: index))
+        }
     }
 }

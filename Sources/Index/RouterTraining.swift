@@ -1,0 +1,139 @@
+// The whole of learning a router, as a build's stage and as a command: pairs, training, calibration, and
+// the thresholds that held-out pairs say reach a wanted recall. What comes out is the sections of router.bin.
+
+import Foundation
+import Router
+import Storage
+import Vectors
+
+/// What to learn a router from, and how.
+public struct RouterTraining: Sendable {
+    public var predictor = PredictorParameters()
+    public var pairs = LearnParameters()
+    /// Queries drawn like those that will be asked, never those that will be measured.
+    public var learn: VectorFile?
+
+    public init() {}
+}
+
+/// Where each threshold leads, measured on held-out pairs; kept in the index, so that a wanted recall can be
+/// asked for. Recall is that of the nearest neighbour.
+public struct CalibratedPolicies: Sendable, Codable {
+    public struct Point: Sendable, Codable {
+        public var lambda: Double
+        public var recall: Double
+    }
+    public var model: DeviceModel
+    /// By the name of the cost.
+    public var curves: [String: [Point]]
+    /// Predicted against observed probabilities of candidates.
+    public var reliability: Reliability
+    /// Where the pairs came from and how training went.
+    public var provenance: [String: String]
+
+    static let section = "policies"
+
+    /// The lambda whose recall on held-out pairs is nearest above `recall`, interpolated; nil where no
+    /// threshold reached it.
+    public func lambda(recall: Double, cost: ReadCost) -> Float? {
+        guard let points = curves[cost.name]?.sorted(by: { $0.recall < $1.recall }),
+            let above = points.firstIndex(where: { $0.recall >= recall })
+        else { return nil }
+        if above == 0 { return Float(points[0].lambda) }
+        let (low, high) = (points[above - 1], points[above])
+        let share = (recall - low.recall) / max(high.recall - low.recall, 1e-12)
+        // Lambdas lie on a logarithmic ladder.
+        return Float(exp(log(low.lambda) + share * (log(high.lambda) - log(low.lambda))))
+    }
+}
+
+/// A router that was trained for an index.
+public struct TrainedRouter: Sendable {
+    public let predictor: Predictor
+    public let report: TrainingReport
+    public let policies: CalibratedPolicies
+
+    /// What router.bin holds.
+    public func sections() throws -> [(tag: String, bytes: [UInt8])] {
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.sortedKeys]
+        return predictor.encode() + [(CalibratedPolicies.section, Array(try encoder.encode(policies)))]
+    }
+}
+
+extension DiskIndex {
+    /// Learns a router for this index.
+    ///
+    /// - Throws: `IndexError.invalid` for parameters that mean nothing or a learn file that does not fit,
+    ///   `StorageError` from reading.
+    public func trainRouter(_ training: RouterTraining, progress: Progress = .none) throws -> TrainedRouter {
+        try validate(training.predictor)
+        let learned = try learnPairs(learn: training.learn, parameters: training.pairs, progress: progress)
+        let homes = try homes()
+        let (predictor, report) = try trainPredictor(
+            pairs: learned.pairs, homes: homes, parameters: training.predictor, progress: progress)
+        let model = try DeviceModel.calibrate(on: self)
+        let policies = calibratePolicies(
+            predictor: predictor, learned: learned, homes: homes, model: model, training: training, report: report)
+        return TrainedRouter(predictor: predictor, report: report, policies: policies)
+    }
+
+    private func validate(_ parameters: PredictorParameters) throws(IndexError) {
+        if !(parameters.prototypes >= 1 && parameters.prototypes <= 65536) {
+            throw .invalid("prototypes must be from 1 to 65536 a partition, found \(parameters.prototypes)")
+        }
+        if parameters.hidden.contains(where: { $0 < 1 || $0 > 65536 }) || parameters.hidden.count > 8 {
+            throw .invalid("hidden must be up to eight widths from 1 to 65536, found \(parameters.hidden)")
+        }
+        if parameters.training.epochs < 1 { throw .invalid("epochs must be at least 1, found \(parameters.training.epochs)") }
+        if !(parameters.training.noise >= 0) { throw .invalid("noise must be 0 or more, found \(parameters.training.noise)") }
+    }
+
+    private func calibratePolicies(
+        predictor: Predictor, learned: LearnPairs, homes: Homes, model: DeviceModel, training: RouterTraining,
+        report: TrainingReport
+    ) -> CalibratedPolicies {
+        let held = learned.pairs.heldOut
+        let threads = training.predictor.training.threads
+        let routes = routes(of: learned.queries.gather(held), router: predictor, threads: threads)
+        let depth = learned.pairs.neighbourCount
+        let nearest = held.map { learned.pairs.neighbours[$0 * depth] }
+        let account = FetchAccount(
+            index: self, routes: routes, neighbours: nearest, depth: 1, homes: homes, model: model, threads: threads)
+        var curves: [String: [CalibratedPolicies.Point]] = [:]
+        for cost in [ReadCost.vectors, .bytes, .reads, .time(model)] {
+            curves[cost.name] = account.points(account.lambdaLadder(cost: cost), cost: cost, ks: [1]).map {
+                .init(lambda: $0.parameter, recall: $0.recall["1"] ?? 0)
+            }
+        }
+        return CalibratedPolicies(
+            model: model, curves: curves,
+            reliability: FetchAccount.reliability(routes: routes, nearest: nearest, homes: homes),
+            provenance: [
+                "pairs": String(learned.pairs.trainingCount), "held-out": String(held.count),
+                "label-accuracy": String(learned.labelAccuracy), "learn": training.learn.map { name(of: $0) } ?? "none",
+                "synthetic": String(training.pairs.syntheticCount),
+                "loss-at-start": String(report.heldOutStart),
+                "losses": report.heldOutLosses.map { String($0) }.joined(separator: ","),
+            ])
+    }
+
+    private func name(of file: VectorFile) -> String { URL(fileURLWithPath: file.path).lastPathComponent }
+}
+
+extension FetchAccount {
+    /// Each candidate's probability against whether it held the nearest neighbour. Candidates below one in
+    /// ten thousand are left out: they would fill the lowest bin with certainties.
+    public static func reliability(routes: [Route], nearest: [UInt32], homes: Homes) -> Reliability {
+        var reliability = Reliability()
+        for (query, route) in routes.enumerated() {
+            let home = homes[Int(nearest[query])]
+            for position in 0..<route.count {
+                let probability = Float(exp(Double(route.logProbabilities[position])))
+                guard probability > 1e-4 else { continue }
+                reliability.add(probability: probability, happened: home.contains(route.partitions[position]))
+            }
+        }
+        return reliability
+    }
+}

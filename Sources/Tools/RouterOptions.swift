@@ -1,0 +1,76 @@
+// The options of a learned router, shared by build and train.
+
+import ArgumentParser
+import Index
+import Storage
+
+/// Values of `--router`.
+extension RouterKind: ExpressibleByArgument {}
+
+/// Values of `--mode`.
+enum NetworkMode: String, ExpressibleByArgument, CaseIterable {
+    case residual, plain
+}
+
+struct RouterOptions: ParsableArguments {
+    @Option(help: "Learn queries: drawn like those that will be asked, never those that will be measured.")
+    var learn: String?
+
+    @Option(help: "Use at most this many learn queries.")
+    var pairs: Int?
+
+    @Option(help: "Training queries made from base vectors, beside the learn queries.")
+    var synthetic: Int?
+
+    @Option(help: "Mean number of prototypes a partition; given with --router network, the network corrects prototypes.")
+    var prototypes: Double?
+
+    @Option(help: "Widths of the network's hidden layers.")
+    var hidden: IntList = IntList([256, 256])
+
+    @Option(help: "Network as residual on distances or prototypes, or plain.")
+    var mode: NetworkMode = .residual
+
+    @Option(help: "Passes over the training pairs.")
+    var epochs: Int = 4
+
+    @Option(help: "Standard deviation of Gaussian noise on training queries.")
+    var noise: Float = 0
+
+    @Option(help: "Neighbours of each training query that are targets (1: the nearest; up to 10).")
+    var targets: Int = 1
+
+    @Option(help: "Partitions that the router gives a probability.")
+    var candidates: Int = 256
+
+    /// The training asked for, or nil where the router needs none.
+    func training(_ kind: RouterKind, seed: UInt64, work: WorkOptions) throws -> RouterTraining {
+        var training = RouterTraining()
+        training.predictor.kind = kind
+        training.predictor.prototypes = prototypes ?? 16
+        training.predictor.onPrototypes = kind == .network && prototypes != nil
+        training.predictor.hidden = hidden.values
+        training.predictor.plain = mode == .plain
+        training.predictor.candidates = candidates
+        training.predictor.training.epochs = epochs
+        training.predictor.training.noise = noise
+        training.predictor.training.targets = targets
+        training.predictor.training.seed = seed
+        training.predictor.training.threads = work.threads
+        training.pairs.learnCount = pairs
+        training.pairs.seed = seed
+        training.pairs.threads = work.threads
+        training.pairs.memoryByteCount = work.memory.byteCount
+        training.learn = try learn.map { try VectorFile.open(path: $0) }
+        // Without a learn set the base itself makes the queries.
+        training.pairs.syntheticCount = synthetic ?? (learn == nil ? 200_000 : 0)
+        return training
+    }
+
+    func validate() throws {
+        guard (1...10).contains(targets) else { throw ValidationError("--targets must be from 1 to 10") }
+        guard candidates >= 1 else { throw ValidationError("--candidates must be at least 1") }
+        if let pairs, pairs < 64 { throw ValidationError("--pairs must be at least 64") }
+        if let synthetic, synthetic < 0 { throw ValidationError("--synthetic must be 0 or more") }
+    }
+}
