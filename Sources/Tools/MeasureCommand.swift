@@ -54,9 +54,15 @@ struct MeasureCommand: ParsableCommand {
     func validate() throws {
         if index.isEmpty { throw ValidationError("give --index DIR") }
         if json != nil && index.count > 1 { throw ValidationError("--json takes one --index") }
+        if sweep == .nprobe || sweep == .budgetVectors,
+            let odd = values?.values.first(where: { Int(exactly: $0) == nil })
+        {
+            throw ValidationError("--values of \(sweep.rawValue) are whole numbers, found \(odd)")
+        }
     }
 
     func run() throws {
+        try requireWritable(csv, json, plot)
         let rows = try VectorFile.open(path: queries, first: first).readAll()
         let expected = try TruthFile.read(path: truth)
         var measured: [(name: String, measurement: Measurement)] = []

@@ -39,8 +39,10 @@ struct SearchCommand: ParsableCommand {
     @OptionGroup var work: WorkOptions
 
     func run() throws {
+        try requireWritable(out, counters)
         let opened = try DiskIndex(path: index)
         let rows = try VectorFile.open(path: queries, first: first).readAll()
+        let expected = try truth.map { try readTruth($0, queries: rows.count) }
         let result = try opened.search(
             rows,
             parameters: SearchParameters(
@@ -54,16 +56,19 @@ struct SearchCommand: ParsableCommand {
                 path: counters)
         }
         print(summary(result, opened: opened))
-        if let truth {
-            let expected = try TruthFile.read(path: truth)
-            guard expected.count >= rows.count, expected.k >= k else {
-                throw IndexError.invalid(
-                    "\(truth) holds \(expected.k) neighbours of \(expected.count) queries; "
-                        + "\(k) of \(rows.count) are needed")
-            }
+        if let expected {
             let recall = Recall.mean(of: result.answers, against: expected, k: k, metric: opened.metric)
             print("recall@\(k) " + String(format: "%.4f", recall))
         }
+    }
+
+    private func readTruth(_ path: String, queries: Int) throws -> TruthFile {
+        let expected = try TruthFile.read(path: path)
+        guard expected.count >= queries, expected.k >= k else {
+            throw CommandFailure(
+                "\(path) holds \(expected.k) neighbours of \(expected.count) queries; \(k) of \(queries) are needed")
+        }
+        return expected
     }
 
     private func summary(_ result: SearchResult, opened: DiskIndex) -> String {
