@@ -236,9 +236,11 @@ public struct CentroidIndex: PartitionRouter {
     /// log softmax(-beta * distance) over the candidates.
     private func fillProbabilities(_ route: inout Route) {
         guard let nearest = route.distances.first else { return }
+        route.beta = beta
         var sum: Float = 0
         for distance in route.distances { sum += expf(-beta * (distance - nearest)) }
         let logSum = logf(sum)
+        route.logNormaliser = logSum - beta * nearest
         for distance in route.distances {
             route.logProbabilities.append(-beta * (distance - nearest) - logSum)
         }

@@ -32,6 +32,12 @@ public final class Predictor: PartitionRouter {
         self.candidateCount = min(candidateCount, centroids.partitionCount)
     }
 
+    /// The mean factor between distances and logits.
+    private var softBeta: Float {
+        let mean = prototypes.map { $0.betas.isEmpty ? beta : $0.meanBeta } ?? beta
+        return max(mean * inverseTemperature, 1e-30)
+    }
+
     public var partitionCount: Int { centroids.partitionCount }
 
     public var residentByteCount: Int {
@@ -68,6 +74,8 @@ public final class Predictor: PartitionRouter {
         var sum: Float = 0
         for position in 0..<count { sum += expf(scratch.logits[position] - greatest) }
         let normaliser = greatest + logf(sum)
+        route.logNormaliser = normaliser
+        route.beta = softBeta
         scratch.sortByLogit(count: count)
         for place in 0..<min(limit, count) {
             let position = Int(scratch.order[place])

@@ -13,6 +13,8 @@ public final class PrototypeMixture: Sendable {
     public let centers: VectorMatrix
     public let weights: [Float]
     public let betas: [Float]
+    /// Mean of the betas.
+    public let meanBeta: Float
     let distance: Distance
 
     public init(starts: [UInt32], centers: VectorMatrix, weights: [Float], betas: [Float]) {
@@ -22,6 +24,7 @@ public final class PrototypeMixture: Sendable {
         self.centers = centers
         self.weights = weights
         self.betas = betas
+        meanBeta = betas.reduce(0, +) / Float(max(betas.count, 1))
         distance = Distance(metric: .l2, elementType: centers.elementType)
     }
 

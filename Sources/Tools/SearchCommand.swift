@@ -21,6 +21,9 @@ struct SearchCommand: ParsableCommand {
 
     @OptionGroup var policy: PolicyOptions
 
+    @Option(help: "Rounds of reads at most; later ones use the distances found (gain policy, trained router).")
+    var rounds: Int = 1
+
     @Option(help: "Results: big-ann layout (n, k, ids, distances), or ids only as .ivecs.")
     var out: String
 
@@ -43,11 +46,11 @@ struct SearchCommand: ParsableCommand {
         let opened = try DiskIndex(path: index)
         let rows = try VectorFile.open(path: queries, first: first).readAll()
         let expected = try truth.map { try readTruth($0, queries: rows.count) }
-        let result = try opened.search(
-            rows,
-            parameters: SearchParameters(
-                k: k, policy: policy.policy(for: opened), threads: work.threads, inFlight: inflight,
-                cost: policy.readCost(for: opened)))
+        var parameters = SearchParameters(
+            k: k, policy: try policy.policy(for: opened), threads: work.threads, inFlight: inflight,
+            cost: try policy.readCost(for: opened))
+        parameters.rounds = rounds
+        let result = try opened.search(rows, parameters: parameters)
         try result.answers.write(path: out)
         if let counters {
             try writeText(
