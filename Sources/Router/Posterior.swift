@@ -231,7 +231,7 @@ extension PosteriorModel {
         }
     }
 
-    static let section = "posterior"
+    static let section = "rounds"
     private static let format: UInt32 = 1
 
     func write(to writer: inout SectionWriter) {
