@@ -20,6 +20,20 @@ public struct FetchPoint: Sendable, Codable {
     public var reads: Double
     /// By the device model, reads joined as a search joins them.
     public var microseconds: Double
+
+    public init(
+        policy: String, parameter: Double, recall: [String: Double], vectors: Double, segments: Double,
+        pages: Double, reads: Double, microseconds: Double
+    ) {
+        self.policy = policy
+        self.parameter = parameter
+        self.recall = recall
+        self.vectors = vectors
+        self.segments = segments
+        self.pages = pages
+        self.reads = reads
+        self.microseconds = microseconds
+    }
 }
 
 /// Routed queries with their true neighbours.
