@@ -8,10 +8,10 @@ let package = Package(
     name: "bench",
     dependencies: [.package(name: "sonde", path: "..")],
     targets: [
+        .target(name: "CMemory", path: "memory", cSettings: [.unsafeFlags(["-O3", "-Wall", "-Werror"])]),
         .executableTarget(
-            name: "kernels", dependencies: [.product(name: "SondeKernels", package: "sonde")],
-            path: "kernels",
-            swiftSettings: swift),
+            name: "kernels", dependencies: ["CMemory", .product(name: "SondeKernels", package: "sonde")],
+            path: "kernels", swiftSettings: swift),
         .executableTarget(
             name: "predictor", dependencies: [.product(name: "SondeIndex", package: "sonde")],
             path: "predictor",

@@ -6,7 +6,8 @@ INLINE int32_t byte_at(sonde_element element, const void *row, size_t i) {
 }
 
 /// The sum of squared differences, or of products, of at most SONDE_NARROW_DIMENSION numbers.
-INLINE int32_t sum_portable(int isDifference, sonde_element element, const void *a, const void *b, size_t dimension) {
+INLINE int32_t sum_portable(int isDifference, sonde_element element, const void *a, const void *b,
+                            size_t dimension) {
     int32_t sum = 0;
     for (size_t i = 0; i < dimension; i++) {
         const int32_t x = byte_at(element, a, i), y = byte_at(element, b, i);
@@ -16,10 +17,12 @@ INLINE int32_t sum_portable(int isDifference, sonde_element element, const void 
 }
 
 /// The same for any dimension.
-INLINE int64_t sum_wide(int isDifference, sonde_element element, const char *a, const char *b, size_t dimension) {
+INLINE int64_t sum_wide(int isDifference, sonde_element element, const char *a, const char *b,
+                        size_t dimension) {
     int64_t sum = 0;
     for (size_t i = 0; i < dimension; i += SONDE_NARROW_DIMENSION) {
-        sum += sum_portable(isDifference, element, a + i, b + i, sonde_min(SONDE_NARROW_DIMENSION, dimension - i));
+        sum += sum_portable(isDifference, element, a + i, b + i,
+                            sonde_min(SONDE_NARROW_DIMENSION, dimension - i));
     }
     return sum;
 }
@@ -112,7 +115,8 @@ AVX2 INLINE void tile_256(sonde_metric metric, sonde_element element, int width,
 
 /// Queries `query[0..<width]` against all rows.
 AVX2 INLINE void strip_256(sonde_metric metric, sonde_element element, int width, const char *const query[2],
-                           const void *rows, size_t stride, size_t count, size_t dimension, float *const out[2]) {
+                           const void *rows, size_t stride, size_t count, size_t dimension,
+                           float *const out[2]) {
     __m128i qq[2] = {};
     for (int j = 0; j < width && metric == SONDE_COSINE; j++) {
         const char *const same[4] = {query[j], query[j], query[j], query[j]};
@@ -123,7 +127,8 @@ AVX2 INLINE void strip_256(sonde_metric metric, sonde_element element, int width
         for (size_t r = 0; r < 4; r++) row[r] = sonde_row(rows, stride, i + r, count);
         __m128i sum[2];
         tile_256(metric, element, width, query, row, dimension, sum);
-        const __m128i xx = metric == SONDE_COSINE ? squares_256(element, row, dimension) : _mm_setzero_si128();
+        __m128i xx = _mm_setzero_si128();
+        if (metric == SONDE_COSINE) xx = squares_256(element, row, dimension);
         for (int j = 0; j < width; j++) {
             store_up_to_4(out[j] + i, finish_128(metric, sum[j], qq[j], xx), count - i);
         }
@@ -163,8 +168,11 @@ AVX2 INLINE void block_avx2(sonde_metric metric, sonde_element element, BLOCK_PA
 
 SONDE_ENTRIES(AVX2, avx2, SONDE_U8, SONDE_I8)
 
-const sonde_family sonde_bytes_family[SONDE_TIERS] = {SONDE_FAMILY(portable), SONDE_FAMILY(avx2),
-                                                      {SONDE_TABLE(sonde_vnni, rows), SONDE_TABLE(sonde_vnni, block)}};
+const sonde_family sonde_bytes_family[SONDE_TIERS] = {
+    SONDE_FAMILY(portable),
+    SONDE_FAMILY(avx2),
+    {SONDE_TABLE(sonde_vnni, rows), SONDE_TABLE(sonde_vnni, block)},
+};
 #else
 const sonde_family sonde_bytes_family[SONDE_TIERS] = {SONDE_FAMILY(portable), SONDE_FAMILY(portable),
                                                       SONDE_FAMILY(portable)};

@@ -17,7 +17,8 @@ AVX512 INLINE __m512i flip(__m512i v) { return _mm512_xor_si512(v, _mm512_set1_e
 
 /// Both faces of 64 numbers; outside the mask the number counts as s = 0 (u = 128), which adds nothing to
 /// any sum in which the other operand is an s, or zero.
-AVX512 INLINE void load_faces(sonde_element element, const char *from, __mmask64 mask, __m512i *u, __m512i *s) {
+AVX512 INLINE void load_faces(sonde_element element, const char *from, __mmask64 mask, __m512i *u,
+                              __m512i *s) {
     if (element == SONDE_U8) {
         *u = _mm512_mask_loadu_epi8(_mm512_set1_epi8((char)0x80), mask, from);
         *s = flip(*u);
@@ -67,7 +68,8 @@ INLINE int32_t length_of(sonde_element element, moments m, size_t dimension) {
 
 /// One step against four rows: `first` gathers the products with the query, `second` what depends on the
 /// row alone.
-AVX512 INLINE void step(sonde_metric metric, sonde_element element, const char *query, const char *const row[4],
+AVX512 INLINE void step(sonde_metric metric, sonde_element element, const char *query,
+                        const char *const row[4],
                         size_t i, __mmask64 mask, __m512i first[4], __m512i second[4]) {
     __m512i qu, qs, xu, xs;
     load_faces(element, query + i, mask, &qu, &qs);
@@ -96,7 +98,7 @@ AVX512 INLINE void rows_vnni(sonde_metric metric, sonde_element element, ROWS_PA
     const int32_t total = (int32_t)(16384 * dimension);
     const __m512 qq = _mm512_set1_ps((float)length_of(element, q, dimension));
     // The constant that puts the sum of a pair right, as the head of this file says.
-    const __m512i constant = _mm512_set1_epi32(metric == SONDE_L2      ? q.squares + 256 * q.sum
+    const __m512i constant = _mm512_set1_epi32(metric == SONDE_L2    ? q.squares + 256 * q.sum
                                                : element == SONDE_U8 ? 128 * q.sum + total
                                                                      : -128 * q.sum);
     const size_t whole = dimension & ~(size_t)63;
@@ -129,7 +131,8 @@ AVX512 INLINE void rows_vnni(sonde_metric metric, sonde_element element, ROWS_PA
         __m512i xx = _mm512_setzero_si512();
         if (metric == SONDE_COSINE) {
             xx = fold16_512i(foldedSquares);
-            xx = element == SONDE_U8 ? _mm512_add_epi32(xx, _mm512_set1_epi32(total)) : _mm512_sub_epi32(_mm512_setzero_si512(), xx);
+            xx = element == SONDE_U8 ? _mm512_add_epi32(xx, _mm512_set1_epi32(total))
+                                     : _mm512_sub_epi32(_mm512_setzero_si512(), xx);
         }
         const __m512 distance = finish_512(metric, sum, qq, _mm512_cvtepi32_ps(xx));
         _mm512_mask_storeu_ps(out + i, mask16(count - i), distance);
@@ -176,8 +179,8 @@ typedef struct {
 } panel_rows;
 
 /// Turns up to sixteen rows into a panel of u faces (dimension rounded up to 64), and sums their constants.
-AVX512 INLINE panel_rows pack_panel(sonde_metric metric, sonde_element element, const char *rows, size_t stride,
-                                    size_t count, size_t dimension, __m512i *panel) {
+AVX512 INLINE panel_rows pack_panel(sonde_metric metric, sonde_element element, const char *rows,
+                                    size_t stride, size_t count, size_t dimension, __m512i *panel) {
     __m512i sum = _mm512_setzero_si512(), negative = sum;
     for (size_t k = 0; k < dimension; k += 64, panel += 16) {
         __m512i v[16], s;
@@ -236,7 +239,9 @@ AVX512 INLINE void tile(sonde_metric metric, int panels, int width, const __m512
         const __m512 qq = _mm512_set1_ps(queries.squares[first + (size_t)j]);
         for (int p = 0; p < panels; p++) {
             __m512i total = sum[j][p];
-            if (metric == SONDE_L2) total = _mm512_sub_epi32(_mm512_setzero_si512(), _mm512_slli_epi32(total, 1));
+            if (metric == SONDE_L2) {
+                total = _mm512_sub_epi32(_mm512_setzero_si512(), _mm512_add_epi32(total, total));
+            }
             total = _mm512_add_epi32(total, _mm512_add_epi32(rows[p].constant, constant));
             const size_t at = (size_t)p * 16;
             _mm512_mask_storeu_ps(out + (size_t)j * out_stride + at, mask16(count - at),
@@ -272,7 +277,9 @@ AVX512 INLINE void block_vnni(sonde_metric metric, sonde_element element, BLOCK_
                 _mm512_store_si512(faces + q * padded + k, s);
             }
             const moments m = moments_of(element, from, dimension);
-            constants[q] = metric == SONDE_L2 ? m.squares + 256 * m.sum : element == SONDE_U8 ? 0 : -128 * m.sum;
+            constants[q] = metric == SONDE_L2    ? m.squares + 256 * m.sum
+                           : element == SONDE_U8 ? 0
+                                                 : -128 * m.sum;
             squares[q] = (float)length_of(element, m, dimension);
         }
         const stripe stripe = {faces, padded, constants, squares};

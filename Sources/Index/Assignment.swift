@@ -53,8 +53,9 @@ struct AssignStage {
         while first < base.count {
             let count = min(chunk.count, base.count - first)
             try readInParallel(base, rows: first..<first + count, into: chunk, threads: builder.parameters.threads)
-            if builder.parameters.metric == .cosine {
-                try refuseZeroVectors(chunk, count: count, path: base.path, firstRow: first)
+            let start = first
+            try refuseLengths(chunk, count: count, metric: builder.parameters.metric) {
+                "\(base.path): vector \(start + $0)"
             }
             let rows = count == chunk.count ? chunk : chunk.gather(0..<count)
             let lists = assign(builder.space.rows(from: rows), search: search)

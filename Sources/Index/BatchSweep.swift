@@ -212,6 +212,7 @@ public final class BatchSweep: @unchecked Sendable {
                     path: sweep.index.device.path, partition: partition,
                     offset: entry.offset + UInt64(unit * layout.unitByteCount))
             }
+            try sweep.index.refuseStray(segment: segment, partition: partition)
             counters.segments += 1
             counters.vectors += UInt64(entry.recordCount)
             counters.comparisons += UInt64(entry.recordCount) * UInt64(queries.count)

@@ -38,6 +38,8 @@ public final class IndexBuilder {
     let progress: Progress
     let space: RoutingSpace
     private var stages: [(name: String, seconds: Double)] = []
+    /// Vectors that partitions were learned from.
+    private var sampled: Int?
 
     public init(base: VectorFile, directory: String, parameters: BuildParameters, progress: Progress = .none) {
         self.base = base
@@ -106,7 +108,10 @@ public final class IndexBuilder {
         }
         if parameters.threads < 1 { throw .invalid("threads must be at least 1, found \(parameters.threads)") }
         if parameters.iterations < 1 { throw .invalid("iterations must be at least 1, found \(parameters.iterations)") }
-        if let pages = parameters.pagesMaximum, pages < 1 { throw .invalid("pages-max must be at least 1, found \(pages)") }
+        if let pages = parameters.pagesMaximum, pages < 1 || pages > 1 << 30 {
+            throw .invalid("pages-max must be from 1 to \(1 << 30), found \(pages)")
+        }
+        if let sample = parameters.sampleCount, sample < 1 { throw .invalid("sample must be at least 1, found \(sample)") }
     }
 
     /// Runs a stage and notes its seconds.
@@ -187,7 +192,7 @@ public final class IndexBuilder {
         }
         let rows = VectorMatrix(count: base.count, dimension: base.dimension, elementType: base.elementType)
         try readInParallel(base, rows: 0..<base.count, into: rows, threads: parameters.threads)
-        if parameters.metric.isSpherical { try refuseZeroVectors(rows, path: base.path, firstRow: 0) }
+        try refuseLengths(rows, metric: parameters.metric) { "\(base.path): vector \($0)" }
         return space.rows(from: rows)
     }
 
@@ -199,6 +204,7 @@ public final class IndexBuilder {
         // everything, where it fits.
         let wanted = parameters.sampleCount ?? max(256 * partitions, 4 << 20)
         let count = min(base.count, max(min(wanted, affordable), min(base.count, partitions)))
+        sampled = count
         if count == base.count { return try readWholeBase(for: "a sample of everything") }
         var random = SeededRandom(seed: parameters.seed)
         // One row of each stretch of equal length: spread over the file, and read forwards.
@@ -208,7 +214,7 @@ public final class IndexBuilder {
             return low + random.below(high - low)
         }
         let sample = try base.gather(rows)
-        if parameters.metric.isSpherical { try refuseZeroVectors(sample, path: base.path, firstRow: 0) }
+        try refuseLengths(sample, metric: parameters.metric) { "\(base.path): vector \(rows[$0])" }
         return space.rows(from: sample)
     }
 
@@ -254,6 +260,7 @@ public final class IndexBuilder {
             "iterations": String(parameters.iterations), "router": "distance",
         ]
         if let share = parameters.headShare { build["heads"] = String(share) }
+        if let sampled { build["sample"] = String(sampled) }
         if let pages = parameters.pagesMaximum { build["pages-max"] = String(pages) }
         switch parameters.duplication {
         case .none: break

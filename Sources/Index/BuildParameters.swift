@@ -24,8 +24,8 @@ public enum Duplication: Sendable, Equatable {
     }
 }
 
-/// Everything that decides the bytes of an index, besides the base itself; `threads` and
-/// `memoryByteCount` decide only how fast and in how much memory they come out.
+/// Everything that decides the bytes of an index, besides the base itself. `threads` decides only how fast
+/// they come out; `memoryByteCount` also bounds the sample, whose size the manifest keeps.
 public struct BuildParameters: Sendable {
     public var metric = Metric.l2
     /// Partitions wanted; nil: from the count of vectors (about 4 sqrt n).
@@ -34,12 +34,14 @@ public struct BuildParameters: Sendable {
     /// SPANN's heads: this share of the base become centroids themselves, resident and in no segment.
     public var headShare: Double?
     /// No partition holds more records than fit into this many pages: larger ones are split when they are
-    /// made, and copies beyond it are dropped, the farthest first (never a vector's only record).
+    /// made, and copies beyond it are dropped, the farthest first. Never a vector's only record: where
+    /// partitions are learned from a sample, some come out a little larger.
     public var pagesMaximum: Int?
     public var seed: UInt64 = 1
     public var threads = 2
     public var memoryByteCount = 2 << 30
-    /// Vectors that partitions are learned from; nil: all that fit, up to four million or 256 a partition.
+    /// Vectors that partitions are learned from, at most; nil: up to four million or 256 a partition. No
+    /// more than fit into a quarter of the memory, and no fewer than partitions.
     public var sampleCount: Int?
     /// Rounds of Lloyd's algorithm.
     public var iterations = 20

@@ -24,6 +24,8 @@ public final class DiskIndex: Sendable {
     public let headIds: [UInt32]?
     /// Thresholds calibrated on held-out pairs, where a router was trained.
     public let policies: CalibratedPolicies?
+    /// Posteriors for the nearest and for the ten nearest, where a router was trained.
+    let posteriors: [PosteriorModel]?
     let device: any BlockDevice
 
     /// Opens the index directory at `path`. Reads go to the device itself (O_DIRECT, io_uring) unless
@@ -49,6 +51,7 @@ public final class DiskIndex: Sendable {
         let sections = try TaggedFile.read(path: files.router)
         centroids = try CentroidIndex(decoding: sections)
         router = try Predictor.decode(sections, centroids: centroids) ?? centroids
+        posteriors = try PosteriorModel.decode(sections)
         policies = try sections[CalibratedPolicies.section].map { bytes in
             do {
                 return try JSONDecoder().decode(CalibratedPolicies.self, from: Data(bytes))
@@ -73,6 +76,16 @@ public final class DiskIndex: Sendable {
         } else {
             self.device = try Devices.open(path: files.segments)
         }
+        // Files may be whole each and still be of different indexes. Those read whole are compared whole.
+        for (name, path) in [(IndexFiles.tableName, files.table), (IndexFiles.routerName, files.router)] {
+            let found = try FileDigest.of(path: path)
+            guard found == manifest.files[name] else {
+                throw IndexError.inconsistent(
+                    path: path,
+                    detail: "is not the file that manifest.json names (checksum \(Checksum.text(found.crc32c)) of "
+                        + "\(found.byteCount) bytes); the files are of different indexes")
+            }
+        }
         let expected = table.byteCount
         guard self.device.byteCount == expected else {
             throw IndexError.inconsistent(
@@ -95,11 +108,27 @@ public final class DiskIndex: Sendable {
         layout = table.layout
         router = centroids
         policies = nil
+        posteriors = nil
         guard let metric = Metric(name: manifest.metric) else {
             throw .inconsistent(path: path, detail: "unknown metric \(manifest.metric)")
         }
         self.metric = metric
         space = RoutingSpace(metric: metric, baseType: table.layout.elementType)
+    }
+
+    init(copying other: DiskIndex, router: any PartitionRouter, posteriors: [PosteriorModel]?, device: any BlockDevice) {
+        path = other.path
+        manifest = other.manifest
+        table = other.table
+        layout = other.layout
+        metric = other.metric
+        space = other.space
+        centroids = other.centroids
+        headIds = other.headIds
+        policies = nil
+        self.router = router
+        self.posteriors = posteriors
+        self.device = device
     }
 
     private static func decodeHeadIds(_ bytes: [UInt8], path: String) throws(IndexError) -> [UInt32] {
@@ -126,6 +155,7 @@ public final class DiskIndex: Sendable {
     /// Memory that this open index holds, whatever is asked of it.
     public var residentByteCount: Int {
         router.residentByteCount + table.residentByteCount + (headIds?.count ?? 0) * 4
+            + (posteriors?.reduce(0) { $0 + $1.residentByteCount } ?? 0)
     }
 
     /// How segments are read: "direct", "buffered" or "memory".

@@ -50,12 +50,16 @@ public struct ExactSearch: Sendable {
             let block = VectorMatrix(
                 count: range.count, dimension: queries.dimension, elementType: queries.elementType)
             try queries.read(rows: range, into: block)
-            if metric == .cosine { try refuseZeroVectors(block, path: queries.path, firstRow: range.lowerBound) }
+            try refuseLengths(block, metric: metric) { "\(queries.path): vector \(range.lowerBound + $0)" }
             let chunk = VectorMatrix(count: rowsAtOnce, dimension: base.dimension, elementType: base.elementType)
             var start = 0
             while start < base.count {
                 let rows = start..<min(base.count, start + rowsAtOnce)
                 try readInParallel(base, rows: rows, into: chunk, threads: threads)
+                if pass == 0 {
+                    let first = start
+                    try refuseLengths(chunk, count: rows.count, metric: metric) { "\(base.path): vector \(first + $0)" }
+                }
                 compare(block, with: chunk, rowCount: rows.count, firstId: UInt64(start), heaps: heaps)
                 start = rows.upperBound
                 progress(stage: "truth", done: pass * base.count + start, total: passes * base.count)
@@ -76,6 +80,7 @@ public struct ExactSearch: Sendable {
 
     private func validate(base: VectorFile, queries: VectorFile) throws(IndexError) {
         if k < 1 { throw .invalid("k must be at least 1, found \(k)") }
+        if queries.count == 0 { throw .invalid("\(queries.path) holds no vectors") }
         if k > base.count { throw .invalid("k is \(k), but \(base.path) holds only \(base.count) vectors") }
         if base.dimension != queries.dimension {
             throw .invalid(
@@ -151,13 +156,25 @@ func readInParallel(_ file: VectorFile, rows: Range<Int>, into matrix: VectorMat
     }
 }
 
-/// Cosine means nothing for a vector without a direction.
-func refuseZeroVectors(_ rows: VectorMatrix, count: Int? = nil, path: String, firstRow: Int) throws(IndexError) {
-    let rowByteCount = rows.rowByteCount
+/// Refuses vectors that distances mean nothing for: those without a direction under cosine, and those of
+/// numbers so large that their squares are infinite. `name` says which vector of what a row is.
+func refuseLengths(
+    _ rows: VectorMatrix, count: Int? = nil, metric: Metric, name: (Int) -> String
+) throws(IndexError) {
+    let type = rows.elementType
+    guard type.isFloatingPoint || metric == .cosine else { return }
+    // A distance may be four times the squared length of the longer vector.
+    let most = Float.greatestFiniteMagnitude / 4
+    let product = Distance(metric: .ip, elementType: type)
     for row in 0..<(count ?? rows.count) {
-        let bytes = UnsafeRawBufferPointer(start: rows.row(row), count: rowByteCount)
-        if bytes.allSatisfy({ $0 == 0 }) {
-            throw .invalid("\(path): vector \(firstRow + row) is zero and has no direction: the cosine metric refuses it")
+        let squared = -product.pair(rows.row(row), rows.row(row), dimension: rows.dimension)
+        if metric == .cosine && squared == 0 {
+            throw .invalid("\(name(row)) is zero and has no direction: the cosine metric refuses it")
+        }
+        // Written so that it also catches what is not a number.
+        if !(squared <= most) {
+            throw .invalid(
+                "\(name(row)) is too long or not finite: the sum of its squares must be at most \(most)")
         }
     }
 }

@@ -20,6 +20,20 @@ public struct FetchPoint: Sendable, Codable {
     public var reads: Double
     /// By the device model, reads joined as a search joins them.
     public var microseconds: Double
+
+    public init(
+        policy: String, parameter: Double, recall: [String: Double], vectors: Double, segments: Double,
+        pages: Double, reads: Double, microseconds: Double
+    ) {
+        self.policy = policy
+        self.parameter = parameter
+        self.recall = recall
+        self.vectors = vectors
+        self.segments = segments
+        self.pages = pages
+        self.reads = reads
+        self.microseconds = microseconds
+    }
 }
 
 /// Routed queries with their true neighbours.
@@ -63,14 +77,17 @@ public struct FetchAccount: Sendable {
 
     private func point(_ policy: Policy, cost: ReadCost, ks: [Int]) -> FetchPoint {
         var chooser = PlanChooser(policy: policy, cost: cost, table: table)
+        var positions: [Int32] = []
         var chosen: [UInt32] = []
         var reads: [SegmentRead] = []
         var stamps = [UInt32](repeating: 0, count: table.count)
         var found = [Int](repeating: 0, count: ks.count)
         var (vectors, segments, bytes, readCount, microseconds) = (0, 0, 0, 0, 0.0)
         for (query, route) in routes.enumerated() {
+            positions.removeAll(keepingCapacity: true)
+            chooser.choose(from: route, into: &positions)
             chosen.removeAll(keepingCapacity: true)
-            chooser.choose(from: route, into: &chosen)
+            for position in positions { chosen.append(route.partitions[Int(position)]) }
             let stamp = UInt32(query) + 1
             for partition in chosen {
                 stamps[Int(partition)] = stamp

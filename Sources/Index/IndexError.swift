@@ -7,6 +7,8 @@ public enum IndexError: Error, Sendable, CustomStringConvertible {
     case invalid(String)
     /// A segment's page failed its checksum.
     case corruptSegment(path: String, partition: Int, offset: UInt64)
+    /// A segment's pages are whole, but not the ones that segments.table describes.
+    case straySegment(path: String, partition: Int, offset: UInt64)
     /// The files of an index do not fit each other.
     case inconsistent(path: String, detail: String)
 
@@ -17,6 +19,9 @@ public enum IndexError: Error, Sendable, CustomStringConvertible {
         case .corruptSegment(let path, let partition, let offset):
             "\(path): segment of partition \(partition): the page at offset \(offset) fails its checksum; "
                 + "run `sonde verify` for all damaged pages and rebuild the index"
+        case .straySegment(let path, let partition, let offset):
+            "\(path): segment of partition \(partition): the pages at offset \(offset) are not those that "
+                + "segments.table describes; run `sonde verify` for all damaged pages and rebuild the index"
         case .inconsistent(let path, let detail):
             "\(path): \(detail)"
         }

@@ -16,13 +16,17 @@ public struct LearnParameters: Sendable {
     /// Partitions searched for them; nil: chosen so that about one label in a hundred may be wrong.
     public var nprobe: Int?
     /// Share of the learn queries held out for calibration and stopping, and the most that are.
-    public var heldOutShare = 0.05
+    public var heldOutShare = 0.1
     public var heldOutMaximum = 20_000
     public var seed: UInt64 = 1
     public var threads = 2
     public var memoryByteCount = 2 << 30
 
     public init() {}
+
+    func heldOutCount(of count: Int) -> Int {
+        min(heldOutMaximum, max(32, Int(Double(count) * heldOutShare)))
+    }
 }
 
 /// Pairs, and how far their labels can be trusted.
@@ -57,12 +61,34 @@ extension DiskIndex {
             of: queries, k: parameters.neighbourCount, nprobe: nprobe, threads: parameters.threads,
             memoryByteCount: parameters.memoryByteCount, stage: "label", progress: progress)
         let accuracy = try labelAccuracy(queries: queries, labels: truth, parameters: parameters, nprobe: nprobe)
-        let held = min(parameters.heldOutMaximum, max(32, Int(Double(queries.count) * parameters.heldOutShare)))
         return LearnPairs(
             pairs: TrainingPairs(
                 queries: space.rows(from: queries), neighbours: truth.ids,
-                neighbourCount: parameters.neighbourCount, heldOutCount: held),
+                neighbourCount: parameters.neighbourCount,
+                heldOutCount: parameters.heldOutCount(of: queries.count)),
             queries: queries, labelAccuracy: accuracy)
+    }
+
+    /// The same with neighbours that were found before: `labels` of the first queries of the learn file, in order.
+    public func learnPairs(
+        learn: VectorFile, labels: TruthFile, parameters: LearnParameters
+    ) throws -> LearnPairs {
+        try requireSameKind(learn)
+        let count = min(learn.count, labels.count, parameters.learnCount ?? .max)
+        guard labels.k >= parameters.neighbourCount, count >= 64 else {
+            throw IndexError.invalid("labels hold \(labels.k) neighbours of \(count) queries; more are needed")
+        }
+        let queries = try learn.rows(0..<count)
+        var neighbours: [UInt32] = []
+        neighbours.reserveCapacity(count * parameters.neighbourCount)
+        for query in 0..<count {
+            for rank in 0..<parameters.neighbourCount { neighbours.append(labels.id(query: query, rank: rank)) }
+        }
+        return LearnPairs(
+            pairs: TrainingPairs(
+                queries: space.rows(from: queries), neighbours: neighbours,
+                neighbourCount: parameters.neighbourCount, heldOutCount: parameters.heldOutCount(of: count)),
+            queries: queries, labelAccuracy: .nan)
     }
 
     private func requireSameKind(_ file: VectorFile) throws(IndexError) {

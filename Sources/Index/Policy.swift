@@ -75,12 +75,15 @@ public enum Policy: Sendable, Equatable {
         }
     }
 
-    /// How many candidates the router has to name.
-    func candidateLimit(partitions: Int) -> Int {
+    /// How many candidates the router has to name, of `partitions` that hold `records` in all.
+    func candidateLimit(partitions: Int, records: Int) -> Int {
         switch self {
         case .nprobe(let count), .eps2(_, let count): min(count, partitions)
-        // Counted in records or probability: partitions may be small, so ask for plenty.
-        case .vectorBudget, .mass, .gain: min(partitions, 4096)
+        // Counted in records or probability: partitions may be small, so ask for plenty, and for twice as many
+        // as hold the budget in the mean.
+        case .vectorBudget(let budget):
+            Int(min(Double(partitions), max(4096, 2 * Double(budget) * Double(partitions) / Double(max(records, 1)))))
+        case .mass, .gain: min(partitions, 4096)
         }
     }
 
@@ -90,7 +93,7 @@ public enum Policy: Sendable, Equatable {
         case .nprobe(let count):
             if count < 1 { throw .invalid("nprobe must be at least 1, found \(count)") }
         case .eps2(let eps2, let count):
-            if !(eps2 >= 0) { throw .invalid("eps2 must be 0 or more, found \(eps2)") }
+            if !(eps2 >= 0 && eps2.isFinite) { throw .invalid("eps2 must be 0 or more, found \(eps2)") }
             if count < 1 { throw .invalid("nprobe must be at least 1, found \(count)") }
         case .vectorBudget(let records):
             if records < 1 { throw .invalid("budget-vectors must be at least 1, found \(records)") }
@@ -129,57 +132,87 @@ struct PlanChooser {
         unitByteCount = table.layout.unitByteCount
     }
 
-    /// Appends the partitions to read.
-    mutating func choose(from route: Route, into chosen: inout [UInt32]) {
+    /// Appends the positions in `route` of the partitions to read.
+    mutating func choose(from route: Route, into chosen: inout [Int32]) {
         switch policy {
         case .nprobe(let count):
-            chosen.append(contentsOf: route.partitions.prefix(count))
+            chosen.append(contentsOf: 0..<Int32(min(count, route.count)))
         case .eps2(let eps2, let count):
             // The nearest centroid need not be the likeliest partition of a learned router.
             guard let nearest = route.distances.min() else { return }
             let limit = (1 + eps2) * nearest
             for index in 0..<min(count, route.count) where route.distances[index] <= limit {
-                chosen.append(route.partitions[index])
+                chosen.append(Int32(index))
             }
         case .vectorBudget(let budget):
             var sum = 0
-            for partition in route.partitions {
-                sum += Int(table[Int(partition)].recordCount)
-                if sum > budget && !chosen.isEmpty { return }
-                chosen.append(partition)
+            for (index, partition) in route.partitions.enumerated() {
+                let records = Int(table[Int(partition)].recordCount)
+                // Empty partitions are not the one that is read in any case.
+                if sum > 0 && sum + records > budget { return }
+                sum += records
+                chosen.append(Int32(index))
             }
         case .mass(let mass):
             orderByGain(route)
             var sum: Float = 0
             for position in order {
-                chosen.append(route.partitions[Int(position)])
+                chosen.append(position)
                 sum += expf(route.logProbabilities[Int(position)])
                 if sum >= mass { return }
             }
         case .gain(let lambda):
-            computeGains(route)
-            let limit = logf(lambda)
-            var (best, found) = (-1, false)
-            for position in 0..<route.count {
-                if best < 0 || logGains[position] > logGains[best] { best = position }
-                if logGains[position] > limit {
-                    chosen.append(route.partitions[position])
-                    found = true
-                }
-            }
-            if !found && best >= 0 { chosen.append(route.partitions[best]) }
+            chooseGains(above: lambda, from: route, into: &chosen)
         }
+    }
+
+    /// The first of several rounds: what is worth `factor` times the threshold, the rest when more is known.
+    mutating func chooseFirstRound(factor: Float, from route: Route, into chosen: inout [Int32]) {
+        if case .gain(let lambda) = policy {
+            chooseGains(above: lambda * factor, from: route, into: &chosen)
+        } else {
+            choose(from: route, into: &chosen)
+        }
+    }
+
+    /// A later round: of the candidates at `positions`, those whose posterior gain exceeds the threshold.
+    func chooseLaterRound(
+        positions: [Int32], logProbabilities: [Float], route: Route, into chosen: inout [Int32]
+    ) {
+        guard case .gain(let lambda) = policy else { return }
+        let limit = logf(lambda)
+        for (index, position) in positions.enumerated()
+        where logGain(logProbabilities[index], partition: route.partitions[Int(position)]) > limit {
+            chosen.append(position)
+        }
+    }
+
+    private mutating func chooseGains(above lambda: Float, from route: Route, into chosen: inout [Int32]) {
+        computeGains(route)
+        let limit = logf(lambda)
+        var (best, found) = (-1, false)
+        for position in 0..<route.count {
+            if best < 0 || logGains[position] > logGains[best] { best = position }
+            if logGains[position] > limit {
+                chosen.append(Int32(position))
+                found = true
+            }
+        }
+        if !found && best >= 0 { chosen.append(Int32(best)) }
+    }
+
+    @inline(__always)
+    private func logGain(_ logProbability: Float, partition: UInt32) -> Float {
+        let entry = table[Int(partition)]
+        // An empty partition costs nothing and holds nothing.
+        return entry.recordCount == 0
+            ? -Float.infinity : logProbability - logf(cost.of(entry, unitByteCount: unitByteCount))
     }
 
     private mutating func computeGains(_ route: Route) {
         logGains.removeAll(keepingCapacity: true)
         for position in 0..<route.count {
-            let entry = table[Int(route.partitions[position])]
-            // An empty partition costs nothing and holds nothing.
-            let gain = entry.recordCount == 0
-                ? -Float.infinity
-                : route.logProbabilities[position] - logf(cost.of(entry, unitByteCount: unitByteCount))
-            logGains.append(gain)
+            logGains.append(logGain(route.logProbabilities[position], partition: route.partitions[position]))
         }
     }
 

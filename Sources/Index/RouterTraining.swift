@@ -52,12 +52,14 @@ public struct TrainedRouter: Sendable {
     public let predictor: Predictor
     public let report: TrainingReport
     public let policies: CalibratedPolicies
+    public let posteriors: [PosteriorModel]
 
     /// What router.bin holds.
     public func sections() throws -> [(tag: String, bytes: [UInt8])] {
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.sortedKeys]
-        return predictor.encode() + [(CalibratedPolicies.section, Array(try encoder.encode(policies)))]
+        return predictor.encode() + [
+            PosteriorModel.encode(posteriors),(CalibratedPolicies.section, Array(try encoder.encode(policies)))]
     }
 }
 
@@ -72,10 +74,19 @@ extension DiskIndex {
         let homes = try homes()
         let (predictor, report) = try trainPredictor(
             pairs: learned.pairs, homes: homes, parameters: training.predictor, progress: progress)
+        // Half of what was held out teaches the posterior, half sets thresholds.
+        let held = learned.pairs.heldOut
+        let teaching = held.lowerBound..<held.lowerBound + held.count / 2
+        let depth = learned.pairs.neighbourCount
+        let posteriors = try trainPosteriors(
+            router: predictor, queries: learned.queries.gather(teaching),
+            neighbours: Array(learned.pairs.neighbours[teaching.lowerBound * depth..<teaching.upperBound * depth]),
+            depth: depth, homes: homes, threads: training.predictor.training.threads,
+            seed: training.predictor.training.seed)
         let model = try DeviceModel.calibrate(on: self)
         let policies = calibratePolicies(
             predictor: predictor, learned: learned, homes: homes, model: model, training: training, report: report)
-        return TrainedRouter(predictor: predictor, report: report, policies: policies)
+        return TrainedRouter(predictor: predictor, report: report, policies: policies, posteriors: posteriors)
     }
 
     private func validate(_ parameters: PredictorParameters) throws(IndexError) {
@@ -93,7 +104,7 @@ extension DiskIndex {
         predictor: Predictor, learned: LearnPairs, homes: Homes, model: DeviceModel, training: RouterTraining,
         report: TrainingReport
     ) -> CalibratedPolicies {
-        let held = learned.pairs.heldOut
+        let held = learned.pairs.heldOut.suffix(learned.pairs.heldOutCount / 2)
         let threads = training.predictor.training.threads
         let routes = routes(of: learned.queries.gather(held), router: predictor, threads: threads)
         let depth = learned.pairs.neighbourCount

@@ -14,6 +14,9 @@ public struct SearchParameters: Sendable {
     public var threads: Int
     /// Queries that one thread keeps in flight. 1 is the latency mode: one query at a time, all its reads at once.
     public var inFlight: Int
+    /// Rounds of reads at most. More than one: the first reads what is worth most, later ones what is still
+    /// worth its cost now that the best distance is known (gain policy, an index with a posterior).
+    public var rounds = 1
     /// What a gain is measured against.
     public var cost = ReadCost.vectors
     /// Count different ids (`distinct`); costs a hash probe a record where there are replicas.
@@ -67,9 +70,15 @@ extension DiskIndex {
         if queries.elementType != elementType {
             throw .invalid("queries are \(queries.elementType.name), the index holds \(elementType.name)")
         }
-        if parameters.threads < 1 || parameters.inFlight < 1 {
-            throw .invalid("threads and inflight must be at least 1")
+        if parameters.threads < 1 || parameters.inFlight < 1 || parameters.rounds < 1 {
+            throw .invalid("threads, inflight and rounds must be at least 1")
         }
+        if parameters.rounds > 1 {
+            guard case .gain = parameters.policy, posteriors != nil else {
+                throw .invalid("more than one round needs the gain policy and an index whose router was trained")
+            }
+        }
+        try refuseLengths(queries, metric: metric) { "query \($0)" }
     }
 }
 
@@ -113,7 +122,7 @@ final class SearchJob: @unchecked Sendable {
 
     func answer(query: Int, neighbours: [Neighbour], counters: QueryCounters) {
         let k = parameters.k
-        for (rank, neighbour) in neighbours.enumerated() {
+        for (rank, neighbour) in neighbours.prefix(k).enumerated() {
             ids[query * k + rank] = UInt32(truncatingIfNeeded: neighbour.id)
             distances[query * k + rank] = neighbour.distance
         }
@@ -136,6 +145,9 @@ final class SearchJob: @unchecked Sendable {
 private final class QueryInFlight {
     var query = -1
     var route = Route()
+    /// Positions in the route: of this round, and of all that was read before.
+    var positions: [Int32] = []
+    var isRead: [Bool] = []
     var chosen: [UInt32] = []
     var reads: [SegmentRead] = []
     var submitted = 0
@@ -165,6 +177,7 @@ final class SearchWorker {
     private var completions: [ReadCompletion] = []
     private let scanner: SegmentScanner
     private var chooser: PlanChooser
+    private let rounds: LaterRounds?
     private var sorted: [Neighbour] = []
 
     init(job: SearchJob) throws {
@@ -174,12 +187,13 @@ final class SearchWorker {
         arena = try ReadArena(byteCount: max(4 << 20, 2 * max(largest, SegmentRead.joinLimit)))
         queue = try index.device.makeQueue(depth: 256, arena: arena)
         scratch = index.router.makeScratch()
-        scanner = SegmentScanner(layout: index.layout, metric: index.metric)
+        scanner = SegmentScanner(layout: index.layout, metric: index.metric, hasReplicas: index.hasReplicas)
         chooser = PlanChooser(policy: job.parameters.policy, cost: job.parameters.cost, table: index.table)
+        rounds = job.parameters.rounds > 1 ? LaterRounds(index: index, k: job.parameters.k) : nil
         for slot in 0..<job.parameters.inFlight {
             slots.append(
                 QueryInFlight(
-                    k: job.parameters.k, tracksIds: index.hasReplicas && job.parameters.countDistinct))
+                    k: rounds?.heapCapacity ?? job.parameters.k, tracksIds: index.hasReplicas && job.parameters.countDistinct))
             free.append(slot)
         }
     }
@@ -221,12 +235,18 @@ final class SearchWorker {
 
     private func route(_ state: QueryInFlight) {
         let policy = job.parameters.policy
-        state.route.removeAll()
         index.router.route(
-            job.routingRows.row(state.query), limit: policy.candidateLimit(partitions: index.partitionCount),
+            job.routingRows.row(state.query), limit: policy.candidateLimit(partitions: index.partitionCount, records: index.manifest.records),
             scratch: scratch, into: &state.route)
-        state.chosen.removeAll(keepingCapacity: true)
-        chooser.choose(from: state.route, into: &state.chosen)
+        state.positions.removeAll(keepingCapacity: true)
+        if rounds == nil {
+            chooser.choose(from: state.route, into: &state.positions)
+        } else {
+            chooser.chooseFirstRound(
+                factor: LaterRounds.firstRoundFactor, from: state.route, into: &state.positions)
+            state.isRead.removeAll(keepingCapacity: true)
+            state.isRead.append(contentsOf: repeatElement(false, count: state.route.count))
+        }
         // SPANN: heads that routing met are base vectors; their exact distances are known already.
         if let headIds = index.headIds {
             let scale = index.metric == .cosine ? Float(0.5) : 1
@@ -242,6 +262,11 @@ final class SearchWorker {
     private func plan(_ state: QueryInFlight) {
         state.submitted = 0
         state.completed = 0
+        state.chosen.removeAll(keepingCapacity: true)
+        for position in state.positions {
+            state.chosen.append(state.route.partitions[Int(position)])
+            if rounds != nil { state.isRead[Int(position)] = true }
+        }
         SegmentRead.plan(&state.chosen, table: index.table, into: &state.reads)
         guard !state.reads.isEmpty else { return }
         state.counters.rounds += 1
@@ -289,20 +314,44 @@ final class SearchWorker {
         defer { arena.release(offset: read.arenaOffset, byteCount: read.byteCount) }
         for partition in read.partitions {
             let entry = index.table[partition]
-            let damaged = scanner.scan(
-                segment: arena.base + read.arenaOffset + Int(entry.offset - read.offset),
-                recordCount: Int(entry.recordCount), query: job.queries.row(state.query), heap: state.heap,
-                seen: state.seen)
-            if let damaged {
+            let segment = arena.base + read.arenaOffset + Int(entry.offset - read.offset)
+            do {
+                let damaged = scanner.scan(
+                    segment: segment, recordCount: Int(entry.recordCount), query: job.queries.row(state.query),
+                    heap: state.heap, seen: state.seen)
+                if let damaged {
+                    throw IndexError.corruptSegment(
+                        path: index.device.path, partition: partition, offset: entry.offset + UInt64(damaged))
+                }
+                try index.refuseStray(segment: segment, partition: partition)
+            } catch {
                 // What is still in flight lands in the arena, which must outlive it.
                 try? queue.drain()
-                throw IndexError.corruptSegment(
-                    path: index.device.path, partition: partition, offset: entry.offset + UInt64(damaged))
+                throw error
             }
         }
         state.counters.scanNanoseconds += monotonicNanoseconds() - start
         state.completed += 1
-        if state.completed == state.reads.count { answer(slot) }
+        if state.completed == state.reads.count { endRound(slot) }
+    }
+
+    /// Decides whether another round pays; answers where none does.
+    private func endRound(_ slot: Int) {
+        let state = slots[slot]
+        if let rounds, state.counters.rounds < UInt64(job.parameters.rounds) {
+            let start = monotonicNanoseconds()
+            state.positions.removeAll(keepingCapacity: true)
+            rounds.choose(
+                route: state.route, isRead: state.isRead, heap: state.heap, chooser: chooser,
+                into: &state.positions)
+            plan(state)
+            state.counters.routeNanoseconds += monotonicNanoseconds() - start
+            if !state.reads.isEmpty {
+                waiting.append(slot)
+                return
+            }
+        }
+        answer(slot)
     }
 
     private func answer(_ slot: Int) {

@@ -8,11 +8,13 @@ import Vectors
 struct SegmentScanner: ~Copyable {
     private let layout: PageLayout
     private let distance: Distance
+    private let hasReplicas: Bool
     private let distances: UnsafeMutablePointer<Float>
     private let kept: UnsafeMutablePointer<UInt32>
 
-    init(layout: PageLayout, metric: Metric) {
+    init(layout: PageLayout, metric: Metric, hasReplicas: Bool) {
         self.layout = layout
+        self.hasReplicas = hasReplicas
         distance = Distance(metric: metric, elementType: layout.elementType)
         distances = .allocate(capacity: layout.recordsPerUnit)
         kept = .allocate(capacity: layout.recordsPerUnit)
@@ -47,7 +49,12 @@ struct SegmentScanner: ~Copyable {
                 let passed = Distance.selectAtMost(heap.bound, of: distances, count: count, into: kept)
                 for position in 0..<passed {
                     let slot = Int(kept[position])
-                    heap.push(id: layout.id(unit: unit, slot: slot), distance: distances[slot])
+                    let id = layout.id(unit: unit, slot: slot)
+                    if hasReplicas {
+                        heap.pushDistinct(id: id, distance: distances[slot])
+                    } else {
+                        heap.push(id: id, distance: distances[slot])
+                    }
                 }
             }
             left -= count
@@ -116,5 +123,17 @@ final class SeenIds {
         keys[place] = id
         count &+= 1
         return true
+    }
+}
+
+extension DiskIndex {
+    /// Pages that are whole each can still be those of another place, of an older index, or of another one:
+    /// the table's checksum over the pages' own tells. A few nanoseconds a page.
+    func refuseStray(segment: UnsafeRawPointer, partition: Int) throws(IndexError) {
+        let entry = table[partition]
+        let found = SegmentWriter.checksum(segment: segment, unitCount: Int(entry.unitCount), layout: layout)
+        guard found == entry.checksum else {
+            throw .straySegment(path: device.path, partition: partition, offset: entry.offset)
+        }
     }
 }

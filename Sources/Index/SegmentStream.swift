@@ -58,6 +58,7 @@ extension DiskIndex {
                 path: device.path, partition: partition,
                 offset: table[partition].offset + UInt64(unit * layout.unitByteCount))
         }
+        try refuseStray(segment: segment, partition: partition)
     }
 
     /// Calls `body(id, vector)` for each record of a segment, in the order of its pages.

@@ -272,8 +272,10 @@ public struct CentroidIndex: PartitionRouter {
     /// log softmax(-beta * distance) over the candidates.
     private func fillProbabilities(_ route: inout Route) {
         guard let nearest = route.distances.first else { return }
+        route.beta = beta
         for distance in route.distances { route.logProbabilities.append(-beta * (distance - nearest)) }
         let logSum = sonde_log_sum_exp(route.logProbabilities, route.count)
+        route.logNormaliser = logSum - beta * nearest
         for index in 0..<route.count { route.logProbabilities[index] -= logSum }
     }
 }

@@ -70,10 +70,13 @@ extension CentroidIndex {
         let rows = try reader.matrix(count: count, dimension: dimension, elementType: elementType)
         try reader.finish()
         if elementType.isFloatingPoint {
-            let floats = rows.converted(to: .f32).floats
-            for index in 0..<count * dimension where !floats[index].isFinite {
-                throw reader.failure("centroid \(index / dimension) is not finite")
+            // The copy must outlive the pointer into it.
+            let converted = rows.converted(to: .f32)
+            let bad = withExtendedLifetime(converted) {
+                let floats = converted.floats
+                return (0..<count * dimension).first { !floats[$0].isFinite }
             }
+            if let bad { throw reader.failure("centroid \(bad / dimension) is not finite") }
         }
         switch kind {
         case .scan: self.init(storage: .scan(rows), beta: beta)

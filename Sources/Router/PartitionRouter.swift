@@ -12,6 +12,10 @@ public struct Route: Sendable {
     public var distances: [Float] = []
     /// Calibrated natural logarithm of the probability that the candidate holds the nearest neighbour.
     public var logProbabilities: [Float] = []
+    /// Logarithm of what the softmax divided by: a logit is its log-probability plus this.
+    public var logNormaliser: Float = 0
+    /// The factor that turns a logit into a distance.
+    public var beta: Float = 1
 
     public init() {}
 

@@ -31,6 +31,11 @@ public final class Predictor: PartitionRouter {
         self.candidateCount = min(candidateCount, centroids.partitionCount)
     }
 
+    /// The mean factor between distances and logits.
+    private var softBeta: Float {
+        max((prototypes?.meanBeta ?? beta) * inverseTemperature, 1e-30)
+    }
+
     public var partitionCount: Int { centroids.partitionCount }
 
     public var residentByteCount: Int {
@@ -52,6 +57,8 @@ public final class Predictor: PartitionRouter {
         let normaliser = sonde_log_sum_exp(logits, candidates.count)
         let order = scratch.order(candidates)
         route.removeAll()
+        route.logNormaliser = normaliser
+        route.beta = softBeta
         for place in 0..<min(limit, candidates.count) {
             let position = Int(order[place])
             route.partitions.append(candidates.partitions[position])

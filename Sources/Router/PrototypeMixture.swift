@@ -19,6 +19,8 @@ public final class PrototypeMixture: Sendable {
     /// Prototypes of partition p: `starts[p] ..< starts[p + 1]`.
     public let starts: [UInt32]
     let kept: Kept
+    /// Mean of the betas.
+    public let meanBeta: Float
 
     public convenience init(starts: [UInt32], centers: VectorMatrix, weights: [Float], betas: [Float]) {
         precondition(weights.count == centers.count && betas.count == centers.count)
@@ -33,9 +35,14 @@ public final class PrototypeMixture: Sendable {
     init(starts: [UInt32], kept: Kept) {
         self.starts = starts
         self.kept = kept
-        let held = switch kept {
-        case .rows(let rows): rows.centers.count
-        case .codes(let codes): codes.weights.count
+        let held: Int
+        switch kept {
+        case .rows(let rows):
+            held = rows.centers.count
+            meanBeta = rows.betas.reduce(0, +) / Float(max(held, 1))
+        case .codes(let codes):
+            held = codes.weights.count
+            meanBeta = codes.beta
         }
         precondition(starts.last.map { Int($0) } == held)
     }

@@ -78,6 +78,13 @@ public struct TopK: ~Copyable {
         return push(id: id, distance: distance)
     }
 
+    /// Appends what was kept, nearest first, and keeps it.
+    public func copySorted(into sorted: inout [Neighbour]) {
+        let first = sorted.count
+        for index in 0..<state.pointee.count { sorted.append(heap[index]) }
+        sorted[first...].sort { $0 < $1 }
+    }
+
     /// Appends what was kept, nearest first, and empties the heap.
     public func drain(into sorted: inout [Neighbour]) {
         let count = state.pointee.count

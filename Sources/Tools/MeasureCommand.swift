@@ -31,6 +31,9 @@ struct MeasureCommand: ParsableCommand {
     @Option(help: "gain and mass: what a gain is measured against: vectors, bytes, reads or time.")
     var cost: CostName = .vectors
 
+    @Option(help: "gain: rounds of reads at most; later ones use the distances found.")
+    var rounds: Int = 1
+
     @Option(help: "eps2: partitions read at most.")
     var nprobe: Int = 128
 
@@ -54,19 +57,27 @@ struct MeasureCommand: ParsableCommand {
     func validate() throws {
         if index.isEmpty { throw ValidationError("give --index DIR") }
         if json != nil && index.count > 1 { throw ValidationError("--json takes one --index") }
+        if sweep == .nprobe || sweep == .budgetVectors,
+            let odd = values?.values.first(where: { Int(exactly: $0) == nil })
+        {
+            throw ValidationError("--values of \(sweep.rawValue) are whole numbers, found \(odd)")
+        }
     }
 
     func run() throws {
+        try requireWritable(csv, json, plot)
         let rows = try VectorFile.open(path: queries, first: first).readAll()
         let expected = try TruthFile.read(path: truth)
         var measured: [(name: String, measurement: Measurement)] = []
         for path in index {
             let opened = try DiskIndex(path: path)
             let cost = try self.cost.value(for: opened)
+            var parameters = SearchParameters(
+                k: 1, policy: .nprobe(1), threads: work.threads, inFlight: inflight, cost: cost)
+            parameters.rounds = rounds
             let measurement = try opened.measure(
                 queries: rows, truth: expected, ks: k.values, policies: policies(for: opened, cost: cost),
-                parameters: SearchParameters(
-                    k: 1, policy: .nprobe(1), threads: work.threads, inFlight: inflight, cost: cost),
+                parameters: parameters,
                 progress: work.progress)
             measured.append((URL(fileURLWithPath: path).lastPathComponent, measurement))
             print(Report.table(measurement, title: path))

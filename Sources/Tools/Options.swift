@@ -120,6 +120,20 @@ struct CommandFailure: Error, CustomStringConvertible {
     init(_ description: String) { self.description = description }
 }
 
+/// Fails at once where results could not be written later, before any work is done for them.
+func requireWritable(_ paths: String?...) throws {
+    for path in paths.compactMap({ $0 }) {
+        let parent = path.lastIndex(of: "/").map { String(path[...$0]) } ?? "."
+        var isDirectory: ObjCBool = false
+        if FileManager.default.fileExists(atPath: path, isDirectory: &isDirectory), isDirectory.boolValue {
+            throw CommandFailure("\(path): cannot write: is a directory")
+        }
+        if access(parent, W_OK | X_OK) != 0 {
+            throw CommandFailure("\(path): cannot write: \(String(cString: strerror(errno)))")
+        }
+    }
+}
+
 /// Writes a text file whole or not at all.
 func writeText(_ text: String, path: String) throws {
     do {

@@ -21,6 +21,9 @@ struct SearchCommand: ParsableCommand {
 
     @OptionGroup var policy: PolicyOptions
 
+    @Option(help: "Rounds of reads at most; later ones use the distances found (gain policy, trained router).")
+    var rounds: Int = 1
+
     @Option(help: "Results: big-ann layout (n, k, ids, distances), or ids only as .ivecs.")
     var out: String
 
@@ -39,13 +42,15 @@ struct SearchCommand: ParsableCommand {
     @OptionGroup var work: WorkOptions
 
     func run() throws {
+        try requireWritable(out, counters)
         let opened = try DiskIndex(path: index)
         let rows = try VectorFile.open(path: queries, first: first).readAll()
-        let result = try opened.search(
-            rows,
-            parameters: SearchParameters(
-                k: k, policy: policy.policy(for: opened), threads: work.threads, inFlight: inflight,
-                cost: policy.readCost(for: opened)))
+        let expected = try truth.map { try readTruth($0, queries: rows.count) }
+        var parameters = SearchParameters(
+            k: k, policy: try policy.policy(for: opened), threads: work.threads, inFlight: inflight,
+            cost: try policy.readCost(for: opened))
+        parameters.rounds = rounds
+        let result = try opened.search(rows, parameters: parameters)
         try result.answers.write(path: out)
         if let counters {
             try writeText(
@@ -54,16 +59,19 @@ struct SearchCommand: ParsableCommand {
                 path: counters)
         }
         print(summary(result, opened: opened))
-        if let truth {
-            let expected = try TruthFile.read(path: truth)
-            guard expected.count >= rows.count, expected.k >= k else {
-                throw IndexError.invalid(
-                    "\(truth) holds \(expected.k) neighbours of \(expected.count) queries; "
-                        + "\(k) of \(rows.count) are needed")
-            }
+        if let expected {
             let recall = Recall.mean(of: result.answers, against: expected, k: k, metric: opened.metric)
             print("recall@\(k) " + String(format: "%.4f", recall))
         }
+    }
+
+    private func readTruth(_ path: String, queries: Int) throws -> TruthFile {
+        let expected = try TruthFile.read(path: path)
+        guard expected.count >= queries, expected.k >= k else {
+            throw CommandFailure(
+                "\(path) holds \(expected.k) neighbours of \(expected.count) queries; \(k) of \(queries) are needed")
+        }
+        return expected
     }
 
     private func summary(_ result: SearchResult, opened: DiskIndex) -> String {

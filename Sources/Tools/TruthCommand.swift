@@ -31,6 +31,7 @@ struct TruthCommand: ParsableCommand {
     @OptionGroup var work: WorkOptions
 
     func run() throws {
+        try requireWritable(out)
         let baseFile = try VectorFile.open(path: base, first: first)
         let queryFile = try VectorFile.open(path: queries)
         let start = ContinuousClock.now

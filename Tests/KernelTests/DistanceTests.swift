@@ -34,8 +34,9 @@ extension EveryTier {
     @Suite struct DistanceTests {
         private func check(_ metric: sonde_metric, queries: Rows, base: Rows, _ tier: sonde_tier) {
             let label =
-                "\(String(cString: sonde_tier_name(tier))) metric \(metric.rawValue) element \(base.element.rawValue) "
-                + "dimension \(base.dimension) rows \(base.count) queries \(queries.count)"
+                "\(String(cString: sonde_tier_name(tier))) metric \(metric.rawValue) "
+                + "element \(base.element.rawValue) dimension \(base.dimension) "
+                + "rows \(base.count) queries \(queries.count)"
             let blocks = block(metric, queries: queries, base)
             let values = (0..<base.count).map(base.values)
             for query in 0..<queries.count {

@@ -76,6 +76,14 @@ struct VectorFileTests {
         floats.floats[1] = -2
         #expect(try bytes(of: write(floats, .fbin)) == little([UInt32(1), 2]) + little([Float(1.5), -2]))
         #expect(try bytes(of: write(floats, .fvecs)) == little([UInt32(2)]) + little([Float(1.5), -2]))
+        let signed = VectorMatrix(count: 1, dimension: 3, elementType: .i8)
+        for (index, value) in [Int8(-128), 127, -1].enumerated() {
+            signed.bytes.storeBytes(of: value, toByteOffset: index, as: Int8.self)
+        }
+        #expect(try bytes(of: write(signed, .i8bin)) == [1, 0, 0, 0, 3, 0, 0, 0, 0x80, 0x7f, 0xff])
+        // 1.5 and -2 in binary16.
+        let halves = floats.converted(to: .f16)
+        #expect(try bytes(of: write(halves, .f16bin)) == [1, 0, 0, 0, 2, 0, 0, 0, 0x00, 0x3e, 0x00, 0xc0])
     }
 
     @Test func headersAreCheckedAgainstTheSize() throws {

@@ -20,10 +20,8 @@ struct CommandResult {
 final class Scratch {
     let path: String
 
-    init() throws {
-        path =
-            FileManager.default.temporaryDirectory.appendingPathComponent("sonde-tools-\(UUID().uuidString)")
-            .path
+    init(in parent: URL = FileManager.default.temporaryDirectory) throws {
+        path = parent.appendingPathComponent("sonde-tools-\(UUID().uuidString)").path
         try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
     }
 
@@ -36,11 +34,18 @@ final class Scratch {
     var names: [String] { (try? FileManager.default.contentsOfDirectory(atPath: path).sorted()) ?? [] }
 }
 
+/// Where the test bundle and the command lie.
+let productDirectory = URL(fileURLWithPath: "/proc/self/exe").resolvingSymlinksInPath().deletingLastPathComponent()
+
 /// Runs the binary that lies beside the test bundle.
 func sonde(_ arguments: [String]) throws -> CommandResult {
-    let bundle = URL(fileURLWithPath: "/proc/self/exe").resolvingSymlinksInPath()
+    try run(productDirectory.appendingPathComponent("sonde").path, arguments)
+}
+
+/// Runs a program to its end.
+func run(_ program: String, _ arguments: [String]) throws -> CommandResult {
     let process = Process()
-    process.executableURL = bundle.deletingLastPathComponent().appendingPathComponent("sonde")
+    process.executableURL = URL(fileURLWithPath: program)
     process.arguments = arguments
     // Files instead of pipes: a pipe that fills up while the other one is read would stop the command.
     let scratch = try Scratch()

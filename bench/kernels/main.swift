@@ -7,6 +7,7 @@
 // each other, and every figure is a median.
 
 import CKernels
+import CMemory
 import Glibc
 
 private let bufferByteCount = 256 << 20
@@ -38,22 +39,12 @@ private func padded(_ text: String, _ width: Int) -> String {
     String(repeating: " ", count: max(0, width - text.count)) + text
 }
 
-/// Adds up the buffer in 64-byte loads, four chains of them: what memory gives to one core.
+/// Seconds to add up the buffer: what memory gives to one core.
 private func plainRead(_ buffer: UnsafeMutableRawPointer, _ byteCount: Int) -> Double {
-    var sums = (SIMD8<UInt64>(), SIMD8<UInt64>(), SIMD8<UInt64>(), SIMD8<UInt64>())
-    let time = seconds {
-        var at = buffer
-        let end = buffer + byteCount
-        while at < end {
-            sums.0 &+= at.load(as: SIMD8<UInt64>.self)
-            sums.1 &+= (at + 64).load(as: SIMD8<UInt64>.self)
-            sums.2 &+= (at + 128).load(as: SIMD8<UInt64>.self)
-            sums.3 &+= (at + 192).load(as: SIMD8<UInt64>.self)
-            at += 256
-        }
-    }
-    // The sum is used, or there would be no loop.
-    if (sums.0 &+ sums.1 &+ sums.2 &+ sums.3).wrappedSum() == 1 { print("") }
+    var sum: UInt64 = 0
+    let time = seconds { sum = bench_plain_read(buffer, byteCount) }
+    // The sum is used, so that the loop stays.
+    if sum == 1 { print("") }
     return time
 }
 

@@ -1,44 +1,49 @@
+// The table of docs/predictor.md: every router, policy and duplication through one harness.
+//
+//     swift run -c release --package-path bench predictor DATA OUT [--only TEXT] [--seeds N] [--report]
+//
+// DATA holds the data sets of ../shared/data/make. Finished rows are kept in OUT/rows; a run goes on where one
+// was stopped. `--only` runs the rows whose name contains TEXT; `--report` only prints the table again.
+
 import Foundation
 import Index
 import Router
 import Storage
 import Vectors
 
-// Quick trial: predictor INDEX LEARN QUERIES TRUTH KIND PROTOTYPES LEARNCOUNT EPOCHS
-let a = CommandLine.arguments
-let index = try DiskIndex(path: a[1])
-let learn = try VectorFile.open(path: a[2])
-let queries = try VectorFile.open(path: a[3]).readAll()
-let truth = try TruthFile.read(path: a[4])
-nonisolated(unsafe) let clock = ContinuousClock()
-nonisolated(unsafe) var mark = clock.now
-func lap(_ name: String) {
-    print(String(format: "%6.1f s  ", mark.duration(to: clock.now) / .seconds(1)) + name)
-    mark = clock.now
+/// Takes an option and its value out of the arguments.
+func take(_ name: String, from arguments: inout [String]) -> String? {
+    guard let place = arguments.firstIndex(of: name), place + 1 < arguments.count else { return nil }
+    let value = arguments[place + 1]
+    arguments.removeSubrange(place...place + 1)
+    return value
 }
-var parameters = PredictorParameters()
-parameters.kind = RouterKind(rawValue: a[5])!
-parameters.prototypes = Double(a[6])!
-parameters.training.epochs = Int(a[8])!
-var learnParameters = LearnParameters()
-learnParameters.learnCount = Int(a[7])!
-let pairs = try index.learnPairs(learn: learn, parameters: learnParameters)
-lap("labels, right \(pairs.labelAccuracy)")
-let homes = try index.homes()
-lap("homes")
-let (predictor, report) = try index.trainPredictor(pairs: pairs.pairs, homes: homes, parameters: parameters)
-lap("trained \(report) resident \(predictor.residentByteCount) temperature \(predictor.inverseTemperature)")
-for (name, router) in [("centroid", index.router), ("predictor", predictor as any PartitionRouter)] {
-    let routes = index.routes(of: queries, router: router, threads: 2)
-    lap("route \(queries.count) by \(name)")
-    let account = FetchAccount(index: index, routes: routes, neighbours: truth.ids, depth: truth.k, homes: homes)
-    let points = account.points(account.lambdaLadder(cost: .vectors))
-    var line = name
-    for (k, recalls) in [(1, [0.8, 0.9, 0.95, 0.99]), (10, [0.9, 0.95])] {
-        line += "  @\(k):"
-        for recall in recalls {
-            line += String(format: " %.0f", FetchAccount.cost(of: points, k: k, recall: recall) { $0.vectors } ?? -1)
+var arguments = Array(CommandLine.arguments.dropFirst())
+let only = take("--only", from: &arguments)
+let seeds = UInt64(take("--seeds", from: &arguments) ?? "1") ?? 1
+let reportOnly = arguments.contains("--report")
+arguments.removeAll { $0.hasPrefix("--") }
+guard arguments.count == 2 else {
+    FileHandle.standardError.write(Data("usage: predictor DATA OUT [--only TEXT] [--seeds N] [--report]\n".utf8))
+    exit(2)
+}
+let out = arguments[1]
+do {
+    let cache = try RowCache(directory: out + "/rows")
+    if !reportOnly {
+        for seed in 1...max(seeds, 1) {
+            for data in DataSet.known(in: arguments[0]) where FileManager.default.fileExists(atPath: data.base) {
+                for partitions in data.partitions where only.map({ "\(data.name)-\(partitions)".contains($0) }) ?? true {
+                    try runMethods(
+                        Experiment(
+                            data: data, partitions: partitions, seed: seed, out: out, cache: cache,
+                            threads: Workers.processorCount))
+                }
+            }
         }
     }
-    print(line)
+    try Table(rows: cache.all()).write(to: out)
+} catch {
+    FileHandle.standardError.write(Data("predictor: \(error)\n".utf8))
+    exit(1)
 }

@@ -12,7 +12,8 @@ typedef enum { SONDE_L2 = 0, SONDE_IP = 1, SONDE_COSINE = 2 } sonde_metric;
 typedef enum { SONDE_SCALAR = 0, SONDE_AVX2 = 1, SONDE_AVX512 = 2 } sonde_tier;
 
 /// One query against `count` rows that lie `stride` bytes apart: out[i] = distance(query, row i).
-/// Query and rows have the same element type; no alignment is asked of either.
+/// Query and rows have the same element type; no alignment is asked of either, and nothing outside the rows
+/// is read. Any dimension from 1 on, any count (0 writes nothing).
 typedef void (*sonde_rows_function)(const void *query, const void *rows, size_t stride, size_t count,
                                     size_t dimension, float *out);
 
@@ -26,7 +27,8 @@ sonde_rows_function sonde_rows(sonde_metric metric, sonde_element element);
 sonde_block_function sonde_block(sonde_metric metric, sonde_element element);
 
 /// The tier in force, the widest that this processor has, and a switch for tests (0 on success, -1 where
-/// the processor lacks it).
+/// the processor lacks it). SONDE_KERNELS is read once; a name that is unknown, or of a tier the processor
+/// lacks, leaves the widest in force.
 sonde_tier sonde_tier_now(void);
 sonde_tier sonde_tier_widest(void);
 int sonde_tier_set(sonde_tier tier);
@@ -35,7 +37,9 @@ const char *sonde_tier_name(sonde_tier tier);
 /// CRC-32C (Castagnoli) of `size` bytes continued from `crc` (start with 0). Hardware where there is one.
 uint32_t sonde_crc32c(uint32_t crc, const void *bytes, size_t size);
 
-/// `count` numbers of any element type to float and back (rounded to nearest even, saturating).
+/// `count` numbers of any element type to float and back (rounded to nearest even, saturating: a finite
+/// number out of range becomes the nearest that there is). In f16 infinities and NaN stay what they are; in
+/// integers NaN becomes 0.
 void sonde_to_f32(sonde_element element, const void *from, size_t count, float *to);
 void sonde_from_f32(sonde_element element, const float *from, size_t count, void *to);
 

@@ -1,0 +1,466 @@
+// Copies and moves by marginal gain: what a copy is expected to win (DuplicationPlannerCatchment) times the
+// present price of recall, less what every later read of the partition pays for it. In rounds: each round
+// starts from the homes that the one before left, at the threshold that they need, is judged on held-out
+// pairs, and undone where it does not pay.
+
+import Glibc
+import Router
+import Storage
+import Vectors
+
+/// What gain plans aim at.
+public struct GainParameters: Sendable {
+    /// What is to become cheap.
+    public var cost = ReadCost.vectors
+    /// The recall that is held: that of the `k` nearest.
+    public var k = 1
+    public var recall = 0.9
+    public var rounds = 3
+    /// Move vectors instead of copying them.
+    public var moving = false
+    /// Weight of the next neighbour against the one before, where pairs describe catchments: a query's
+    /// second neighbour tells of the place where the nearest of other queries lie.
+    public var rankDecay: Float = 0.6
+    /// Nats below the threshold at which a partition is still looked at, and how many at most.
+    public var margin: Float = 2
+    public var candidateLimit = 24
+    /// Candidates that the router is asked for.
+    public var routeLimit = 256
+
+    public init() {}
+}
+
+/// What a round did.
+public struct GainRound: Sendable {
+    public var plan: ReplicaPlan
+    /// Offers whose expected gain exceeded their price.
+    public var offered: Int
+    /// Cost at the wanted recall on held-out pairs, before and after.
+    public var before: Double
+    public var after: Double
+    public var lambda: Float
+    public var price: Double
+    /// Query mass that the plan was expected to win, and what it won at the old threshold on held-out pairs.
+    public var expectedMass: Double
+    public var wonMass: Double
+}
+
+/// Plans copies or moves for one router of one index.
+public final class GainPlanner {
+    public let planner: DuplicationPlanner
+    public let parameters: GainParameters
+    /// Homes that the rounds so far have made.
+    public private(set) var homes: Homes
+    private var plan = ReplicaPlan()
+    private let pairs: [Catchment]
+    private let held: (routes: [Route], neighbours: [UInt32], depth: Int)
+    /// Of each vector, asked as a query.
+    private let own: NearThreshold
+    private var round = 0
+
+    /// Queries, what they may read, and their neighbours.
+    private struct Catchment {
+        var routes: NearThreshold
+        /// `depth` a query, nearest first.
+        var neighbours: [UInt32]
+        var depth: Int
+        /// Only describes catchments; never counts as evidence of a gain (vectors of the base itself).
+        var describesOnly: Bool
+        /// Row of `routes` of each query; nil: its own number.
+        var rows: [UInt32]?
+    }
+
+    /// Routes everything that is needed: the pairs and every vector of the base.
+    ///
+    /// - Parameters:
+    ///   - selfNeighbours: neighbours of base vectors among the others (`DiskIndex.selfNeighbours`), to
+    ///     describe catchments.
+    public init(
+        planner: DuplicationPlanner, router: any PartitionRouter, pairs: TrainingPairs,
+        selfNeighbours: SelfNeighbours? = nil, parameters: GainParameters = GainParameters()
+    ) throws {
+        self.planner = planner
+        self.parameters = parameters
+        homes = planner.homes
+        let index = planner.index
+        guard parameters.k >= 1, parameters.k <= pairs.neighbourCount, pairs.heldOutCount > 0 else {
+            throw IndexError.invalid(
+                "recall@\(parameters.k) needs pairs of as many neighbours and some of them held out")
+        }
+        let depth = pairs.neighbourCount
+        let heldRows = pairs.queries.gather(pairs.heldOut)
+        let heldRoutes = index.routes(ofRoutingRows: heldRows, router: router, limit: parameters.routeLimit, threads: planner.threads)
+        held = (heldRoutes, Array(pairs.neighbours[(pairs.trainingCount * depth)...]), depth)
+        let table = homes.expectedTable(for: index)
+        guard
+            let point = FetchAccount(
+                index: index, routes: held.routes, neighbours: held.neighbours, depth: depth, homes: homes,
+                table: table, threads: planner.threads
+            ).operatingPoint(k: parameters.k, recall: parameters.recall, cost: parameters.cost)
+        else { throw IndexError.invalid("no threshold reaches recall \(parameters.recall) on the held-out pairs") }
+        let logCosts = parameters.cost.logarithms(table: table)
+        let floor = logf(point.lambda) - parameters.margin
+
+        var routes = NearThreshold()
+        routes.append(
+            routing: pairs.queries.gather(0..<pairs.trainingCount), router: router, logCosts: logCosts, floor: floor,
+            limit: parameters.routeLimit, candidates: parameters.routeLimit, threads: planner.threads)
+        var catchments = [
+            Catchment(
+                routes: routes, neighbours: Array(pairs.neighbours[..<(pairs.trainingCount * depth)]), depth: depth,
+                describesOnly: false, rows: nil)
+        ]
+        var own = NearThreshold()
+        var rowOfId = [Int](repeating: -1, count: index.count)
+        try planner.forEachBatch { ids, rows in
+            for (row, id) in ids.enumerated() { rowOfId[Int(id)] = own.count + row }
+            own.append(
+                routing: rows, router: router, logCosts: logCosts, floor: floor, limit: parameters.candidateLimit,
+                candidates: parameters.routeLimit, threads: planner.threads)
+        }
+        self.own = own.reordered(rowOfId)
+        if let selfNeighbours {
+            catchments.append(
+                Catchment(
+                    routes: self.own, neighbours: selfNeighbours.neighbours, depth: selfNeighbours.neighbourCount,
+                    describesOnly: true, rows: selfNeighbours.ids))
+        }
+        self.pairs = catchments
+    }
+
+    /// All rounds; the plan from the planner's homes to what they ended with.
+    public func run(_ each: (GainRound) -> Void = { _ in }) throws -> ReplicaPlan {
+        for left in stride(from: parameters.rounds, to: 0, by: -1) {
+            guard let result = try nextRound(share: 1 / Double(left)) else { break }
+            each(result)
+            if result.plan.isEmpty { break }
+        }
+        return plan
+    }
+
+    /// One round, with `share` of the records that may still be added. Its plan is empty where it did not
+    /// pay; nil where the wanted recall is out of reach.
+    public func nextRound(share: Double) throws -> GainRound? {
+        let table = homes.expectedTable(for: planner.index)
+        guard let point = account(homes).operatingPoint(k: parameters.k, recall: parameters.recall, cost: parameters.cost)
+        else { return nil }
+        let offers = self.offers(point: point, table: table)
+        var budgeted = planner
+        budgeted.homes = homes
+        let budget = parameters.moving ? planner.index.count : Int(Double(budgeted.budget) * share)
+        let accepted = accept(offers, budget: budget, point: point, table: table)
+        var best = (plan: ReplicaPlan(), cost: point.cost, expected: 0.0)
+        // Where everything together does not pay, the surest half may.
+        for part in [1.0, 0.5, 0.2] where !accepted.isEmpty {
+            let some = accepted.prefix(max(1, Int(Double(accepted.count) * part)))
+            let placements = some.map(\.placement)
+            let tried = parameters.moving ? ReplicaPlan(moves: placements) : ReplicaPlan(copies: placements)
+            guard
+                let after = account(homes.applying(tried)).operatingPoint(
+                    k: parameters.k, recall: parameters.recall, cost: parameters.cost)
+            else { continue }
+            if after.cost < best.cost { best = (tried, after.cost, some.reduce(0) { $0 + $1.mass }) }
+        }
+        let won = recall(homes.applying(best.plan), table: table, lambda: point.lambda)
+            - recall(homes, table: table, lambda: point.lambda)
+        homes = homes.applying(best.plan)
+        plan = plan.followed(by: best.plan)
+        round += 1
+        return GainRound(
+            plan: best.plan, offered: offers.count, before: point.cost, after: best.cost, lambda: point.lambda,
+            price: point.price, expectedMass: best.expected, wonMass: won)
+    }
+
+    private func account(_ homes: Homes) -> FetchAccount {
+        FetchAccount(
+            index: planner.index, routes: held.routes, neighbours: held.neighbours, depth: held.depth, homes: homes,
+            table: homes.expectedTable(for: planner.index), threads: planner.threads)
+    }
+
+    /// Recall of held-out pairs at a threshold, with sizes as in `table`.
+    private func recall(_ homes: Homes, table: SegmentTable, lambda: Float) -> Double {
+        FetchAccount(
+            index: planner.index, routes: held.routes, neighbours: held.neighbours, depth: held.depth, homes: homes,
+            table: table, threads: planner.threads
+        ).points([.gain(lambda)], cost: parameters.cost, ks: [parameters.k])[0].recall[String(parameters.k)] ?? 0
+    }
+
+    // Offers.
+
+    /// A copy or move whose expected gain exceeds its price, or costs nothing.
+    private struct Offer {
+        var placement: Placement
+        /// Share of all queries that it wins.
+        var mass: Double
+        /// `mass` at the price of recall, in the unit of the cost.
+        var value: Double
+    }
+
+    /// Weights by candidate of `own`.
+    private struct Weights {
+        /// Pairs missed now that the copy would meet; pairs met now that the new partition alone would meet.
+        var won: [Float]
+        var kept: [Float]
+        /// By vector: all pairs whose neighbour it is, and those of them that are met now.
+        var mass: [Float]
+        var covered: [Float]
+        var queries = 0.0
+
+        init(candidates: Int, vectors: Int) {
+            won = [Float](repeating: 0, count: candidates)
+            kept = won
+            mass = [Float](repeating: 0, count: vectors)
+            covered = mass
+        }
+    }
+
+    private func offers(point: OperatingPoint, table: SegmentTable) -> [Offer] {
+        let logCosts = parameters.cost.logarithms(table: table)
+        let threshold = logf(point.lambda)
+        let candidates = own.partitions.count
+        var describing = Weights(candidates: candidates, vectors: planner.index.count)
+        var evidence = Weights(candidates: candidates, vectors: planner.index.count)
+        var reads = [Double](repeating: 0, count: table.count)
+        var queries = 0.0
+        var chosen = ChosenPartitions(count: table.count)
+        for pairs in pairs {
+            for query in 0..<pairs.neighbours.count / pairs.depth {
+                let row = pairs.rows.map { Int($0[query]) } ?? query
+                choose(pairs.routes, row: row, logCosts: logCosts, threshold: threshold, into: &chosen)
+                let neighbours = pairs.neighbours[query * pairs.depth..<(query + 1) * pairs.depth]
+                // Halves change places from round to round.
+                if pairs.describesOnly || (query + round) % 2 == 0 {
+                    var weight: Float = 1
+                    for id in neighbours {
+                        add(id, chosen: chosen, weight: weight, to: &describing)
+                        weight *= parameters.rankDecay
+                    }
+                } else {
+                    for id in neighbours.prefix(parameters.k) {
+                        add(id, chosen: chosen, weight: 1 / Float(parameters.k), to: &evidence)
+                    }
+                    evidence.queries += 1
+                }
+                if !pairs.describesOnly {
+                    for partition in chosen.list { reads[Int(partition)] += 1 }
+                    queries += 1
+                }
+            }
+        }
+        let readShares = reads.map { $0 / max(queries, 1) }
+        return priced(
+            describing: describing, evidence: evidence, point: point, logCosts: logCosts, readShares: readShares)
+    }
+
+    /// What the gain threshold reads.
+    private func choose(
+        _ routes: NearThreshold, row: Int, logCosts: [Float], threshold: Float, into chosen: inout ChosenPartitions
+    ) {
+        chosen.removeAll()
+        var best: (partition: UInt32, gain: Float)?
+        for position in routes.of(row) {
+            let partition = routes.partitions[position]
+            let gain = routes.logProbabilities[position] - logCosts[Int(partition)]
+            if gain > threshold { chosen.append(partition) }
+            if gain > best?.gain ?? -.infinity { best = (partition, gain) }
+        }
+        if chosen.list.isEmpty, let best { chosen.append(best.partition) }
+    }
+
+    private func add(_ id: UInt32, chosen: ChosenPartitions, weight: Float, to weights: inout Weights) {
+        let vector = Int(id)
+        guard vector < planner.index.count else { return }
+        let home = homes[vector]
+        let met = home.contains { chosen.contains($0) }
+        weights.mass[vector] += weight
+        if met { weights.covered[vector] += weight }
+        for position in own.of(vector) where chosen.contains(own.partitions[position]) {
+            if met { weights.kept[position] += weight } else { weights.won[position] += weight }
+        }
+    }
+
+    private func priced(
+        describing: Weights, evidence: Weights, point: OperatingPoint, logCosts: [Float], readShares: [Double]
+    ) -> [Offer] {
+        let mean = max(describing.mass.reduce(0) { $0 + Double($1) } / Double(planner.index.count), 1e-12)
+        let threshold = logf(point.lambda)
+        func forEachCandidate(_ body: (Int, Int, CopyTraits) -> Void) {
+            for vector in 0..<planner.index.count {
+                let home = homes[vector]
+                guard !home.isEmpty, !parameters.moving || home.count == 1 else { continue }
+                var traits = CopyTraits(
+                    homeMargin: -.greatestFiniteMagnitude, copyMargin: 0,
+                    mass: Float(Double(describing.mass[vector]) / mean), hits: 0)
+                for position in own.of(vector) where home.contains(own.partitions[position]) {
+                    traits.homeMargin = max(traits.homeMargin, margin(position))
+                }
+                traits.homeMargin = max(traits.homeMargin, -10)
+                for position in own.of(vector) where !home.contains(own.partitions[position]) {
+                    traits.copyMargin = min(10, max(-10, margin(position)))
+                    traits.hits = Float(Double(describing.won[position]) / mean)
+                    body(vector, position, traits)
+                }
+            }
+        }
+        func margin(_ position: Int) -> Float {
+            min(10, own.logProbabilities[position] - logCosts[Int(own.partitions[position])] - threshold)
+        }
+        var catchments = CatchmentTable()
+        forEachCandidate { vector, position, traits in
+            catchments.add(
+                traits, won: evidence.won[position], kept: evidence.kept[position], covered: evidence.covered[vector])
+        }
+        let addition = parameters.cost.additions(layout: planner.index.layout)
+        var offers: [Offer] = []
+        forEachCandidate { vector, position, traits in
+            let won = parameters.moving ? catchments.wonByMove(traits) : catchments.won(traits)
+            let mass = won / max(evidence.queries, 1)
+            let partition = own.partitions[position]
+            var paid = readShares[Int(partition)] * addition.record
+            if parameters.moving { paid -= (homes[vector].first.map { readShares[Int($0)] } ?? 0) * addition.record }
+            guard mass > 0, mass * point.price > paid else { return }
+            offers.append(
+                Offer(
+                    placement: Placement(id: UInt32(vector), partition: partition), mass: mass,
+                    value: mass * point.price - paid))
+        }
+        self.readShares = readShares
+        return offers
+    }
+
+    private var readShares: [Double] = []
+
+    // Acceptance.
+
+    /// The offers taken: the best of each vector while the budget lasts; a segment's free slots first, then
+    /// whole units whose records repay them together. By falling value.
+    private func accept(_ offers: [Offer], budget: Int, point: OperatingPoint, table: SegmentTable) -> [Offer] {
+        let layout = planner.index.layout
+        let unit = parameters.cost.additions(layout: layout).unit
+        var free = (0..<table.count).map { partition in
+            Int(table[partition].unitCount) * layout.recordsPerUnit - Int(table[partition].recordCount)
+        }
+        var taken = [Bool](repeating: false, count: planner.index.count)
+        let sorted = offers.sorted { a, b in
+            a.value == b.value
+                ? (a.placement.id, a.placement.partition) < (b.placement.id, b.placement.partition) : a.value > b.value
+        }
+        var left = budget
+        var accepted: [Offer] = []
+        var paid: [(net: Double, offer: Offer)] = []
+        for offer in sorted {
+            let (id, partition) = (Int(offer.placement.id), Int(offer.placement.partition))
+            guard left > 0, !taken[id] else { continue }
+            if unit == 0 || free[partition] > 0 {
+                accepted.append(offer)
+                free[partition] -= 1
+                left -= 1
+                taken[id] = true
+            } else {
+                let net = offer.value - readShares[partition] * unit / Double(layout.recordsPerUnit)
+                if net > 0 { paid.append((net, offer)) }
+            }
+        }
+        paid.sort { a, b in
+            a.net == b.net
+                ? (a.offer.placement.id, a.offer.placement.partition) < (b.offer.placement.id, b.offer.placement.partition)
+                : a.net > b.net
+        }
+        var units: [Int: [Offer]] = [:]
+        for (_, offer) in paid {
+            let (id, partition) = (Int(offer.placement.id), Int(offer.placement.partition))
+            guard !taken[id], left > 0 else { continue }
+            taken[id] = true
+            units[partition, default: []].append(offer)
+            if units[partition]!.count == layout.recordsPerUnit {
+                let whole = units.removeValue(forKey: partition)!
+                if whole.reduce(0, { $0 + $1.value }) > readShares[partition] * unit, left >= whole.count {
+                    accepted.append(contentsOf: whole)
+                    left -= whole.count
+                }
+            }
+        }
+        return accepted.sorted { a, b in
+            a.value == b.value ? a.placement.id < b.placement.id : a.value > b.value
+        }
+    }
+}
+
+/// The partitions that one query reads; asking for one takes a look at one place.
+private struct ChosenPartitions {
+    private(set) var list: [UInt32] = []
+    private var stamps: [UInt32]
+    private var stamp: UInt32 = 1
+
+    init(count: Int) { stamps = [UInt32](repeating: 0, count: count) }
+
+    mutating func removeAll() {
+        list.removeAll(keepingCapacity: true)
+        stamp &+= 1
+    }
+
+    mutating func append(_ partition: UInt32) {
+        list.append(partition)
+        stamps[Int(partition)] = stamp
+    }
+
+    func contains(_ partition: UInt32) -> Bool { stamps[Int(partition)] == stamp }
+}
+
+/// Neighbours of base vectors among the others.
+public struct SelfNeighbours: Sendable {
+    public let ids: [UInt32]
+    /// `neighbourCount` a vector, nearest first, itself left out.
+    public let neighbours: [UInt32]
+    public let neighbourCount: Int
+}
+
+extension DiskIndex {
+    /// The neighbours of `count` base vectors (nil: all), each left out of its own search.
+    public func selfNeighbours(
+        count wanted: Int?, neighbourCount: Int, nprobe: Int? = nil, seed: UInt64 = 1, threads: Int,
+        memoryByteCount: Int = 2 << 30, progress: Progress = .none
+    ) throws -> SelfNeighbours {
+        var random = SeededRandom(seed: seed, stream: 78)
+        let sample = try sampleRecords(count: wanted ?? manifest.records, random: &random)
+        let probes = nprobe ?? min(partitionCount, max(8, Int(Double(partitionCount).squareRoot())))
+        let found = try nearest(
+            of: sample.vectors, k: neighbourCount + 1, nprobe: probes, threads: threads,
+            memoryByteCount: memoryByteCount, stage: "neighbours", progress: progress)
+        var neighbours: [UInt32] = []
+        neighbours.reserveCapacity(sample.ids.count * neighbourCount)
+        for (row, id) in sample.ids.enumerated() {
+            // Among equal vectors the one asked need not be among the answers: then the last is too many.
+            var left = neighbourCount
+            for rank in 0...neighbourCount where left > 0 && found.id(query: row, rank: rank) != id {
+                neighbours.append(found.id(query: row, rank: rank))
+                left -= 1
+            }
+        }
+        return SelfNeighbours(ids: sample.ids, neighbours: neighbours, neighbourCount: neighbourCount)
+    }
+
+    /// Routes rows that are in routing space already.
+    func routes(ofRoutingRows rows: VectorMatrix, router: any PartitionRouter, limit: Int, threads: Int) -> [Route] {
+        let slots = ResultSlots<[Route]>(count: (rows.count + 255) / 256)
+        Workers.forEachBlock(count: rows.count, blockSize: 256, threads: threads) { _, range in
+            let scratch = router.makeScratch()
+            var block: [Route] = []
+            for row in range {
+                var route = Route()
+                router.route(rows.row(row), limit: min(limit, partitionCount), scratch: scratch, into: &route)
+                block.append(route)
+            }
+            slots.set(range.lowerBound / 256, block)
+        }
+        return (0..<(rows.count + 255) / 256).flatMap { slots.take($0) ?? [] }
+    }
+}
+
+extension Homes {
+    /// The segment table of these homes, as the rewriter would write it.
+    public func expectedTable(for index: DiskIndex) -> SegmentTable {
+        SegmentTable.expected(
+            layout: index.layout, recordCounts: recordCounts(partitionCount: index.partitionCount))
+    }
+}

@@ -1,0 +1,80 @@
+// The decision between rounds: what was found changes what is still worth reading.
+
+import Glibc
+import Router
+import Storage
+import Vectors
+
+/// Chooses the reads of every round but the first; owned by one worker.
+final class LaterRounds {
+    /// The first round reads what is worth this many times the threshold (docs/predictor.md: of 2, 4 and 8,
+    /// 4 fetched least at recall@1 0.80 to 0.95).
+    static let firstRoundFactor: Float = 4
+
+    private let index: DiskIndex
+    private let model: PosteriorModel
+    private let scratch: PosteriorModel.Scratch
+    /// From the metric's distances to squared ones of routing space.
+    private let distanceScale: Float
+    private var candidates: [PosteriorCandidate] = []
+    private var positions: [Int32] = []
+    private var logProbabilities: [Float] = []
+    private var found: [Neighbour] = []
+    private let k: Int
+
+    /// nil where the index has no posterior.
+    init?(index: DiskIndex, k: Int) {
+        guard let models = index.posteriors, let nearest = models.first else { return nil }
+        self.index = index
+        self.k = k
+        model = k == 1 ? nearest : models[models.count - 1]
+        scratch = PosteriorModel.Scratch(model: model, capacity: min(index.partitionCount, 4096))
+        distanceScale = index.metric == .cosine ? 2 : 1
+    }
+
+    /// The state needs the ten best distances, whatever k is.
+    var heapCapacity: Int { max(k, PosteriorState.depth) }
+
+    /// Appends the positions of the route that are still worth their cost.
+    func choose(
+        route: Route, isRead: [Bool], heap: borrowing TopK, chooser: PlanChooser, into chosen: inout [Int32]
+    ) {
+        found.removeAll(keepingCapacity: true)
+        heap.copySorted(into: &found)
+        guard let nearest = found.first else { return }
+        var massRead: Float = 0
+        var reads = 0
+        var leastSoft = Float.infinity
+        candidates.removeAll(keepingCapacity: true)
+        positions.removeAll(keepingCapacity: true)
+        for position in 0..<route.count {
+            let candidate = index.posteriorCandidate(route, position)
+            leastSoft = min(leastSoft, candidate.soft)
+            if isRead[position] {
+                massRead += expf(candidate.logProbability)
+                reads += 1
+            } else {
+                positions.append(Int32(position))
+                candidates.append(candidate)
+            }
+        }
+        let tenth = found[min(found.count, PosteriorState.depth) - 1]
+        let state = PosteriorState(
+            best: nearest.distance * distanceScale, tenth: tenth.distance * distanceScale, massRead: massRead,
+            readCount: reads, leastSoft: leastSoft)
+        model.logProbabilities(state, candidates, scratch: scratch, into: &logProbabilities)
+        chooser.chooseLaterRound(
+            positions: positions, logProbabilities: logProbabilities, route: route, into: &chosen)
+    }
+}
+
+extension DiskIndex {
+    /// What the posterior sees of a candidate.
+    func posteriorCandidate(_ route: Route, _ position: Int) -> PosteriorCandidate {
+        let records = table[Int(route.partitions[position])].recordCount
+        return PosteriorCandidate(
+            logProbability: route.logProbabilities[position],
+            soft: -(route.logProbabilities[position] + route.logNormaliser) / route.beta,
+            centroidDistance: route.distances[position], logRecords: logf(max(Float(records), 1)))
+    }
+}

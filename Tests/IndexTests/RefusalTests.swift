@@ -1,0 +1,197 @@
+// Requests that mean nothing: a typed error that says what is wrong, and no trace on the disk.
+
+import Foundation
+import Glibc
+import Index
+import Storage
+import Testing
+import Vectors
+
+struct RefusalTests {
+    /// What a build of a small base says to changed parameters; nothing may stay behind.
+    private func buildRefusal(
+        _ fixture: Fixture, _ change: (inout BuildParameters) -> Void, _ location: SourceLocation = #_sourceLocation
+    ) -> String {
+        let before = fixture.directory.names
+        let text = refusal({ try fixture.build(change: change) }, location)
+        #expect(fixture.directory.names == before, sourceLocation: location)
+        return text
+    }
+
+    @Test func parametersThatMeanNothingAreRefused() throws {
+        let fixture = try Fixture(count: 300)
+        let changes: [((inout BuildParameters) -> Void, String)] = [
+            ({ $0.partitions = 0 }, "partitions"), ({ $0.partitions = -1 }, "partitions"),
+            ({ $0.partitions = 301 }, "300 vectors"),
+            ({ $0.headShare = 0.1 }, "either partitions or heads"),
+            ({ $0.partitions = nil; $0.headShare = 0 }, "heads"), ({ $0.partitions = nil; $0.headShare = 0.6 }, "heads"),
+            ({ $0.partitions = nil; $0.headShare = .nan }, "heads"),
+            ({ $0.partitions = nil; $0.headShare = 0.1; $0.metric = .ip }, "not ip"),
+            ({ $0.duplication = .closure(replicas: 0, eps1: 1) }, "replicas"),
+            ({ $0.duplication = .closure(replicas: 65, eps1: 1) }, "replicas"),
+            ({ $0.duplication = .closure(replicas: 8, eps1: -1) }, "eps1"),
+            ({ $0.duplication = .closure(replicas: 8, eps1: .nan) }, "eps1"),
+            ({ $0.duplication = .soar(lambda: -1) }, "lambda"), ({ $0.duplication = .soar(lambda: .infinity) }, "lambda"),
+            ({ $0.threads = 0 }, "threads"), ({ $0.iterations = 0 }, "iterations"), ({ $0.pagesMaximum = 0 }, "pages-max"),
+            ({ $0.pagesMaximum = .max }, "pages-max"), ({ $0.sampleCount = 0 }, "sample"), ({ $0.sampleCount = -5 }, "sample"),
+            ({ $0.memoryByteCount = 1000; $0.partitions = nil; $0.headShare = 0.1 }, "--memory"),
+        ]
+        for (number, (change, word)) in changes.enumerated() {
+            let text = buildRefusal(fixture, change)
+            #expect(text.contains(word), "change \(number): \(text)")
+        }
+    }
+
+    @Test func anEmptyBaseIsRefused() throws {
+        let fixture = try Fixture(count: 300)
+        let before = fixture.directory.names
+        let nothing = fixture.base.range(0..<0)
+        let builder = IndexBuilder(base: nothing, directory: fixture.directory.file("index"), parameters: .init())
+        #expect(refusal { _ = try builder.build() }.contains("no vectors"))
+        #expect(fixture.directory.names == before)
+    }
+
+    @Test func whatIsThereAlreadyIsNotTouched() throws {
+        let fixture = try Fixture(count: 300)
+        try fixture.build()
+        let index = fixture.directory.file("index")
+        let before = try contents(of: index)
+        let file = fixture.directory.file("file")
+        try Data([1, 2, 3]).write(to: URL(fileURLWithPath: file))
+        try FileManager.default.createDirectory(atPath: fixture.directory.file("empty"), withIntermediateDirectories: false)
+        for name in ["index", "file", "empty"] {
+            let error = storageError { try fixture.build(name) }
+            #expect(error?.kind == .exists && error?.path.hasSuffix(name) == true)
+        }
+        #expect(try contents(of: index) == before && Data(contentsOf: URL(fileURLWithPath: file)) == Data([1, 2, 3]))
+        #expect(fixture.directory.names == ["base.npy", "empty", "file", "index", "query.npy"])
+    }
+
+    /// Root may write anywhere, so the places are ones that nobody can write to.
+    @Test func aPlaceThatCannotBeWrittenIsNamed() throws {
+        let fixture = try Fixture(count: 300)
+        for parent in ["/proc", fixture.directory.file("none"), fixture.base.path] {
+            let builder = IndexBuilder(base: fixture.base, directory: parent + "/index", parameters: .init())
+            let error = storageError { _ = try builder.build() }
+            guard case .systemCall(_, let code)? = error?.kind else {
+                Issue.record("\(String(describing: error))")
+                continue
+            }
+            #expect(error?.path.hasPrefix(parent) == true && [ENOENT, ENOTDIR, EACCES, EPERM, EROFS].contains(code))
+        }
+        #expect(fixture.directory.names == ["base.npy", "query.npy"])
+    }
+
+    @Test(arguments: [Kind.none, .closure, .heads], [ElementType.f32, .f16])
+    func numbersThatAreNotFiniteAreNamed(kind: Kind, elementType: ElementType) throws {
+        let fixture = try Fixture(elementType, count: 800)
+        for (number, bits) in [("NaN", UInt32(0x7fc0_0000)), ("infinity", 0xff80_0000)] {
+            let rows = try fixture.base.readAll()
+            if elementType == .f32 {
+                rows.floatRow(555)[3] = Float(bitPattern: bits)
+            } else {
+                let half = UInt16(number == "NaN" ? 0x7e00 : 0xfc00)
+                (rows.row(555) + 6).storeBytes(of: half, as: UInt16.self)
+            }
+            let bad = try Fixture.write(rows, to: fixture.directory.file("\(number).npy"))
+            let before = fixture.directory.names
+            var parameters = BuildParameters()
+            parameters.partitions = 10
+            kind.apply(to: &parameters)
+            let builder = IndexBuilder(base: bad, directory: fixture.directory.file("index"), parameters: parameters)
+            let error = storageError { _ = try builder.build() }
+            #expect(error?.kind == .invalidValue && error?.found == number && error?.detail == "row 555, column 3")
+            #expect(error?.path == bad.path && fixture.directory.names == before)
+        }
+    }
+
+    /// Finite numbers whose squares are not: nothing traps, and what cannot be compared is refused.
+    @Test(arguments: [Kind.none, .closure, .soar, .heads], Metric.allCases)
+    func numbersTooLargeToSquareAreRefused(kind: Kind, metric: Metric) throws {
+        if kind == .heads && metric == .ip { return }
+        let fixture = try Fixture(.f32, count: 600)
+        let rows = try fixture.base.readAll()
+        for column in 0..<20 { rows.floatRow(77)[column] = column % 2 == 0 ? 3e38 : -3e38 }
+        let large = try Fixture.write(rows, to: fixture.directory.file("large.npy"))
+        let before = fixture.directory.names
+        var parameters = BuildParameters()
+        parameters.metric = metric
+        parameters.partitions = 8
+        kind.apply(to: &parameters)
+        let builder = IndexBuilder(base: large, directory: fixture.directory.file("index"), parameters: parameters)
+        #expect(refusal { _ = try builder.build() }.contains("large.npy: vector 77"))
+        #expect(fixture.directory.names == before)
+    }
+
+    @Test(arguments: [Kind.none, .soar, .heads], ElementType.allCases)
+    func cosineRefusesVectorsWithoutDirection(kind: Kind, elementType: ElementType) throws {
+        let fixture = try Fixture(elementType, count: 600)
+        let rows = try fixture.base.readAll()
+        rows.row(432).initializeMemory(as: UInt8.self, repeating: 0, count: rows.rowByteCount)
+        let bad = try Fixture.write(rows, to: fixture.directory.file("zero.npy"))
+        let before = fixture.directory.names
+        var parameters = BuildParameters()
+        parameters.metric = .cosine
+        parameters.partitions = 4
+        kind.apply(to: &parameters)
+        // Also where the sample misses it.
+        for sample in [nil, 16] {
+            parameters.sampleCount = sample
+            let builder = IndexBuilder(base: bad, directory: fixture.directory.file("index"), parameters: parameters)
+            #expect(refusal { _ = try builder.build() }.contains("vector 432 is zero"))
+            #expect(fixture.directory.names == before)
+        }
+    }
+
+    @Test func queriesThatDoNotFitAreRefused() throws {
+        let fixture = try Fixture(count: 300)
+        try fixture.build(partitions: 6)
+        let index = try fixture.open()
+        let queries = fixture.queries
+        #expect(refusal { _ = try index.ask(queries, k: 0, .nprobe(1)) }.contains("k must be"))
+        #expect(refusal { _ = try index.ask(queries, k: -1, .nprobe(1)) }.contains("k must be"))
+        let tooMany = refusal { _ = try index.ask(queries, k: 301, .nprobe(1)) }
+        #expect(tooMany.contains("300") && tooMany.contains("301"))
+        let shorter = VectorMatrix(count: 2, dimension: 19, elementType: .u8)
+        let dimensions = refusal { _ = try index.ask(shorter, .nprobe(1)) }
+        #expect(dimensions.contains("19") && dimensions.contains("20"))
+        for other in [ElementType.i8, .f16, .f32] {
+            let text = refusal { _ = try index.ask(queries.converted(to: other), .nprobe(1)) }
+            #expect(text.contains(other.name) && text.contains("u8"))
+        }
+        #expect(refusal { _ = try index.ask(queries, .nprobe(1), threads: 0) }.contains("threads"))
+        #expect(refusal { _ = try index.ask(queries, .nprobe(1), inFlight: 0) }.contains("inflight"))
+    }
+
+    @Test(arguments: [ElementType.f32, .f16])
+    func queriesThatAreNotFiniteAreRefused(elementType: ElementType) throws {
+        let fixture = try Fixture(elementType, count: 300)
+        try fixture.build(partitions: 6)
+        let index = try fixture.open()
+        for half in [UInt16(0x7e00), 0xfc00] {
+            let queries = try fixture.queryFile.readAll()
+            if elementType == .f32 {
+                queries.floatRow(7)[11] = half == 0x7e00 ? .nan : -.infinity
+            } else {
+                (queries.row(7) + 22).storeBytes(of: half, as: UInt16.self)
+            }
+            let bad = try Fixture.write(queries, to: fixture.directory.file("\(half).npy"))
+            let error = storageError { _ = try bad.readAll() }
+            #expect(error?.detail == "row 7, column 11")
+            // Also where they come from memory.
+            let text = refusal { _ = try index.ask(queries, .nprobe(1)) }
+            #expect(text.contains("query 7") && text.contains("finite"), "\(text)")
+        }
+    }
+
+    @Test(arguments: ElementType.allCases)
+    func cosineRefusesQueriesWithoutDirection(elementType: ElementType) throws {
+        let fixture = try Fixture(elementType, count: 300)
+        try fixture.build("index", .cosine, partitions: 6)
+        let queries = try fixture.queryFile.readAll()
+        queries.row(5).initializeMemory(as: UInt8.self, repeating: 0, count: queries.rowByteCount)
+        #expect(refusal { _ = try fixture.open().ask(queries, .nprobe(1)) }.contains("query 5"))
+        try fixture.build("l2", .l2, partitions: 6)
+        #expect(try fixture.open("l2").ask(queries, .nprobe(6)).answers.k == 10)
+    }
+}

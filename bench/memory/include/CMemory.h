@@ -1,0 +1,9 @@
+// The plain read that scan kernels are measured against.
+#ifndef SONDE_BENCH_MEMORY_H
+#define SONDE_BENCH_MEMORY_H
+#include <stddef.h>
+#include <stdint.h>
+
+/// The sum of the 64-bit words of a buffer: 64-byte aligned, of a multiple of 256 bytes.
+uint64_t bench_plain_read(const void *buffer, size_t size);
+#endif

@@ -1,0 +1,63 @@
+// The finished rows as a table for docs/predictor.md, and the pictures.
+
+import Foundation
+import Index
+
+/// All rows, medians over seeds.
+struct Table {
+    let rows: [Row]
+
+    private static let targets: [(k: Int, recall: Double)] = [
+        (1, 0.80), (1, 0.90), (1, 0.95), (1, 0.99), (10, 0.90), (10, 0.95),
+    ]
+
+    /// Writes OUT/predictor.md and prints it.
+    func write(to out: String) throws {
+        var text = ""
+        let groups = Dictionary(grouping: rows) { "\($0.dataSet), \($0.queries), \($0.partitions) partitions" }
+        for (group, members) in groups.sorted(by: { $0.key < $1.key }) {
+            text += "## \(group)\n\n"
+            text += "| method | seeds | replication | resident MB | index MB | vectors at recall@1 .80 / .90 / .95 / .99 "
+            text += "| recall@10 .90 / .95 | pages @1 .90 | reads @1 .90 | modelled us @1 .90 | against k-means @1 .90 |\n"
+            text += "|---|--:|--:|--:|--:|---|---|--:|--:|--:|--:|\n"
+            let methods = Dictionary(grouping: members) { $0.method }
+            let baseline = methods["kmeans nprobe"].flatMap { median($0) { $0.cost(k: 1, recall: 0.9) { $0.vectors } } }
+            let order = methods.keys.sorted {
+                (median(methods[$0]!) { $0.cost(k: 1, recall: 0.9) { $0.vectors } } ?? .infinity)
+                    > (median(methods[$1]!) { $0.cost(k: 1, recall: 0.9) { $0.vectors } } ?? .infinity)
+            }
+            for method in order {
+                let found = methods[method]!
+                let vectors = Self.targets.map { target in
+                    number(median(found) { $0.cost(k: target.k, recall: target.recall) { $0.vectors } })
+                }
+                let at = median(found) { $0.cost(k: 1, recall: 0.9) { $0.vectors } }
+                let against = at.flatMap { at in baseline.map { String(format: "%+.0f %%", (at / $0 - 1) * 100) } } ?? "-"
+                let cells = [
+                    method, String(found.count),
+                    String(format: "%.2f", found[0].replication),
+                    String(format: "%.2f", Double(found[0].residentByteCount) / 1e6),
+                    String(format: "%.0f", Double(found[0].indexByteCount) / 1e6),
+                    vectors.prefix(4).joined(separator: " / "), vectors.suffix(2).joined(separator: " / "),
+                    number(median(found) { $0.cost(k: 1, recall: 0.9) { $0.pages } }),
+                    decimal(median(found) { $0.cost(k: 1, recall: 0.9) { $0.reads } }),
+                    number(median(found) { $0.cost(k: 1, recall: 0.9) { $0.microseconds } }), against,
+                ]
+                text += "| " + cells.joined(separator: " | ") + " |\n"
+            }
+            text += "\n"
+        }
+        print(text)
+        try Data(text.utf8).write(to: URL(fileURLWithPath: out + "/predictor.md"), options: .atomic)
+    }
+
+    private func median(_ rows: [Row], _ value: (Row) -> Double?) -> Double? {
+        let values = rows.compactMap(value).sorted()
+        guard !values.isEmpty else { return nil }
+        return values.count % 2 == 1
+            ? values[values.count / 2] : (values[values.count / 2 - 1] + values[values.count / 2]) / 2
+    }
+
+    private func number(_ value: Double?) -> String { value.map { String(format: "%.0f", $0) } ?? "-" }
+    private func decimal(_ value: Double?) -> String { value.map { String(format: "%.1f", $0) } ?? "-" }
+}
