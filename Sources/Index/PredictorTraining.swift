@@ -155,6 +155,13 @@ private struct SubClusterPart: Sendable {
     var spreads: [Float]
 
     init(rows: VectorMatrix, wanted: Int, seed: UInt64) {
+        guard wanted < rows.count else {
+            // As many as records: every vector stands for itself.
+            centers = rows
+            counts = [Float](repeating: 1, count: rows.count)
+            spreads = [Float](repeating: 0, count: rows.count)
+            return
+        }
         var means = KMeans(partitions: min(wanted, rows.count), seed: seed, threads: 1)
         means.iterations = 8
         means.refinements = 1

@@ -65,6 +65,29 @@ func runMethods(_ experiment: Experiment) throws {
             return try none(router, .rounds(2, try posteriors(router)), note)
         }
     }
+    // Prototypes as codes: resolution for few bytes, up to a code for every vector.
+    let everyVector = Double(try experiment.index().count) / Double(experiment.partitions)
+    for (name, count, bytes) in [
+        ("64", 64.0, 16), ("256", 256, 16), ("every vector", everyVector, 8), ("every vector", everyVector, 16),
+    ] where count <= everyVector {
+        var made: (Predictor, String)?
+        func coded() throws -> (Predictor, String) {
+            if let made { return made }
+            var parameters = form(.subcentroids, count)
+            parameters.codeByteCount = bytes
+            let fresh = try trained(parameters)
+            made = fresh
+            return fresh
+        }
+        try experiment.row("codes \(name), \(bytes) B") {
+            let (router, note) = try coded()
+            return try none(router, .gain(.vectors), note)
+        }
+        try experiment.row("codes \(name), \(bytes) B, 2 rounds") {
+            let (router, note) = try coded()
+            return try none(router, .rounds(2, try posteriors(router)), note)
+        }
+    }
     for count in [16.0, 64, 4] where experiment.partitions * Int(count) <= 200_000 {
         try experiment.row("prototypes \(Int(count))") {
             let (router, note) = try trained(form(.prototypes, count))
