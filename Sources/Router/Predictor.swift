@@ -55,6 +55,7 @@ public final class Predictor: PartitionRouter {
         let logits = scratch.logits
         fillLogits(query, candidates, scratch: scratch)
         let normaliser = sonde_log_sum_exp(logits, candidates.count)
+        for position in 0..<candidates.count { logits[position] -= normaliser }
         let order = scratch.order(candidates)
         route.removeAll()
         route.logNormaliser = normaliser
@@ -63,7 +64,7 @@ public final class Predictor: PartitionRouter {
             let position = Int(order[place])
             route.partitions.append(candidates.partitions[position])
             route.distances.append(candidates.distances[position])
-            route.logProbabilities.append(logits[position] - normaliser)
+            route.logProbabilities.append(logits[position])
         }
     }
 

@@ -97,7 +97,7 @@ extension TrainablePredictor {
 
     /// The predictor with prototypes as codes, uncalibrated: one candidate for each beta. nil where the form
     /// has no prototypes.
-    func coded(codeByteCount: Int, candidateCount: Int, seed: UInt64, threads: Int) -> ((Float) -> Predictor)? {
+    package func coded(codeByteCount: Int, candidateCount: Int, seed: UInt64, threads: Int) -> ((Float) -> Predictor)? {
         guard form.base == .prototypes, let prototypes else { return nil }
         let encoding = prototypes.encoded(
             codeByteCount: codeByteCount, centroids: centroidRows, seed: seed, threads: threads)

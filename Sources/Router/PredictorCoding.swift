@@ -74,6 +74,7 @@ extension Predictor {
         let prototypes = flags & 1 == 1
             ? try decodePrototypes(sections, type: flags & 4 == 4 ? nil : type, centroids: centroids) : nil
         let network = flags & 2 == 2 ? try decodeNetwork(sections, centroids: centroids) : nil
+        try reader.finish()
         return Predictor(
             centroids: centroids, base: bases[baseNumber], beta: beta, prototypes: prototypes, network: network,
             inverseTemperature: inverseTemperature, candidateCount: candidates)

@@ -251,6 +251,8 @@ public final class PredictorTrainer {
     public func restore(_ state: [Float]) -> Bool {
         let parameters = model.tensors.reduce(0) { $0 + $1.count }
         guard state.count >= 5, state[0] >= 0, state[0] < 1e6 else { return false }
+        // Steps and the best epoch are small whole numbers; what is not would trap in the conversion.
+        guard (0..<1e9).contains(state[1]), (0..<1e6).contains(state[2]) else { return false }
         let epochs = Int(state[0])
         guard state.count == 5 + 2 * epochs + 4 * parameters else { return false }
         (epoch, step, bestLoss) = (epochs, Int(state[1]), Double(state[3]))
