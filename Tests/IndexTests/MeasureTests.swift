@@ -90,5 +90,13 @@ struct MeasureTests {
                 queries: fixture.queries, truth: truth, ks: [1, 10], policies: [.nprobe(1)], parameters: parameters)
         }
         #expect(text.contains("5 neighbours") && text.contains("10 of 40"))
+        var foreign = truth
+        foreign.ids[7] = 300
+        let stray = refusal { try index.validate(truth: foreign, queryCount: 40, k: 5) }
+        #expect(stray.contains("vector 300") && stray.contains("another base"))
+        // Places that nothing filled, and queries that are not asked, say nothing.
+        foreign.ids[7] = TruthFile.noId
+        foreign.ids[199] = 300
+        try index.validate(truth: foreign, queryCount: 39, k: 5)
     }
 }
