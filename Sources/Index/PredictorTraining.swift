@@ -30,6 +30,8 @@ public struct PredictorParameters: Sendable {
     public var onPrototypes = false
     /// Element type of stored prototypes; nil: that of routing, or f16 where that is f32.
     public var storedAs: ElementType?
+    /// Bytes of a prototype's product-quantised code, beside two for its weight; nil: prototypes are kept whole.
+    public var codeByteCount: Int?
     /// Partitions that get a probability at search, and that enter a training step.
     public var candidates = 256
     public var trainingCandidates = 64
@@ -57,6 +59,7 @@ public struct PredictorParameters: Sendable {
             build["mode"] = plain ? "plain" : "residual"
             if onPrototypes { build["prototypes"] = String(prototypes) }
         }
+        if form.base == .prototypes, let codeByteCount { build["prototype-codes"] = String(codeByteCount) }
         if kind == .prototypes || kind == .network {
             build["epochs"] = String(training.epochs)
             build["noise"] = String(training.noise)
@@ -73,17 +76,28 @@ extension DiskIndex {
         pairs: TrainingPairs, homes: Homes, parameters: PredictorParameters, progress: Progress = .none
     ) throws -> (predictor: Predictor, report: TrainingReport) {
         let form = parameters.form
+        if let codeByteCount = parameters.codeByteCount,
+            codeByteCount < 1 || codeByteCount > min(centroids.dimension, ProductQuantiser.codeByteLimit)
+        {
+            throw IndexError.invalid(
+                "prototype codes must be from 1 to \(min(centroids.dimension, ProductQuantiser.codeByteLimit)) bytes, "
+                    + "found \(codeByteCount)")
+        }
         let subClusters = form.base == .prototypes
             ? try self.subClusters(perPartition: parameters.prototypes, threads: parameters.training.threads, progress: progress)
             : nil
         let model = TrainablePredictor(
             form: form, centroids: centroids, candidateCount: parameters.trainingCandidates,
-            beta: centroids.beta, subClusters: subClusters, inputs: pairs.queries, seed: parameters.training.seed)
+            beta: centroids.beta, subClusters: subClusters, sharesBeta: parameters.codeByteCount != nil, inputs: pairs.queries, seed: parameters.training.seed)
         let trainer = PredictorTrainer(model: model, pairs: pairs, homes: homes, options: parameters.training)
         trainer.calibrateBeta(subClusters: subClusters)
         if parameters.kind == .prototypes || parameters.kind == .network {
             try trainer.train(progress: { done, total in progress(stage: "train", done: done, total: total) })
             trainer.calibrateTemperature()
+        }
+        if form.base == .prototypes, let codeByteCount = parameters.codeByteCount {
+            let predictor = trainer.frozen(codeByteCount: codeByteCount, candidateCount: parameters.candidates)
+            return (predictor, trainer.report)
         }
         let stored = parameters.storedAs ?? (centroids.elementType == .f32 ? .f16 : centroids.elementType)
         return (model.frozen(elementType: stored, candidateCount: parameters.candidates), trainer.report)

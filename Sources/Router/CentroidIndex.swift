@@ -1,6 +1,7 @@
 // The simplest router: partitions in the order of their centroids' distances, with probabilities from one
 // calibrated factor. Few centroids are scanned; many are searched through groups or through a graph.
 
+import CKernels
 import Glibc
 import Vectors
 
@@ -32,6 +33,9 @@ public struct CentroidIndex: PartitionRouter {
     /// `efMinimum`.
     public var efFactor: Float = 2
     public var efMinimum = 96
+    /// From this many wanted on, and while centroids are at most so many times those wanted, a scan sorts all
+    /// of them by digits instead of keeping a heap: 256 of 1000 then take a quarter of the time.
+    private static let sortShare = 32
     /// Groups that a search through groups looks at, at least.
     public var probes = 56
 
@@ -119,6 +123,9 @@ public struct CentroidIndex: PartitionRouter {
         private(set) var heap: UnsafeMutablePointer<UInt64>
         private var capacity = 256
         private(set) var groupHeap: UnsafeMutablePointer<UInt64>
+        private(set) var keys: UnsafeMutablePointer<UInt64>
+        private var spare: UnsafeMutablePointer<UInt64>
+        private var keyCapacity = 1
         static let tileCount = 1024
 
         init(_ index: CentroidIndex) {
@@ -126,6 +133,8 @@ public struct CentroidIndex: PartitionRouter {
             graph = index.graph.map { CentroidGraph.Scratch(graph: $0) }
             heap = .allocate(capacity: capacity)
             groupHeap = .allocate(capacity: capacity)
+            keys = .allocate(capacity: keyCapacity)
+            spare = .allocate(capacity: keyCapacity)
             super.init()
         }
 
@@ -134,6 +143,26 @@ public struct CentroidIndex: PartitionRouter {
             positions.deallocate()
             heap.deallocate()
             groupHeap.deallocate()
+            keys.deallocate()
+            spare.deallocate()
+        }
+
+        /// All rows by distance, equal ones by number, in `keys`.
+        func sortAll(_ query: UnsafeRawPointer, _ rows: VectorMatrix) {
+            if keyCapacity < rows.count {
+                keys.deallocate()
+                spare.deallocate()
+                keyCapacity = rows.count
+                keys = .allocate(capacity: keyCapacity)
+                spare = .allocate(capacity: keyCapacity)
+            }
+            let keys = keys
+            for start in stride(from: 0, to: rows.count, by: Self.tileCount) {
+                let part = min(Self.tileCount, rows.count - start)
+                distance.rows(query, rows.row(start), count: part, dimension: rows.dimension, into: tile)
+                for index in 0..<part { keys[start + index] = PackedHeap.pack(tile[index], UInt32(start + index)) }
+            }
+            sonde_sort_keys(keys, spare, rows.count)
         }
 
         func reserve(_ count: Int) {
@@ -177,6 +206,9 @@ public struct CentroidIndex: PartitionRouter {
         if k <= 0 { return }
         scratch.reserve(k)
         switch storage {
+        case .scan(let rows) where k >= Self.sortShare && rows.count <= k * Self.sortShare:
+            scratch.sortAll(query, rows)
+            take(sorted: scratch.keys, k, into: &route)
         case .scan(let rows):
             scratch.heap.update(repeating: PackedHeap.worst, count: k)
             scratch.offer(
@@ -227,6 +259,10 @@ public struct CentroidIndex: PartitionRouter {
 
     private func take(_ heap: UnsafeMutablePointer<UInt64>, _ k: Int, into route: inout Route) {
         PackedHeap.sort(heap, k)
+        take(sorted: heap, k, into: &route)
+    }
+
+    private func take(sorted heap: UnsafeMutablePointer<UInt64>, _ k: Int, into route: inout Route) {
         for index in 0..<k where heap[index] != PackedHeap.worst {
             route.partitions.append(PackedHeap.number(heap[index]))
             route.distances.append(PackedHeap.distance(heap[index]))
@@ -237,12 +273,9 @@ public struct CentroidIndex: PartitionRouter {
     private func fillProbabilities(_ route: inout Route) {
         guard let nearest = route.distances.first else { return }
         route.beta = beta
-        var sum: Float = 0
-        for distance in route.distances { sum += expf(-beta * (distance - nearest)) }
-        let logSum = logf(sum)
+        for distance in route.distances { route.logProbabilities.append(-beta * (distance - nearest)) }
+        let logSum = sonde_log_sum_exp(route.logProbabilities, route.count)
         route.logNormaliser = logSum - beta * nearest
-        for distance in route.distances {
-            route.logProbabilities.append(-beta * (distance - nearest) - logSum)
-        }
+        for index in 0..<route.count { route.logProbabilities[index] -= logSum }
     }
 }

@@ -2,7 +2,6 @@
 // softmax over the candidates makes calibrated probabilities. Only rows of candidates are touched.
 
 import CKernels
-import Glibc
 import Vectors
 
 /// A predictor at search time. Immutable, shared by all workers.
@@ -34,8 +33,7 @@ public final class Predictor: PartitionRouter {
 
     /// The mean factor between distances and logits.
     private var softBeta: Float {
-        let mean = prototypes.map { $0.betas.isEmpty ? beta : $0.meanBeta } ?? beta
-        return max(mean * inverseTemperature, 1e-30)
+        max((prototypes?.meanBeta ?? beta) * inverseTemperature, 1e-30)
     }
 
     public var partitionCount: Int { centroids.partitionCount }
@@ -49,40 +47,59 @@ public final class Predictor: PartitionRouter {
     public func route(
         _ query: UnsafeRawPointer, limit: Int, scratch anyScratch: RouterScratch, into route: inout Route
     ) {
-        guard let scratch = anyScratch as? PredictorScratch else { return }
-        centroids.route(query, limit: candidateCount, scratch: scratch.centroids, into: &scratch.candidates)
-        let count = scratch.candidates.count
-        network?.hidden(of: query, type: centroids.elementType, scratch: scratch.network)
-        let prototypeQuery = scratch.prototypeQuery(query, predictor: self)
-        var greatest = -Float.infinity
-        route.removeAll()
-        for position in 0..<count {
-            let partition = Int(scratch.candidates.partitions[position])
-            var logit: Float = 0
-            switch base {
-            case .none: break
-            case .distance: logit = -beta * scratch.candidates.distances[position]
-            case .prototypes:
-                logit = prototypes!.logit(
-                    partition: partition, query: prototypeQuery, distances: scratch.distances, shares: scratch.shares)
-            }
-            if let network { logit += network.logit(of: partition, scratch: scratch.network) }
-            logit *= inverseTemperature
-            scratch.logits[position] = logit
-            greatest = max(greatest, logit)
+        guard let scratch = anyScratch as? PredictorScratch else {
+            preconditionFailure("scratch of another router")
         }
-        var sum: Float = 0
-        for position in 0..<count { sum += expf(scratch.logits[position] - greatest) }
-        let normaliser = greatest + logf(sum)
+        centroids.route(query, limit: candidateCount, scratch: scratch.centroids, into: &scratch.candidates)
+        let candidates = scratch.candidates
+        let logits = scratch.logits
+        fillLogits(query, candidates, scratch: scratch)
+        let normaliser = sonde_log_sum_exp(logits, candidates.count)
+        let order = scratch.order(candidates)
+        route.removeAll()
         route.logNormaliser = normaliser
         route.beta = softBeta
-        scratch.sortByLogit(count: count)
-        for place in 0..<min(limit, count) {
-            let position = Int(scratch.order[place])
-            route.partitions.append(scratch.candidates.partitions[position])
-            route.distances.append(scratch.candidates.distances[position])
-            route.logProbabilities.append(scratch.logits[position] - normaliser)
+        for place in 0..<min(limit, candidates.count) {
+            let position = Int(order[place])
+            route.partitions.append(candidates.partitions[position])
+            route.distances.append(candidates.distances[position])
+            route.logProbabilities.append(logits[position] - normaliser)
         }
+    }
+
+    /// Logits of the candidates, tempered.
+    private func fillLogits(_ query: UnsafeRawPointer, _ candidates: Route, scratch: PredictorScratch) {
+        let logits = scratch.logits
+        let count = candidates.count
+        switch base {
+        case .none: logits.update(repeating: 0, count: count)
+        case .distance: for position in 0..<count { logits[position] = -beta * candidates.distances[position] }
+        case .prototypes:
+            guard let prototypes, let memory = scratch.prototypes else { return }
+            prototypes.prepare(
+                query, type: centroids.elementType, dimension: centroids.dimension, scratch: memory)
+            candidates.partitions.withUnsafeBufferPointer { partitions in
+                candidates.distances.withUnsafeBufferPointer { distances in
+                    guard let partitions = partitions.baseAddress, let distances = distances.baseAddress else { return }
+                    prototypes.logits(
+                        partitions: partitions, distances: distances, count: count, scratch: memory, into: logits)
+                }
+            }
+        }
+        if let network, let memory = scratch.network {
+            network.hidden(of: query, type: centroids.elementType, scratch: memory)
+            for position in 0..<count {
+                logits[position] += network.logit(of: Int(candidates.partitions[position]), scratch: memory)
+            }
+        }
+        for position in 0..<count { logits[position] *= inverseTemperature }
+    }
+
+    /// The same predictor with another factor on its logits.
+    func tempered(_ inverseTemperature: Float) -> Predictor {
+        Predictor(
+            centroids: centroids, base: base, beta: beta, prototypes: prototypes, network: network,
+            inverseTemperature: inverseTemperature, candidateCount: candidateCount)
     }
 }
 
@@ -91,51 +108,55 @@ final class PredictorScratch: RouterScratch {
     let centroids: RouterScratch
     var candidates = Route()
     let logits: UnsafeMutablePointer<Float>
-    let distances: UnsafeMutablePointer<Float>
-    let shares: UnsafeMutablePointer<Float>
-    var order: [UInt32] = []
+    let prototypes: PrototypeMixture.Scratch?
     let network: NetworkInference.Scratch?
-    private let floats: UnsafeMutablePointer<Float>
-    private let converted: UnsafeMutableRawPointer
+    private let keys: UnsafeMutablePointer<UInt64>
+    private let spare: UnsafeMutablePointer<UInt64>
+    private let positions: UnsafeMutablePointer<UInt32>
 
     init(predictor: Predictor) {
         centroids = predictor.centroids.makeScratch()
-        let largest = max(predictor.prototypes?.largestPartition ?? 1, 1)
-        logits = .allocate(capacity: max(predictor.candidateCount, 1))
-        distances = .allocate(capacity: largest)
-        shares = .allocate(capacity: largest)
-        order.reserveCapacity(predictor.candidateCount)
+        let capacity = max(predictor.candidateCount, 1)
+        logits = .allocate(capacity: capacity)
+        keys = .allocate(capacity: capacity)
+        spare = .allocate(capacity: capacity)
+        positions = .allocate(capacity: capacity)
+        let dimension = predictor.centroids.dimension
+        prototypes = predictor.prototypes.map { PrototypeMixture.Scratch($0, dimension: dimension) }
         network = predictor.network.map { NetworkInference.Scratch(network: $0) }
-        floats = .allocate(capacity: predictor.centroids.dimension)
-        converted = .allocate(byteCount: predictor.centroids.dimension * 4, alignment: 64)
     }
 
     deinit {
         logits.deallocate()
-        distances.deallocate()
-        shares.deallocate()
-        floats.deallocate()
-        converted.deallocate()
-    }
-
-    /// The query in the element type of the prototypes.
-    func prototypeQuery(_ query: UnsafeRawPointer, predictor: Predictor) -> UnsafeRawPointer {
-        let from = predictor.centroids.elementType
-        guard let to = predictor.prototypes?.centers.elementType, to != from else { return query }
-        let dimension = predictor.centroids.dimension
-        VectorMatrix.toFloat(query, from, count: dimension, into: floats)
-        VectorMatrix.fromFloat(floats, count: dimension, to, into: converted)
-        return UnsafeRawPointer(converted)
+        keys.deallocate()
+        spare.deallocate()
+        positions.deallocate()
     }
 
     /// Positions of the candidates by falling logit, equal ones by partition.
-    func sortByLogit(count: Int) {
-        order.removeAll(keepingCapacity: true)
-        for position in 0..<count { order.append(UInt32(position)) }
-        order.sort { a, b in
-            let (x, y) = (logits[Int(a)], logits[Int(b)])
-            return x == y ? candidates.partitions[Int(a)] < candidates.partitions[Int(b)] : x > y
+    func order(_ candidates: Route) -> UnsafePointer<UInt32> {
+        let count = candidates.count
+        for position in 0..<count {
+            // The bits of a float order as the number does once negative ones are turned round; 0 - x makes
+            // both zeros one.
+            let bits = (0 - logits[position]).bitPattern
+            let rising = bits & 0x8000_0000 == 0 ? bits | 0x8000_0000 : ~bits
+            keys[position] = UInt64(rising) << 32 | UInt64(position)
         }
+        sonde_sort_keys(keys, spare, count)
+        for place in 0..<count {
+            let position = UInt32(truncatingIfNeeded: keys[place])
+            // Equal logits stand in the order of distance; seldom more than two of them.
+            var hole = place
+            while hole > 0, keys[hole - 1] >> 32 == keys[place] >> 32,
+                candidates.partitions[Int(positions[hole - 1])] > candidates.partitions[Int(position)]
+            {
+                positions[hole] = positions[hole - 1]
+                hole -= 1
+            }
+            positions[hole] = position
+        }
+        return UnsafePointer(positions)
     }
 }
 
@@ -191,8 +212,7 @@ public final class NetworkInference: Sendable {
     }
 
     /// Runs all layers but the last.
-    func hidden(of query: UnsafeRawPointer, type: ElementType, scratch: Scratch?) {
-        guard let scratch else { return }
+    func hidden(of query: UnsafeRawPointer, type: ElementType, scratch: Scratch) {
         VectorMatrix.toFloat(query, type, count: widths[0], into: scratch.layers[0])
         for column in 0..<widths[0] {
             scratch.layers[0][column] = (scratch.layers[0][column] - mean[column]) * scale
@@ -208,8 +228,7 @@ public final class NetworkInference: Sendable {
     }
 
     /// The last layer's output for one partition.
-    func logit(of partition: Int, scratch: Scratch?) -> Float {
-        guard let scratch else { return 0 }
+    func logit(of partition: Int, scratch: Scratch) -> Float {
         let last = weights.count - 1
         let dot = product.pair(scratch.layers[last], weights[last].row(partition), dimension: widths[last])
         return biases[last][partition] - dot

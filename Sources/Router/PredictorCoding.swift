@@ -1,6 +1,8 @@
-// A predictor as bytes. Section "predict": format u32, base u8, element type of prototypes u8, flags u16
-// (1: prototypes, 2: network), candidates u32, beta f32, inverse temperature f32. Section "proto":
-// partitions u64, prototypes u64, dimension u32, starts u32, centers, weights f32, betas f32. Section
+// A predictor as bytes. Section "predict": format u32 (1; 2 where prototypes are codes), base u8, element type
+// of prototypes u8, flags u16 (1: prototypes, 2: network, 4: prototypes are codes), candidates u32, beta f32,
+// inverse temperature f32. Section "proto": partitions u64, prototypes u64, dimension u32, starts u32, then of
+// rows: centers, weights f32, betas f32; of codes: beta f32, mean f32, quantiser (ProductQuantiser), codes by
+// partition and sub-space, weights f16 with what beta and the code add to them. Section
 // "network": layers u32, widths u32, scale f32, mean f32, then weights and biases f32 of each layer. Little
 // endian. The centroids that name candidates are CentroidIndex's own sections.
 
@@ -11,15 +13,19 @@ extension Predictor {
     static let prototypeSection = "proto"
     static let networkSection = "network"
     private static let format: UInt32 = 1
+    private static let formatOfCodes: UInt32 = 2
     private static let bases: [PredictorForm.Base] = [.none, .distance, .prototypes]
 
     /// The sections that hold this predictor and its centroids.
     public func encode() -> [(tag: String, bytes: [UInt8])] {
         var writer = SectionWriter()
-        writer.append(Self.format)
+        let isCoded = prototypes?.codeByteCount != nil
+        var prototypeType = ElementType.f32
+        if case .rows(let rows)? = prototypes?.kept { prototypeType = rows.centers.elementType }
+        writer.append(isCoded ? Self.formatOfCodes : Self.format)
         writer.append(UInt8(Self.bases.firstIndex(of: base) ?? 0))
-        writer.append((prototypes?.centers.elementType ?? .f32).rawValue)
-        writer.append(UInt16((prototypes == nil ? 0 : 1) + (network == nil ? 0 : 2)))
+        writer.append(prototypeType.rawValue)
+        writer.append(UInt16((prototypes == nil ? 0 : 1) + (network == nil ? 0 : 2) + (isCoded ? 4 : 0)))
         writer.append(UInt32(candidateCount))
         writer.append(beta)
         writer.append(inverseTemperature)
@@ -27,13 +33,7 @@ extension Predictor {
         sections.append((Self.section, writer.bytes))
         if let prototypes {
             var writer = SectionWriter()
-            writer.append(UInt64(prototypes.partitionCount))
-            writer.append(UInt64(prototypes.count))
-            writer.append(UInt32(prototypes.centers.dimension))
-            writer.append(prototypes.starts)
-            writer.append(prototypes.centers)
-            for weight in prototypes.weights { writer.append(weight) }
-            for beta in prototypes.betas { writer.append(beta) }
+            prototypes.encode(into: &writer, dimension: centroids.dimension)
             sections.append((Self.prototypeSection, writer.bytes))
         }
         if let network {
@@ -58,8 +58,8 @@ extension Predictor {
         guard sections[section] != nil else { return nil }
         var reader = try SectionReader(section, sections[section])
         let format = try reader.integer(UInt32.self)
-        guard format == Self.format else {
-            throw reader.failure("format \(format), this program reads \(Self.format)")
+        guard format == Self.format || format == Self.formatOfCodes else {
+            throw reader.failure("format \(format), this program reads \(Self.format) and \(Self.formatOfCodes)")
         }
         let baseNumber = Int(try reader.integer(UInt8.self))
         let typeNumber = try reader.integer(UInt8.self)
@@ -69,9 +69,10 @@ extension Predictor {
         let inverseTemperature = try reader.float()
         guard baseNumber < bases.count, let type = ElementType(rawValue: typeNumber), candidates > 0,
             beta.isFinite, inverseTemperature.isFinite, inverseTemperature > 0,
-            bases[baseNumber] != .prototypes || flags & 1 == 1
+            bases[baseNumber] != .prototypes || flags & 1 == 1, flags < 8, (flags & 4 == 4) == (format == formatOfCodes)
         else { throw reader.failure("numbers that no predictor has") }
-        let prototypes = flags & 1 == 1 ? try decodePrototypes(sections, type: type, centroids: centroids) : nil
+        let prototypes = flags & 1 == 1
+            ? try decodePrototypes(sections, type: flags & 4 == 4 ? nil : type, centroids: centroids) : nil
         let network = flags & 2 == 2 ? try decodeNetwork(sections, centroids: centroids) : nil
         return Predictor(
             centroids: centroids, base: bases[baseNumber], beta: beta, prototypes: prototypes, network: network,
@@ -79,7 +80,7 @@ extension Predictor {
     }
 
     private static func decodePrototypes(
-        _ sections: [String: [UInt8]], type: ElementType, centroids: CentroidIndex
+        _ sections: [String: [UInt8]], type: ElementType?, centroids: CentroidIndex
     ) throws(RouterError) -> PrototypeMixture {
         var reader = try SectionReader(prototypeSection, sections[prototypeSection])
         let partitions = Int(try reader.count(bytesEach: 4))
@@ -91,12 +92,18 @@ extension Predictor {
         let starts = try reader.numbers(partitions + 1)
         guard starts[0] == 0, Int(starts[partitions]) == count, zip(starts, starts.dropFirst()).allSatisfy({ $0 <= $1 })
         else { throw reader.failure("starts that do not rise to \(count)") }
+        guard let type else {
+            let codes = try PrototypeCodes.decode(from: &reader, count: count, dimension: dimension)
+            try reader.finish()
+            return PrototypeMixture(starts: starts, kept: .codes(codes))
+        }
         let centers = try reader.matrix(count: count, dimension: dimension, elementType: type)
         let weights = try reader.floats(count)
         let betas = try reader.floats(count)
         guard weights.allSatisfy(\.isFinite), betas.allSatisfy({ $0.isFinite && $0 >= 0 }) else {
             throw reader.failure("weights or betas that are no numbers")
         }
+        try reader.finish()
         return PrototypeMixture(starts: starts, centers: centers, weights: weights, betas: betas)
     }
 
@@ -119,7 +126,45 @@ extension Predictor {
                 try reader.matrix(count: widths[index + 1], dimension: widths[index], elementType: .f32))
             biases.append(try reader.floats(widths[index + 1]))
         }
+        try reader.finish()
         return NetworkInference(widths: widths, mean: mean, scale: scale, weights: weights, biases: biases)
+    }
+}
+
+extension PrototypeMixture {
+    func encode(into writer: inout SectionWriter, dimension: Int) {
+        writer.append(UInt64(partitionCount))
+        writer.append(UInt64(count))
+        writer.append(UInt32(dimension))
+        writer.append(starts)
+        switch kept {
+        case .rows(let rows):
+            writer.append(rows.centers)
+            for weight in rows.weights { writer.append(weight) }
+            for beta in rows.betas { writer.append(beta) }
+        case .codes(let codes):
+            writer.append(codes.beta)
+            for value in codes.mean { writer.append(value) }
+            codes.quantiser.encode(into: &writer)
+            writer.append(codes.codes)
+            for weight in codes.weights { writer.append(weight) }
+        }
+    }
+}
+
+extension PrototypeCodes {
+    static func decode(from reader: inout SectionReader, count: Int, dimension: Int) throws(RouterError) -> PrototypeCodes {
+        let beta = try reader.float()
+        let mean = try reader.floats(dimension)
+        let quantiser = try ProductQuantiser.decode(from: &reader)
+        guard beta.isFinite, beta >= 0, mean.allSatisfy(\.isFinite), quantiser.dimension == dimension else {
+            throw reader.failure("a beta, a mean or a dimension that no codes have")
+        }
+        let codes = try reader.bytes(count: count, each: quantiser.codeByteCount)
+        let weights = try reader.bytes(count: count, each: 2)
+        let halves = (0..<count).map { UInt16(weights[2 * $0]) | UInt16(weights[2 * $0 + 1]) << 8 }
+        guard halves.allSatisfy({ $0 & 0x7c00 != 0x7c00 }) else { throw reader.failure("weights that are no numbers") }
+        return PrototypeCodes(quantiser: quantiser, mean: mean, beta: beta, codes: codes, weights: halves)
     }
 }
 

@@ -8,46 +8,148 @@ import Vectors
 
 /// The prototypes of all partitions, as they are searched: immutable, compact.
 public final class PrototypeMixture: Sendable {
+    /// How prototypes are kept.
+    enum Kept: Sendable {
+        /// As they are, rounded to an element type, each with a weight and a beta.
+        case rows(PrototypeRows)
+        /// As product-quantised residuals to their partition's centroid.
+        case codes(PrototypeCodes)
+    }
+
     /// Prototypes of partition p: `starts[p] ..< starts[p + 1]`.
     public let starts: [UInt32]
-    public let centers: VectorMatrix
-    public let weights: [Float]
-    public let betas: [Float]
+    let kept: Kept
     /// Mean of the betas.
     public let meanBeta: Float
-    let distance: Distance
 
-    public init(starts: [UInt32], centers: VectorMatrix, weights: [Float], betas: [Float]) {
-        precondition(starts.last.map { Int($0) } == centers.count && weights.count == centers.count)
-        precondition(betas.count == centers.count)
+    public convenience init(starts: [UInt32], centers: VectorMatrix, weights: [Float], betas: [Float]) {
+        precondition(weights.count == centers.count && betas.count == centers.count)
+        self.init(
+            starts: starts,
+            kept: .rows(
+                PrototypeRows(
+                    centers: centers, weights: weights, betas: betas,
+                    distance: Distance(metric: .l2, elementType: centers.elementType))))
+    }
+
+    init(starts: [UInt32], kept: Kept) {
         self.starts = starts
-        self.centers = centers
-        self.weights = weights
-        self.betas = betas
-        meanBeta = betas.reduce(0, +) / Float(max(betas.count, 1))
-        distance = Distance(metric: .l2, elementType: centers.elementType)
+        self.kept = kept
+        let held: Int
+        switch kept {
+        case .rows(let rows):
+            held = rows.centers.count
+            meanBeta = rows.betas.reduce(0, +) / Float(max(held, 1))
+        case .codes(let codes):
+            held = codes.weights.count
+            meanBeta = codes.beta
+        }
+        precondition(starts.last.map { Int($0) } == held)
     }
 
     public var partitionCount: Int { starts.count - 1 }
-    public var count: Int { centers.count }
+    public var count: Int { Int(starts[starts.count - 1]) }
     public var largestPartition: Int {
         (0..<partitionCount).reduce(0) { max($0, Int(starts[$1 + 1] - starts[$1])) }
     }
-    public var residentByteCount: Int { centers.byteCount + count * 8 + starts.count * 4 }
 
-    /// The logit of one partition; `distances` and `shares` have room for its prototypes.
+    /// Bytes of a prototype's code; nil where prototypes are kept as rows.
+    public var codeByteCount: Int? {
+        if case .codes(let codes) = kept { codes.quantiser.codeByteCount } else { nil }
+    }
+
+    public var residentByteCount: Int {
+        switch kept {
+        case .rows(let rows): rows.centers.byteCount + count * 8 + starts.count * 4
+        case .codes(let codes): codes.residentByteCount + starts.count * 4
+        }
+    }
+
+    /// Working memory of one worker, and what a query is turned into before partitions are asked.
+    final class Scratch {
+        fileprivate let floats: UnsafeMutablePointer<Float>
+        fileprivate let converted: UnsafeMutableRawPointer
+        fileprivate let values: UnsafeMutablePointer<Float>
+        fileprivate var tables: ProductQuantiser.Tables
+        fileprivate var query: UnsafeRawPointer
+
+        init(_ mixture: PrototypeMixture, dimension: Int) {
+            floats = .allocate(capacity: dimension)
+            converted = .allocate(byteCount: dimension * 4, alignment: 64)
+            values = .allocate(capacity: max(mixture.largestPartition, 1))
+            tables = ProductQuantiser.Tables(codeByteCount: mixture.codeByteCount ?? 1)
+            query = UnsafeRawPointer(converted)
+        }
+
+        deinit {
+            floats.deallocate()
+            converted.deallocate()
+            values.deallocate()
+        }
+    }
+
+    /// Turns a query into what `logit` looks at.
+    func prepare(_ query: UnsafeRawPointer, type: ElementType, dimension: Int, scratch: Scratch) {
+        scratch.query = query
+        switch kept {
+        case .rows(let rows):
+            guard rows.centers.elementType != type else { return }
+            VectorMatrix.toFloat(query, type, count: dimension, into: scratch.floats)
+            VectorMatrix.fromFloat(
+                scratch.floats, count: dimension, rows.centers.elementType, into: scratch.converted)
+            scratch.query = UnsafeRawPointer(scratch.converted)
+        case .codes(let codes):
+            VectorMatrix.toFloat(query, type, count: dimension, into: scratch.floats)
+            sonde_add_scaled(scratch.floats, codes.mean, -1, dimension)
+            scratch.tables.fill(codes.quantiser, query: scratch.floats)
+        }
+    }
+
+    /// The logits of the partitions for the query that was prepared, `distances` being those to their
+    /// centroids.
+    func logits(
+        partitions: UnsafePointer<UInt32>, distances: UnsafePointer<Float>, count: Int, scratch: Scratch,
+        into logits: UnsafeMutablePointer<Float>
+    ) {
+        starts.withUnsafeBufferPointer { starts in
+            switch kept {
+            case .rows(let rows):
+                let query = scratch.query
+                for position in 0..<count {
+                    let first = Int(starts[Int(partitions[position])])
+                    let size = Int(starts[Int(partitions[position]) + 1]) - first
+                    logits[position] = rows.logit(first: first, count: size, query: query, values: scratch.values)
+                }
+            case .codes(let codes):
+                for position in 0..<count {
+                    let first = Int(starts[Int(partitions[position])])
+                    let size = Int(starts[Int(partitions[position]) + 1]) - first
+                    logits[position] = codes.logit(
+                        first: first, count: size, centroidDistance: distances[position], tables: scratch.tables,
+                        values: scratch.values)
+                }
+            }
+        }
+    }
+}
+
+/// Prototypes as rows of one element type.
+struct PrototypeRows: Sendable {
+    let centers: VectorMatrix
+    let weights: [Float]
+    let betas: [Float]
+    let distance: Distance
+
+    /// log sum_j exp(w_j - beta_j |q - mu_j|^2) over prototypes `first ..< first + count`.
     @inline(__always)
     func logit(
-        partition: Int, query: UnsafeRawPointer, distances: UnsafeMutablePointer<Float>,
-        shares: UnsafeMutablePointer<Float>
+        first: Int, count: Int, query: UnsafeRawPointer, values: UnsafeMutablePointer<Float>
     ) -> Float {
-        let first = Int(starts[partition])
-        let count = Int(starts[partition + 1]) - first
         guard count > 0 else { return -.infinity }
-        distance.rows(query, centers.row(first), count: count, dimension: centers.dimension, into: distances)
+        distance.rows(query, centers.row(first), count: count, dimension: centers.dimension, into: values)
         return weights.withUnsafeBufferPointer { weights in
             betas.withUnsafeBufferPointer { betas in
-                sonde_mixture(weights.baseAddress! + first, betas.baseAddress! + first, distances, count, shares)
+                sonde_mixture(weights.baseAddress! + first, betas.baseAddress! + first, values, count, nil)
             }
         }
     }
@@ -59,33 +161,71 @@ final class TrainablePrototypes {
     let dimension: Int
     let centers: Tensor
     let weights: Tensor
+    /// One a prototype, or one for all where they share it.
     let logBetas: Tensor
+    let sharesBeta: Bool
+    /// exp(logBetas) by prototype, as `refreshBetas` left it.
+    let betas: UnsafeMutablePointer<Float>
 
     /// Starts from sub-clusters with equal weights and one calibrated beta.
-    init(starts: [UInt32], centers initial: VectorMatrix, weights initialWeights: [Float], beta: Float) {
+    ///
+    /// - Parameter sharesBeta: one beta is learned for all; codes keep no more than one.
+    init(
+        starts: [UInt32], centers initial: VectorMatrix, weights initialWeights: [Float], beta: Float,
+        sharesBeta: Bool = false
+    ) {
         let floats = initial.converted(to: .f32)
         self.starts = starts
+        self.sharesBeta = sharesBeta
         dimension = initial.dimension
         // Rates of methods.md: half a SIFT byte at beta 1e-4, so 0.005 of the length 1 / sqrt(beta).
         centers = Tensor(name: "centers", count: initial.count * dimension, rate: 0.005 / beta.squareRoot())
         weights = Tensor(name: "weights", count: initial.count, rate: 0.02)
-        logBetas = Tensor(name: "log betas", count: initial.count, rate: 0.01)
+        logBetas = Tensor(name: "log betas", count: sharesBeta ? 1 : initial.count, rate: 0.01)
+        betas = .allocate(capacity: max(initial.count, 1))
         centers.values.update(from: floats.floats, count: centers.count)
-        for index in 0..<initial.count {
-            weights.values[index] = initialWeights[index]
-            logBetas.values[index] = logf(beta)
-        }
+        weights.restoreValues(initialWeights)
+        setBeta(beta)
+        refreshBetas()
     }
+
+    deinit { betas.deallocate() }
 
     var count: Int { weights.count }
     var tensors: [Tensor] { [centers, weights, logBetas] }
+
+    func setBeta(_ beta: Float) {
+        for index in 0..<logBetas.count { logBetas.values[index] = logf(beta) }
+    }
+
+    /// Takes the exponentials once for a whole step.
+    func refreshBetas() {
+        if sharesBeta {
+            betas.update(repeating: expf(logBetas.values[0]), count: count)
+        } else {
+            for index in 0..<count { betas[index] = expf(logBetas.values[index]) }
+        }
+    }
 
     /// What a search uses, centers rounded to `elementType`.
     func frozen(as elementType: ElementType) -> PrototypeMixture {
         let floats = VectorMatrix(count: count, dimension: dimension, elementType: .f32)
         floats.floats.update(from: centers.values, count: centers.count)
+        refreshBetas()
         return PrototypeMixture(
-            starts: starts, centers: floats.converted(to: elementType),
-            weights: (0..<count).map { weights.values[$0] }, betas: (0..<count).map { expf(logBetas.values[$0]) })
+            starts: starts, centers: floats.converted(to: elementType), weights: weights.snapshot,
+            betas: Array(UnsafeBufferPointer(start: betas, count: count)))
+    }
+
+    /// The same as codes of residuals to the centroids.
+    func encoded(codeByteCount: Int, centroids: VectorMatrix, seed: UInt64, threads: Int) -> PrototypeEncoding {
+        PrototypeEncoding(
+            starts: starts, centers: centers.values, weights: weights.snapshot, centroids: centroids,
+            codeByteCount: codeByteCount, seed: seed, threads: threads)
+    }
+
+    /// The geometric mean of the betas.
+    var meanLogBeta: Double {
+        (0..<logBetas.count).reduce(0.0) { $0 + Double(logBetas.values[$1]) } / Double(max(logBetas.count, 1))
     }
 }

@@ -16,6 +16,8 @@ struct SectionWriter {
         values.withUnsafeBytes { bytes.append(contentsOf: $0) }
     }
 
+    mutating func append(_ values: [UInt8]) { bytes.append(contentsOf: values) }
+
     mutating func append(_ matrix: VectorMatrix) {
         bytes.append(contentsOf: UnsafeRawBufferPointer(start: matrix.bytes, count: matrix.byteCount))
     }
@@ -71,6 +73,12 @@ struct SectionReader {
             }
             used = count
         }
+    }
+
+    /// `count` things of `each` bytes.
+    mutating func bytes(count: Int, each: Int) throws(RouterError) -> [UInt8] {
+        guard count >= 0, count <= bytes.count / max(1, each) else { throw failure("counts \(count) things") }
+        return Array(bytes[try take(count * each)])
     }
 
     mutating func matrix(

@@ -19,10 +19,10 @@ public final class Tensor: @unchecked Sendable {
         self.name = name
         self.count = count
         self.rate = rate
+        // Zeroed pages cost nothing until they are written: a form that is not trained keeps only its values.
         func zeros() -> UnsafeMutablePointer<Float> {
-            let memory = UnsafeMutablePointer<Float>.allocate(capacity: max(count, 1))
-            memory.initialize(repeating: 0, count: max(count, 1))
-            return memory
+            guard let memory = calloc(max(count, 1), 4) else { fatalError("no memory for \(count) numbers of \(name)") }
+            return memory.bindMemory(to: Float.self, capacity: max(count, 1))
         }
         values = zeros()
         gradient = zeros()
@@ -31,10 +31,7 @@ public final class Tensor: @unchecked Sendable {
     }
 
     deinit {
-        values.deallocate()
-        gradient.deallocate()
-        first.deallocate()
-        second.deallocate()
+        for memory in [values, gradient, first, second] { free(memory) }
     }
 
     func clearGradient() { gradient.update(repeating: 0, count: count) }

@@ -108,9 +108,9 @@ public final class TrainablePredictor: @unchecked Sendable {
                 workspace.floatDistance.rows(
                     query, prototypes.centers.values + first * prototypes.dimension, count: count,
                     dimension: prototypes.dimension, into: distances)
-                for index in 0..<count { workspace.betas[index] = expf(prototypes.logBetas.values[first + index]) }
                 logit = sonde_mixture(
-                    prototypes.weights.values + first, workspace.betas, distances, count, workspace.shares + used)
+                    prototypes.weights.values + first, prototypes.betas + first, distances, count,
+                    workspace.shares + used)
                 workspace.offsets[position] = used
                 used += count
             }
@@ -174,7 +174,6 @@ final class PassWorkspace: @unchecked Sendable {
     var offsets: [Int] = []
     var distances = UnsafeMutablePointer<Float>.allocate(capacity: 1)
     var shares = UnsafeMutablePointer<Float>.allocate(capacity: 1)
-    var betas = UnsafeMutablePointer<Float>.allocate(capacity: 1)
     private var capacity = 0
     var events: [PrototypeEvent] = []
     var betaGradient = 0.0
@@ -185,7 +184,6 @@ final class PassWorkspace: @unchecked Sendable {
     deinit {
         distances.deallocate()
         shares.deallocate()
-        betas.deallocate()
         networkGradients.forEach { $0.deallocate() }
     }
 
@@ -199,10 +197,9 @@ final class PassWorkspace: @unchecked Sendable {
             }
             // Right partitions may come on top of the candidates; a few hundred replicas are plenty.
             capacity = (sizes.max() ?? 1) * (model.candidateCount + 256)
-            for memory in [distances, shares, betas] { memory.deallocate() }
+            for memory in [distances, shares] { memory.deallocate() }
             distances = .allocate(capacity: capacity)
             shares = .allocate(capacity: capacity)
-            betas = .allocate(capacity: sizes.max() ?? 1)
         }
         if let network = model.network {
             if activations == nil || activations!.capacity < count {

@@ -39,9 +39,9 @@ public final class PredictorTrainer {
     private static let blockSize = 256
 
     public let model: TrainablePredictor
-    private let pairs: TrainingPairs
-    private let homes: Homes
-    private let options: TrainingOptions
+    let pairs: TrainingPairs
+    let homes: Homes
+    let options: TrainingOptions
     private var workspaces: [PassWorkspace]
     private let rows: VectorMatrix
     /// Epochs done; a checkpoint continues after them.
@@ -148,6 +148,7 @@ public final class PredictorTrainer {
     private func blockCount(_ count: Int) -> Int { (count + Self.blockSize - 1) / Self.blockSize }
 
     private func forward(_ chosen: ArraySlice<UInt32>, noiseSeed: UInt64?, withGradient: Bool) -> Double {
+        model.prototypes?.refreshBetas()
         let blocks = blockCount(chosen.count)
         let losses = UnsafeMutablePointer<Double>.allocate(capacity: blocks)
         defer { losses.deallocate() }
@@ -204,12 +205,16 @@ public final class PredictorTrainer {
         nonisolated(unsafe) let events = sorted
         nonisolated(unsafe) let model = prototypes
         let begins = starts
+        let slopes = UnsafeMutablePointer<Float>.allocate(capacity: prototypes.count)
+        defer { slopes.deallocate() }
+        slopes.initialize(repeating: 0, count: prototypes.count)
+        nonisolated(unsafe) let betaSlopes = slopes
         let floats = UInt(bitPattern: rows.floats)
         let dimension = prototypes.dimension
         Workers.forEachBlock(count: prototypes.count, blockSize: 1024, threads: options.threads) { _, range in
             let rows = UnsafeMutablePointer<Float>(bitPattern: floats)!
             for index in range where begins[index + 1] > begins[index] {
-                let beta = expf(model.logBetas.values[index])
+                let beta = model.betas[index]
                 let center = model.centers.gradient + index * dimension
                 var (weight, logBeta) = (Float(0), Float(0))
                 for position in begins[index]..<begins[index + 1] {
@@ -221,8 +226,13 @@ public final class PredictorTrainer {
                 }
                 sonde_add_scaled(center, model.centers.values + index * dimension, -2 * beta * weight * scale, dimension)
                 model.weights.gradient[index] = weight * scale
-                model.logBetas.gradient[index] = logBeta * scale
+                betaSlopes[index] = logBeta * scale
             }
+        }
+        if prototypes.sharesBeta {
+            prototypes.logBetas.gradient[0] = Float((0..<prototypes.count).reduce(0.0) { $0 + Double(slopes[$1]) })
+        } else {
+            prototypes.logBetas.gradient.update(from: slopes, count: prototypes.count)
         }
     }
 

@@ -22,20 +22,13 @@ struct BuildCommand: ParsableCommand {
     @Option(help: "Number of partitions (default: about 4 sqrt n).")
     var partitions: Int?
 
-    @Option(help: "Second copies of vectors: none, closure (SPANN) or soar.")
+    @Option(help: "Second copies of vectors: none, closure (SPANN), soar, random, slots, paper, gain or moves.")
     var duplicate: DuplicateName = .none
 
     @Option(help: "Share of the base that become resident heads, as SPANN does it (0.10-0.16).")
     var heads: Double?
 
-    @Option(help: "closure: records of one vector at most.")
-    var replicas: Int = 8
-
-    @Option(help: "closure: centroids within (1 + eps1) times the nearest's squared distance.")
-    var eps1: Float = 10
-
-    @Option(help: "soar: weight of the residual's direction.")
-    var lambda: Float = 1
+    @OptionGroup var replicaOptions: ReplicaOptions
 
     @Option(help: "Partitions hold at most what fits into this many 4 KiB pages.")
     var pagesMax: Int?
@@ -73,19 +66,36 @@ struct BuildCommand: ParsableCommand {
         parameters.threads = work.threads
         parameters.memoryByteCount = work.memory.byteCount
         // Plain centroid distance needs no pairs; with a learn set its beta is calibrated.
-        if router != .distance || routerOptions.learn != nil {
-            parameters.router = try routerOptions.training(router, seed: seed, work: work)
+        let training = router != .distance || routerOptions.learn != nil
+            ? try routerOptions.training(router, seed: seed, work: work) : nil
+        guard duplicate.isPlanned else {
+            parameters.router = training
+            let report = try IndexBuilder(
+                base: file, directory: index, parameters: parameters, progress: work.progress).build()
+            print(report.summary)
+            return
         }
-        let report = try IndexBuilder(base: file, directory: index, parameters: parameters, progress: work.progress)
-            .build()
+        // Planned replicas need an index to plan on: it is built beside the target and gone afterwards.
+        let target = URL(fileURLWithPath: index)
+        let between = target.deletingLastPathComponent().path + "/.\(target.lastPathComponent).partitioned-\(getpid())"
+        try AtomicDirectory.create(path: index).discard()
+        defer { try? FileManager.default.removeItem(atPath: between) }
+        let partitioned = try IndexBuilder(
+            base: file, directory: between, parameters: parameters, progress: work.progress).build()
+        let opened = try DiskIndex(path: between)
+        var report = try replicaOptions.retraining(
+            duplicate, training: training ?? routerOptions.training(.distance, seed: seed, work: work), seed: seed,
+            index: opened
+        ).run(opened, to: index, progress: work.progress)
+        report.stages = partitioned.stages + report.stages
         print(report.summary)
     }
 
     private var duplication: Duplication {
         switch duplicate {
-        case .none: .none
-        case .closure: .closure(replicas: replicas, eps1: eps1)
-        case .soar: .soar(lambda: lambda)
+        case .closure: .closure(replicas: replicaOptions.replicas, eps1: replicaOptions.eps1)
+        case .soar: .soar(lambda: replicaOptions.lambda)
+        case .none, .random, .slots, .paper, .gain, .moves: .none
         }
     }
 }
@@ -105,5 +115,13 @@ enum MetricName: String, ExpressibleByArgument, CaseIterable {
 
 /// Values of `--duplicate`.
 enum DuplicateName: String, ExpressibleByArgument, CaseIterable {
-    case none, closure, soar
+    case none, closure, soar, random, slots, paper, gain, moves
+
+    /// Whether replicas are planned on an index that stands, instead of while vectors are assigned.
+    var isPlanned: Bool {
+        switch self {
+        case .none, .closure, .soar: false
+        case .random, .slots, .paper, .gain, .moves: true
+        }
+    }
 }

@@ -25,6 +25,9 @@ struct RouterOptions: ParsableArguments {
     @Option(help: "Mean number of prototypes a partition; given with --router network, the network corrects prototypes.")
     var prototypes: Double?
 
+    @Option(help: "Keep prototypes as product-quantised codes of this many bytes, beside two for the weight.")
+    var prototypeCodes: Int?
+
     @Option(help: "Widths of the network's hidden layers.")
     var hidden: IntList = IntList([256, 256])
 
@@ -49,6 +52,7 @@ struct RouterOptions: ParsableArguments {
         training.predictor.kind = kind
         training.predictor.prototypes = prototypes ?? 16
         training.predictor.onPrototypes = kind == .network && prototypes != nil
+        training.predictor.codeByteCount = prototypeCodes
         training.predictor.hidden = hidden.values
         training.predictor.plain = mode == .plain
         training.predictor.candidates = candidates
@@ -70,6 +74,9 @@ struct RouterOptions: ParsableArguments {
     func validate() throws {
         guard (1...10).contains(targets) else { throw ValidationError("--targets must be from 1 to 10") }
         guard candidates >= 1 else { throw ValidationError("--candidates must be at least 1") }
+        if let prototypeCodes, !(1...256).contains(prototypeCodes) {
+            throw ValidationError("--prototype-codes must be from 1 to 256")
+        }
         if let pairs, pairs < 64 { throw ValidationError("--pairs must be at least 64") }
         if let synthetic, synthetic < 0 { throw ValidationError("--synthetic must be 0 or more") }
     }

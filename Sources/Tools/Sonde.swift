@@ -15,7 +15,8 @@ struct Sonde: ParsableCommand {
             """,
         version: "0.1.0",
         subcommands: [
-            SynthCommand.self, TruthCommand.self, BuildCommand.self, SearchCommand.self, MeasureCommand.self,
+            SynthCommand.self, TruthCommand.self, BuildCommand.self, TrainCommand.self, SearchCommand.self,
+            MeasureCommand.self,
             PlotCommand.self, InspectCommand.self, VerifyCommand.self,
         ])
 

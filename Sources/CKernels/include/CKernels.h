@@ -50,8 +50,28 @@ size_t sonde_find_not_finite(sonde_element element, const void *from, size_t cou
 /// `positions` has room for `count`.
 size_t sonde_select_at_most(const float *values, size_t count, float limit, uint32_t *positions);
 
-/// log sum_i exp(weight[i] - beta[i] * distance[i]); share[i] becomes the share of each term in the sum.
+/// log sum_i exp(weight[i] - beta[i] * distance[i]); share[i] becomes the share of each term in the sum, unless
+/// `share` is NULL.
 float sonde_mixture(const float *weight, const float *beta, const float *distance, size_t count, float *share);
+
+/// log sum_i exp(values[i]).
+float sonde_log_sum_exp(const float *values, size_t count);
+
+/// Sorts keys by their upper 32 bits, rising; equal ones stay in order. `spare` has room for `count` keys.
+void sonde_sort_keys(uint64_t *keys, uint64_t *spare, size_t count);
+
+/// What a query is to a product quantiser: its inner products with the 256 codewords of each of `spaces`
+/// sub-spaces (at most 256 of them), as bytes of one `step`. Sub-space m has components starts[m] ..< starts[m + 1];
+/// words[k * 256 + i] is component k of codeword i (half precision). The inner product with a coded vector is
+/// *offset + *step * (sum over m of tables[m * 256 + code m]), to half a step a sub-space. `products` has room for
+/// 256 floats a sub-space.
+void sonde_code_tables(const uint16_t *words, const uint32_t *starts, size_t spaces, const float *query,
+                       float *products, uint8_t *tables, float *step, float *offset);
+
+/// log sum_i exp(weights[i] + factor * S_i), weights of half precision, S_i the sum of the table entries of
+/// vector i, whose code for sub-space m is codes[m * count + i]. `values` has room for `count` floats.
+float sonde_code_mixture(const uint8_t *codes, const uint16_t *weights, size_t count, size_t spaces,
+                         const uint8_t *tables, float factor, float *values);
 
 /// One step of Adam (Kingma and Ba 2015, algorithm 1) over `count` parameters; correction1 and correction2
 /// are 1 / (1 - beta^t) of the two moments.

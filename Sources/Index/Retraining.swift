@@ -1,0 +1,113 @@
+// Giving an index that stands another router, other replicas, or both: a new directory beside the old one,
+// which is only read. Replicas are planned with a first router; the router that is published is trained and
+// calibrated on the segments as they then are.
+
+import Foundation
+import Router
+import Storage
+import Vectors
+
+/// A retraining as a value.
+public struct Retraining: Sendable {
+    public var training: RouterTraining
+    public var duplication = DuplicationPlan.none
+    /// Records over vectors at most.
+    public var replicationMaximum = 1.3
+    /// Rounds of planning (paper, gain, moves).
+    public var rounds = 3
+    /// What gain and moves economise.
+    public var cost = ReadCost.vectors
+
+    public init(training: RouterTraining) { self.training = training }
+
+    /// Writes `directory` from `index`.
+    ///
+    /// - Throws: as building does. Nothing is left behind then.
+    public func run(_ index: DiskIndex, to directory: String, progress: Progress = .none) throws -> BuildReport {
+        // Refused before hours of work, not after them.
+        try AtomicDirectory.create(path: directory).discard()
+        let start = monotonicNanoseconds()
+        if duplication == .none { return try publish(index, to: directory, start: start, progress: progress) }
+        let plan = try plan(for: index, progress: progress)
+        let between = Self.sibling(of: directory)
+        defer { try? FileManager.default.removeItem(atPath: between) }
+        var rewriter = IndexRewriter(index: index)
+        rewriter.threads = training.predictor.training.threads
+        rewriter.memoryByteCount = training.pairs.memoryByteCount
+        rewriter.progress = progress
+        try rewriter.write(
+            to: between, plan: plan,
+            build: ["duplicate": duplication.name, "replication-max": String(replicationMaximum)])
+        return try publish(DiskIndex(path: between), to: directory, start: start, progress: progress)
+    }
+
+    private static func sibling(of directory: String) -> String {
+        let url = URL(fileURLWithPath: directory)
+        return url.deletingLastPathComponent().path + "/.\(url.lastPathComponent).planned-\(getpid())"
+    }
+
+    private func publish(
+        _ index: DiskIndex, to directory: String, start: UInt64, progress: Progress
+    ) throws -> BuildReport {
+        // Plain centroid distance without learn queries has nothing to learn.
+        let learns = training.predictor.kind != .distance || training.learn != nil
+        let trained = learns ? try index.trainRouter(training, progress: progress) : nil
+        let manifest = try IndexRewriter(index: index).write(
+            to: directory, sections: try trained?.sections(),
+            build: learns ? training.predictor.description : [:])
+        return BuildReport(
+            count: index.count, partitions: index.partitionCount, records: manifest.records,
+            replication: index.replication, indexByteCount: manifest.totalByteCount,
+            residentByteCount: (trained?.predictor.residentByteCount ?? index.router.residentByteCount) + index.table.residentByteCount
+                + (index.headIds?.count ?? 0) * 4,
+            stages: [("retrain", Double(monotonicNanoseconds() - start) / 1e9)])
+    }
+
+    private func plan(for index: DiskIndex, progress: Progress) throws -> ReplicaPlan {
+        let threads = training.predictor.training.threads
+        var planner = DuplicationPlanner(index: index, homes: try index.homes())
+        planner.replicationMaximum = replicationMaximum
+        planner.threads = threads
+        planner.progress = progress
+        guard duplication.needsPairs else { return try planner.plan(duplication) }
+        let learned = try index.learnPairs(learn: training.learn, parameters: training.pairs, progress: progress)
+        func router(_ homes: Homes) throws -> Predictor {
+            try index.trainPredictor(
+                pairs: learned.pairs, homes: homes, parameters: training.predictor, progress: progress
+            ).predictor
+        }
+        if duplication == .paper { return try paper(planner, learned: learned, router: router) }
+        var gain = GainParameters()
+        gain.cost = cost
+        gain.rounds = rounds
+        gain.moving = duplication == .moves
+        let own = try index.selfNeighbours(
+            count: min(index.count, 1 << 20), neighbourCount: 4, threads: threads,
+            memoryByteCount: training.pairs.memoryByteCount, progress: progress)
+        return try GainPlanner(
+            planner: planner, router: router(planner.homes), pairs: learned.pairs, selfNeighbours: own,
+            parameters: gain
+        ).run()
+    }
+
+    /// The paper's rounds: train, copy the costliest fifth of what was missed, train with what it made.
+    private func paper(
+        _ planner: DuplicationPlanner, learned: LearnPairs, router: (Homes) throws -> Predictor
+    ) throws -> ReplicaPlan {
+        var planner = planner
+        var plan = ReplicaPlan()
+        let pairs = learned.pairs
+        let seen = 0..<pairs.trainingCount
+        let nearest = seen.map { pairs.neighbours[$0 * pairs.neighbourCount] }
+        for _ in 0..<rounds {
+            let routes = planner.index.routes(
+                of: learned.queries.gather(seen), router: try router(planner.homes), limit: 64,
+                threads: training.predictor.training.threads)
+            let round = planner.paperRound(routes: routes, nearest: nearest)
+            if round.isEmpty { break }
+            planner.homes = planner.homes.applying(round)
+            plan = plan.followed(by: round)
+        }
+        return plan
+    }
+}

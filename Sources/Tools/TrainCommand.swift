@@ -1,0 +1,91 @@
+// sonde train: another router for an index that stands, and other replicas where asked.
+
+import ArgumentParser
+import Foundation
+import Index
+import Storage
+import Vectors
+
+struct TrainCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "train",
+        abstract: "Retrain the router of an index, or replan its replicas, into a new directory.")
+
+    @Option(help: "Index directory; it is only read.")
+    var index: String
+
+    @Option(help: "Directory to create; unchanged segments are linked, not copied.")
+    var out: String
+
+    @Option(help: "Router: distance, subcentroids, prototypes or network.")
+    var router: RouterKind = .prototypes
+
+    @OptionGroup var routerOptions: RouterOptions
+
+    @Option(help: "Second copies to plan: none, random, slots, paper, gain, moves, closure or soar.")
+    var duplicate: DuplicateName = .none
+
+    @OptionGroup var replicaOptions: ReplicaOptions
+
+    @Option(help: "Seed of training and planning.")
+    var seed: UInt64 = 1
+
+    @OptionGroup var work: WorkOptions
+
+    func run() throws {
+        let opened = try DiskIndex(path: index)
+        let retraining = try replicaOptions.retraining(
+            duplicate, training: routerOptions.training(router, seed: seed, work: work), seed: seed, index: opened)
+        print(try retraining.run(opened, to: out, progress: work.progress).summary)
+    }
+}
+
+/// The options of planned replicas, shared by build and train.
+struct ReplicaOptions: ParsableArguments {
+    @Option(help: "closure: records of one vector at most.")
+    var replicas: Int = 8
+
+    @Option(help: "closure: centroids within (1 + eps1) times the nearest's squared distance.")
+    var eps1: Float = 10
+
+    @Option(help: "soar: weight of the residual's direction.")
+    var lambda: Float = 1
+
+    @Option(help: "random, slots, paper, gain, moves: records over vectors at most.")
+    var replicationMax: Double = 1.3
+
+    @Option(help: "paper, gain, moves: rounds of planning.")
+    var rounds: Int = 3
+
+    @Option(help: "gain, moves: what is economised: vectors, bytes, reads or time.")
+    var planCost: CostName = .vectors
+
+    func validate() throws {
+        guard replicationMax >= 1 else { throw ValidationError("--replication-max must be at least 1") }
+        guard rounds >= 1 else { throw ValidationError("--rounds must be at least 1") }
+    }
+
+    func retraining(
+        _ duplicate: DuplicateName, training: RouterTraining, seed: UInt64, index: DiskIndex
+    ) throws -> Retraining {
+        var retraining = Retraining(training: training)
+        retraining.duplication = plan(duplicate, seed: seed)
+        retraining.replicationMaximum = replicationMax
+        retraining.rounds = rounds
+        retraining.cost = try planCost.value(for: index)
+        return retraining
+    }
+
+    private func plan(_ duplicate: DuplicateName, seed: UInt64) -> DuplicationPlan {
+        switch duplicate {
+        case .none: .none
+        case .closure: .closure(replicas: replicas, eps1: eps1)
+        case .soar: .soar(lambda: lambda)
+        case .random: .random(seed: seed)
+        case .slots: .slots
+        case .paper: .paper
+        case .gain: .gain
+        case .moves: .moves
+        }
+    }
+}
