@@ -159,6 +159,7 @@ public final class IndexBuilder {
                 var means = KMeans(partitions: wanted, seed: parameters.seed, threads: parameters.threads)
                 means.iterations = parameters.iterations
                 means.capRecords = recordsMaximum(sampleShare: Double(sample.count) / Double(base.count))
+                means.progress = { [progress] done, total in progress(stage: "partition", done: done, total: total) }
                 return means.train(sample)
             }
             centroids = trained.centroids

@@ -9,14 +9,19 @@ import Vectors
 
 struct LearnedRouterTests {
     /// A router to learn from 600 queries of the fixture's own distribution, in a moment.
-    private static func training(_ fixture: Fixture, _ kind: RouterKind, seed: UInt64 = 1) throws -> RouterTraining {
+    private static func training(_ fixture: Fixture, _ kind: RouterKind, seed: UInt64 = 1) throws
+        -> RouterTraining
+    {
         let synth = try Synth(
             SynthParameters(
-                dimension: fixture.base.dimension, elementType: fixture.base.elementType, seed: 5, clusters: 24))
+                dimension: fixture.base.dimension, elementType: fixture.base.elementType, seed: 5,
+                clusters: 24))
         let path = fixture.directory.file("learn.npy")
         var training = RouterTraining()
-        training.learn = FileManager.default.fileExists(atPath: path)
-            ? try VectorFile.open(path: path) : try Fixture.write(synth.rows(0..<600, of: .learn, threads: 1), to: path)
+        training.learn =
+            FileManager.default.fileExists(atPath: path)
+            ? try VectorFile.open(path: path)
+            : try Fixture.write(synth.rows(0..<600, of: .learn, threads: 1), to: path)
         training.predictor.kind = kind
         training.predictor.prototypes = 4
         training.predictor.hidden = [16]
@@ -35,7 +40,9 @@ struct LearnedRouterTests {
         let verified = try Verification.run(path: fixture.directory.file("index"))
         #expect(verified.damage.isEmpty, "\(verified.text)")
         let index = try fixture.open()
-        #expect(report.residentByteCount == index.residentByteCount && index.manifest.build["router"] == router.rawValue)
+        #expect(
+            report.residentByteCount == index.residentByteCount
+                && index.manifest.build["router"] == router.rawValue)
         // Beyond its 20 candidates a router goes on by distance: reading everything is the truth.
         let truth = try fixture.truth(k: 10)
         #expect(try index.ask(fixture.queries, .nprobe(60)).answers == truth)
@@ -69,7 +76,9 @@ struct LearnedRouterTests {
         }
         #expect(try differences(fixture.directory.file("one"), fixture.directory.file("two")) == [])
         #expect(try differences(fixture.directory.file("two"), fixture.directory.file("again")) == [])
-        #expect(try differences(fixture.directory.file("one"), fixture.directory.file("other")).contains("router.bin"))
+        #expect(
+            try differences(fixture.directory.file("one"), fixture.directory.file("other")).contains(
+                "router.bin"))
     }
 
     /// Mass and gain by the router's probabilities: a lower threshold reads more and finds no less.
@@ -92,7 +101,8 @@ struct LearnedRouterTests {
                     parameters.cost = cost
                     let found = try index.search(fixture.queries, parameters: parameters)
                     for query in 0..<fixture.queries.count {
-                        #expect(found.counters[query].segments >= max(1, before?.counters[query].segments ?? 0))
+                        #expect(
+                            found.counters[query].segments >= max(1, before?.counters[query].segments ?? 0))
                     }
                     if let before {
                         #expect(
@@ -114,16 +124,23 @@ struct LearnedRouterTests {
             let index = try fixture.open(kind.rawValue)
             let truth = try fixture.truth(k: 10)
             let account = FetchAccount(
-                index: index, routes: index.routes(of: fixture.queries, threads: 2), neighbours: truth.ids, depth: 10,
+                index: index, routes: index.routes(of: fixture.queries, threads: 2), neighbours: truth.ids,
+                depth: 10,
                 homes: try index.homes())
-            let policies: [Policy] = [.nprobe(1), .nprobe(7), .eps2(0.2, nprobe: 20), .mass(0.9), .gain(0.001), .gain(1e-5)]
+            let policies: [Policy] = [
+                .nprobe(1), .nprobe(7), .eps2(0.2, nprobe: 20), .mass(0.9), .gain(0.001), .gain(1e-5),
+            ]
             for (policy, point) in zip(policies, account.points(policies, ks: [1, 10])) {
                 let found = try index.ask(fixture.queries, policy)
                 func mean(_ value: (QueryCounters) -> UInt64) -> Double {
                     found.counters.reduce(0.0) { $0 + Double(value($1)) } / 150
                 }
-                #expect(abs(point.vectors - mean { $0.vectors }) < 1e-9 && abs(point.segments - mean { $0.segments }) < 1e-9)
-                #expect(abs(point.pages - mean { $0.pages }) < 1e-9 && abs(point.reads - mean { $0.reads }) < 1e-9)
+                #expect(
+                    abs(point.vectors - mean { $0.vectors }) < 1e-9
+                        && abs(point.segments - mean { $0.segments }) < 1e-9)
+                #expect(
+                    abs(point.pages - mean { $0.pages }) < 1e-9 && abs(point.reads - mean { $0.reads }) < 1e-9
+                )
                 // An account goes by ids, so that a copy of the k-th neighbour counts as wrong.
                 for k in [1, 10] {
                     let recall = Recall.mean(of: found.answers, against: truth, k: k, metric: .l2)
@@ -165,7 +182,9 @@ struct LearnedRouterTests {
             parameters.threads = threads
             parameters.inFlight = inFlight
             let together = try disk.search(fixture.queries, parameters: parameters)
-            #expect(together.answers == alone.answers && together.counters.map(Cost.init) == alone.counters.map(Cost.init))
+            #expect(
+                together.answers == alone.answers
+                    && together.counters.map(Cost.init) == alone.counters.map(Cost.init))
         }
         // With everything worth it, everything that the router names is read, whatever the rounds.
         parameters.policy = .gain(0)
@@ -200,7 +219,8 @@ struct LearnedRouterTests {
         let before = fixture.directory.names
         let changes: [((inout RouterTraining) -> Void, String)] = [
             ({ $0.learn = longer.base }, "21 dimensions"), ({ $0.learn = floats.base }, "f32"),
-            ({ $0.predictor.prototypes = 0 }, "prototypes"), ({ $0.predictor.prototypes = .nan }, "prototypes"),
+            ({ $0.predictor.prototypes = 0 }, "prototypes"),
+            ({ $0.predictor.prototypes = .nan }, "prototypes"),
             ({ $0.predictor.hidden = [0] }, "hidden"), ({ $0.predictor.training.epochs = 0 }, "epochs"),
             ({ $0.predictor.training.noise = -1 }, "noise"), ({ $0.learn = nil }, "64 queries"),
         ]
