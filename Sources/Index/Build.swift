@@ -111,6 +111,14 @@ public final class IndexBuilder {
         if let pages = parameters.pagesMaximum, pages < 1 || pages > 1 << 30 {
             throw .invalid("pages-max must be from 1 to \(1 << 30), found \(pages)")
         }
+        if let router = parameters.router {
+            try router.predictor.validate()
+            if let learn = router.learn, learn.dimension != base.dimension || learn.elementType != base.elementType {
+                throw .invalid(
+                    "\(learn.path) holds \(learn.elementType.name) of \(learn.dimension) dimensions, \(base.path) "
+                        + "\(base.elementType.name) of \(base.dimension)")
+            }
+        }
         if let sample = parameters.sampleCount, sample < 1 { throw .invalid("sample must be at least 1, found \(sample)") }
     }
 
@@ -151,6 +159,7 @@ public final class IndexBuilder {
                 var means = KMeans(partitions: wanted, seed: parameters.seed, threads: parameters.threads)
                 means.iterations = parameters.iterations
                 means.capRecords = recordsMaximum(sampleShare: Double(sample.count) / Double(base.count))
+                means.progress = { [progress] done, total in progress(stage: "partition", done: done, total: total) }
                 return means.train(sample)
             }
             centroids = trained.centroids
@@ -237,6 +246,7 @@ public final class IndexBuilder {
             let trained = try stage("train") { try written.trainRouter(training, progress: progress) }
             sections = try trained.sections()
             residentByteCount = trained.predictor.residentByteCount
+                + trained.posteriors.reduce(0) { $0 + $1.residentByteCount }
             manifest.build.merge(training.predictor.description) { $1 }
         }
         if let heads { sections.append((IndexFiles.headIdsTag, IndexFiles.encode(headIds: heads))) }

@@ -16,11 +16,7 @@ extension DiskIndex {
         latencyQueries: Int = 1000, progress: Progress = .none
     ) throws -> Measurement {
         let deepest = ks.max() ?? 1
-        guard truth.count >= queries.count, truth.k >= deepest else {
-            throw IndexError.invalid(
-                "truth holds \(truth.k) neighbours of \(truth.count) queries; "
-                    + "\(deepest) of \(queries.count) are needed")
-        }
+        try validate(truth: truth, queryCount: queries.count, k: deepest)
         var rows: [Measurement.Row] = []
         for (position, policy) in policies.enumerated() {
             var sweep = parameters
@@ -44,6 +40,19 @@ extension DiskIndex {
                 indexByteCount: Int(manifest.totalByteCount), duplicate: manifest.build["duplicate"] ?? "none",
                 router: manifest.build["router"] ?? "distance"),
             rows: rows, at: Measurement.interpolate(rows, ks: ks))
+    }
+
+    /// Refuses a truth that cannot be that of `queryCount` queries against this base to depth `k`.
+    public func validate(truth: TruthFile, queryCount: Int, k: Int) throws(IndexError) {
+        guard truth.count >= queryCount, truth.k >= k else {
+            throw .invalid(
+                "the truth holds \(truth.k) neighbours of \(truth.count) queries; \(k) of \(queryCount) are needed")
+        }
+        let asked = truth.ids.prefix(queryCount * truth.k)
+        if let stray = asked.first(where: { $0 != TruthFile.noId && Int($0) >= count }) {
+            throw .invalid(
+                "the truth names vector \(stray), but \(path) holds \(count): it is the truth of another base")
+        }
     }
 
     private func row(

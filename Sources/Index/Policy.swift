@@ -75,6 +75,14 @@ public enum Policy: Sendable, Equatable {
         }
     }
 
+    /// Whether partitions are read until enough are, likely or not.
+    var countsPartitions: Bool {
+        switch self {
+        case .nprobe, .eps2, .vectorBudget: true
+        case .mass, .gain: false
+        }
+    }
+
     /// How many candidates the router has to name, of `partitions` that hold `records` in all.
     func candidateLimit(partitions: Int, records: Int) -> Int {
         switch self {

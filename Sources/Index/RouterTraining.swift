@@ -12,6 +12,9 @@ public struct RouterTraining: Sendable {
     public var pairs = LearnParameters()
     /// Queries drawn like those that will be asked, never those that will be measured.
     public var learn: VectorFile?
+    /// The device that thresholds of cost by time are calibrated for. An input like any other: one timed on
+    /// the spot would make other bytes of every build.
+    public var model = DeviceModel.common
 
     public init() {}
 }
@@ -69,7 +72,7 @@ extension DiskIndex {
     /// - Throws: `IndexError.invalid` for parameters that mean nothing or a learn file that does not fit,
     ///   `StorageError` from reading.
     public func trainRouter(_ training: RouterTraining, progress: Progress = .none) throws -> TrainedRouter {
-        try validate(training.predictor)
+        try training.predictor.validate()
         let learned = try learnPairs(learn: training.learn, parameters: training.pairs, progress: progress)
         let homes = try homes()
         let (predictor, report) = try trainPredictor(
@@ -83,21 +86,10 @@ extension DiskIndex {
             neighbours: Array(learned.pairs.neighbours[teaching.lowerBound * depth..<teaching.upperBound * depth]),
             depth: depth, homes: homes, threads: training.predictor.training.threads,
             seed: training.predictor.training.seed)
-        let model = try DeviceModel.calibrate(on: self)
         let policies = calibratePolicies(
-            predictor: predictor, learned: learned, homes: homes, model: model, training: training, report: report)
+            predictor: predictor, learned: learned, homes: homes, model: training.model, training: training,
+            report: report)
         return TrainedRouter(predictor: predictor, report: report, policies: policies, posteriors: posteriors)
-    }
-
-    private func validate(_ parameters: PredictorParameters) throws(IndexError) {
-        if !(parameters.prototypes >= 1 && parameters.prototypes <= 65536) {
-            throw .invalid("prototypes must be from 1 to 65536 a partition, found \(parameters.prototypes)")
-        }
-        if parameters.hidden.contains(where: { $0 < 1 || $0 > 65536 }) || parameters.hidden.count > 8 {
-            throw .invalid("hidden must be up to eight widths from 1 to 65536, found \(parameters.hidden)")
-        }
-        if parameters.training.epochs < 1 { throw .invalid("epochs must be at least 1, found \(parameters.training.epochs)") }
-        if !(parameters.training.noise >= 0) { throw .invalid("noise must be 0 or more, found \(parameters.training.noise)") }
     }
 
     private func calibratePolicies(
@@ -146,5 +138,19 @@ extension FetchAccount {
             }
         }
         return reliability
+    }
+}
+
+extension PredictorParameters {
+    /// Refuses values that mean nothing.
+    func validate() throws(IndexError) {
+        if !(prototypes >= 1 && prototypes <= 65536) {
+            throw .invalid("prototypes must be from 1 to 65536 a partition, found \(prototypes)")
+        }
+        if hidden.contains(where: { $0 < 1 || $0 > 65536 }) || hidden.count > 8 {
+            throw .invalid("hidden must be up to eight widths from 1 to 65536, found \(hidden)")
+        }
+        if training.epochs < 1 { throw .invalid("epochs must be at least 1, found \(training.epochs)") }
+        if !(training.noise >= 0 && training.noise.isFinite) { throw .invalid("noise must be 0 or more, found \(training.noise)") }
     }
 }

@@ -170,6 +170,9 @@ final class SearchWorker {
     private let arena: ReadArena
     private let queue: any ReadQueue
     private let scratch: RouterScratch
+    /// For routes that go on beyond a learned router's candidates.
+    private var centroidScratch: RouterScratch?
+    private var byDistance = Route()
     private var slots: [QueryInFlight] = []
     private var free: [Int] = []
     /// Slots with reads that are not submitted yet, the oldest first.
@@ -238,6 +241,7 @@ final class SearchWorker {
         index.router.route(
             job.routingRows.row(state.query), limit: policy.candidateLimit(partitions: index.partitionCount, records: index.manifest.records),
             scratch: scratch, into: &state.route)
+        if policy.countsPartitions { complete(&state.route, query: state.query) }
         state.positions.removeAll(keepingCapacity: true)
         if rounds == nil {
             chooser.choose(from: state.route, into: &state.positions)
@@ -255,6 +259,23 @@ final class SearchWorker {
                     id: UInt64(headIds[Int(state.route.partitions[position])]),
                     distance: state.route.distances[position] * scale)
             }
+        }
+    }
+
+    /// A learned router names the candidates that it has probabilities for. A policy that counts may go on:
+    /// through the other partitions by the distance of their centroids.
+    private func complete(_ route: inout Route, query: Int) {
+        let limit = job.parameters.policy.candidateLimit(
+            partitions: index.partitionCount, records: index.manifest.records)
+        guard index.router is Predictor, route.count < limit else { return }
+        let scratch = centroidScratch ?? index.centroids.makeScratch()
+        centroidScratch = scratch
+        index.centroids.route(job.routingRows.row(query), limit: limit, scratch: scratch, into: &byDistance)
+        let named = Set(route.partitions)
+        for position in 0..<byDistance.count where route.count < limit && !named.contains(byDistance.partitions[position]) {
+            route.partitions.append(byDistance.partitions[position])
+            route.distances.append(byDistance.distances[position])
+            route.logProbabilities.append(-.infinity)
         }
     }
 

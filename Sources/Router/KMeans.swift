@@ -3,6 +3,7 @@
 // Means are kept as floats; rows are compared with the means as the routing element type holds them, by
 // integer kernels where the base is of bytes.
 
+import Synchronization
 import Vectors
 
 /// The parameters of one k-means.
@@ -27,6 +28,8 @@ public struct KMeans: Sendable {
     public var seedingRows = 16
     /// No partition of the training rows may hold more; what does is split, and more partitions come out.
     public var capRecords: Int?
+    /// Told how much is done of how much, in rows compared with all centroids. Called from any thread.
+    public var progress: (@Sendable (_ done: Int, _ total: Int) -> Void)?
 
     public init(partitions: Int, seed: UInt64, threads: Int) {
         precondition(partitions > 0)
@@ -53,28 +56,37 @@ public struct KMeans: Sendable {
     public func train(_ rows: VectorMatrix) -> Result {
         precondition(rows.count > 0)
         let wanted = min(partitions, rows.count)
-        let means = wanted <= flatLimit ? oneLevel(rows, wanted) : twoLevels(rows, wanted)
-        var lloyd = Lloyd(rows: rows, means: means, threads: threads)
         let affordable = Int(Self.refinementDistances / (Double(rows.count) * Double(wanted)))
-        lloyd.run(iterations: max(1, refinements ?? max(4, min(10, affordable))), tolerance: tolerance)
+        let rounds = max(1, refinements ?? max(4, min(10, affordable)))
+        let isFlat = wanted <= flatLimit
+        // A row of a group is compared with the means of that group alone.
+        let first = iterations * (isFlat ? min(rows.count, wanted * sampleRows) : rows.count / groupCount(wanted))
+        let meter = Meter(total: first + rounds * rows.count, report: progress)
+        let means = isFlat ? oneLevel(rows, wanted, meter) : twoLevels(rows, wanted, meter)
+        meter.reach(first)
+        var lloyd = Lloyd(rows: rows, means: means, threads: threads)
+        lloyd.run(iterations: rounds, tolerance: tolerance) { meter.add(rows.count) }
+        meter.reach(meter.total)
         if let capRecords { split(&lloyd, cap: max(1, capRecords)) }
         return Result(
             centroids: lloyd.centroids, meanDistance: lloyd.meanDistance, iterations: lloyd.iterations,
             largest: lloyd.largest)
     }
 
-    private func oneLevel(_ rows: VectorMatrix, _ wanted: Int) -> VectorMatrix {
+    private func groupCount(_ wanted: Int) -> Int { max(2, min(flatLimit, Int(Double(wanted).squareRoot()))) }
+
+    private func oneLevel(_ rows: VectorMatrix, _ wanted: Int, _ meter: Meter) -> VectorMatrix {
         var random = SeededRandom(seed: seed, stream: 3)
         let sampled = random.sample(wanted * sampleRows, below: rows.count)
         let part = sampled.count == rows.count ? rows : rows.gather(sampled)
         var lloyd = Lloyd(rows: part, means: seeds(part, wanted), threads: threads)
-        lloyd.run(iterations: iterations, tolerance: tolerance)
+        lloyd.run(iterations: iterations, tolerance: tolerance) { meter.add(part.count) }
         return lloyd.means
     }
 
     /// Two levels: sqrt(wanted) groups, each divided into a number of partitions in proportion to its rows.
-    private func twoLevels(_ rows: VectorMatrix, _ wanted: Int) -> VectorMatrix {
-        let groupCount = max(2, min(flatLimit, Int(Double(wanted).squareRoot())))
+    private func twoLevels(_ rows: VectorMatrix, _ wanted: Int, _ meter: Meter) -> VectorMatrix {
+        let groupCount = groupCount(wanted)
         var random = SeededRandom(seed: seed, stream: 1)
         let sampled = random.sample(groupCount * 256, below: rows.count)
         var top = KMeans(partitions: groupCount, seed: seed, threads: threads)
@@ -101,6 +113,7 @@ public struct KMeans: Sendable {
             var lloyd = Lloyd(rows: members, means: sub.seeds(members, shares[group]), threads: 1)
             lloyd.run(iterations: sub.iterations, tolerance: sub.tolerance)
             means.row(firsts[group]).copyMemory(from: lloyd.means.bytes, byteCount: lloyd.means.byteCount)
+            meter.add(sub.iterations * members.count / groups.count)
         }
         return means
     }
@@ -177,5 +190,30 @@ public struct KMeans: Sendable {
             lloyd = Lloyd(rows: rows, means: means, threads: threads, iterations: lloyd.iterations)
         }
         lloyd.assign()
+    }
+}
+
+/// How far a training is. Iterations that converge early leave a gap, which `reach` closes.
+private final class Meter: Sendable {
+    let total: Int
+    private let report: (@Sendable (Int, Int) -> Void)?
+    private let done = Mutex(0)
+
+    init(total: Int, report: (@Sendable (Int, Int) -> Void)?) {
+        self.total = total
+        self.report = report
+    }
+
+    func add(_ work: Int) { move { $0 + work } }
+
+    func reach(_ work: Int) { move { max($0, work) } }
+
+    private func move(_ step: (Int) -> Int) {
+        guard let report else { return }
+        let now = done.withLock { done in
+            done = min(step(done), total)
+            return done
+        }
+        report(now, total)
     }
 }

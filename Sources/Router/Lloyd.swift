@@ -25,13 +25,15 @@ struct Lloyd {
         centroids = means.converted(to: rows.elementType)
     }
 
-    /// Iterates until nothing much changes; ends with the means of the last assignment.
-    mutating func run(iterations limit: Int, tolerance: Double) {
+    /// Iterates until nothing much changes, and calls `each` after every iteration; ends with the means of
+    /// the last assignment.
+    mutating func run(iterations limit: Int, tolerance: Double, each: () -> Void = {}) {
         for _ in 0..<limit {
             let before = meanDistance
             assign()
             let refilled = update()
             iterations += 1
+            each()
             if refilled == 0, before.isFinite, before - meanDistance <= tolerance * before { break }
             if meanDistance == 0 { break }
         }

@@ -21,7 +21,9 @@ public final class Tensor: @unchecked Sendable {
         self.rate = rate
         // Zeroed pages cost nothing until they are written: a form that is not trained keeps only its values.
         func zeros() -> UnsafeMutablePointer<Float> {
-            guard let memory = calloc(max(count, 1), 4) else { fatalError("no memory for \(count) numbers of \(name)") }
+            guard let memory = calloc(max(count, 1), 4) else {
+                preconditionFailure("no memory for \(count) numbers of \(name)")
+            }
             return memory.bindMemory(to: Float.self, capacity: max(count, 1))
         }
         values = zeros()

@@ -45,7 +45,8 @@ struct SearchCommand: ParsableCommand {
         try requireWritable(out, counters)
         let opened = try DiskIndex(path: index)
         let rows = try VectorFile.open(path: queries, first: first).readAll()
-        let expected = try truth.map { try readTruth($0, queries: rows.count) }
+        let expected = try truth.map { try TruthFile.read(path: $0) }
+        if let expected { try opened.validate(truth: expected, queryCount: rows.count, k: k) }
         var parameters = SearchParameters(
             k: k, policy: try policy.policy(for: opened), threads: work.threads, inFlight: inflight,
             cost: try policy.readCost(for: opened))
@@ -63,15 +64,6 @@ struct SearchCommand: ParsableCommand {
             let recall = Recall.mean(of: result.answers, against: expected, k: k, metric: opened.metric)
             print("recall@\(k) " + String(format: "%.4f", recall))
         }
-    }
-
-    private func readTruth(_ path: String, queries: Int) throws -> TruthFile {
-        let expected = try TruthFile.read(path: path)
-        guard expected.count >= queries, expected.k >= k else {
-            throw CommandFailure(
-                "\(path) holds \(expected.k) neighbours of \(expected.count) queries; \(k) of \(queries) are needed")
-        }
-        return expected
     }
 
     private func summary(_ result: SearchResult, opened: DiskIndex) -> String {

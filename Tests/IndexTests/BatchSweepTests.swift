@@ -15,15 +15,23 @@ struct BatchSweepTests {
             for index in [memory, try DiskIndex(path: memory.path)] {
                 for nprobe in [1, 8, 60] {
                     let found = try index.ask(fixture.queries, .nprobe(nprobe))
-                    let chosen = (0..<150).map { index.routed($0, of: fixture.queries, limit: nprobe).partitions }
+                    let chosen = (0..<150).map {
+                        index.routed($0, of: fixture.queries, limit: nprobe).partitions
+                    }
                     for threads in [1, 2] {
-                        let sweep = BatchSweep(index: index, queries: fixture.queries, k: 10, threads: threads)
+                        let sweep = BatchSweep(
+                            index: index, queries: fixture.queries, k: 10, threads: threads)
                         let counters = try sweep.sweep(SweepPlan(chosen: chosen, partitionCount: 60))
                         #expect(sweep.takeAnswers(k: 10) == found.answers)
                         let wanted = Set(chosen.joined()).filter { index.table[Int($0)].recordCount > 0 }
                         #expect(counters.segments == UInt64(wanted.count))
-                        #expect(counters.bytes == wanted.reduce(0) { $0 + UInt64(index.table.byteCount(ofSegment: Int($1))) })
-                        #expect(counters.vectors == wanted.reduce(0) { $0 + UInt64(index.table[Int($1)].recordCount) })
+                        #expect(
+                            counters.bytes
+                                == wanted.reduce(0) { $0 + UInt64(index.table.byteCount(ofSegment: Int($1))) }
+                        )
+                        #expect(
+                            counters.vectors
+                                == wanted.reduce(0) { $0 + UInt64(index.table[Int($1)].recordCount) })
                         #expect(counters.comparisons == found.counters.reduce(0) { $0 + $1.vectors })
                         #expect(counters.reads >= 1 && counters.reads <= counters.segments)
                     }
@@ -39,7 +47,9 @@ struct BatchSweepTests {
         let index = try fixture.open()
         let sweep = BatchSweep(index: index, queries: fixture.queries, k: 10, threads: 2)
         for half in 0..<2 {
-            let chosen = (0..<fixture.queries.count).map { _ in (0..<40).filter { $0 % 2 == half }.map { UInt32($0) } }
+            let chosen = (0..<fixture.queries.count).map { _ in
+                (0..<40).filter { $0 % 2 == half }.map { UInt32($0) }
+            }
             _ = try sweep.sweep(SweepPlan(chosen: chosen, partitionCount: 40))
         }
         #expect(sweep.takeAnswers(k: 10) == (try fixture.truth(k: 10)))
@@ -55,7 +65,9 @@ struct BatchSweepTests {
         #expect(index.table.byteCount > 14 << 20)
         for step in 1...12 {
             // Runs of many lengths between gaps.
-            let chosen = [(0..<150).filter { $0 % 13 % step != 0 || $0 % 29 > step }.map { UInt32($0) }, [UInt32(step)]]
+            let chosen = [
+                (0..<150).filter { $0 % 13 % step != 0 || $0 % 29 > step }.map { UInt32($0) }, [UInt32(step)],
+            ]
             let sweep = BatchSweep(index: index, queries: fixture.queries, k: 5, threads: threads)
             let counters = try sweep.sweep(SweepPlan(chosen: chosen, partitionCount: 150))
             #expect(counters.segments >= UInt64(chosen[0].count))
@@ -66,9 +78,11 @@ struct BatchSweepTests {
         let fixture = try Fixture(count: 200)
         try fixture.build("index", partitions: 4)
         let sweep = BatchSweep(index: try fixture.open(), queries: fixture.queries, k: 3, threads: 2)
-        let plan = SweepPlan(chosen: [[UInt32]](repeating: [], count: fixture.queries.count), partitionCount: 4)
+        let plan = SweepPlan(
+            chosen: [[UInt32]](repeating: [], count: fixture.queries.count), partitionCount: 4)
         let counters = try sweep.sweep(plan)
-        #expect(counters.reads == 0 && counters.bytes == 0 && counters.segments == 0 && counters.comparisons == 0)
+        #expect(
+            counters.reads == 0 && counters.bytes == 0 && counters.segments == 0 && counters.comparisons == 0)
         #expect(sweep.takeAnswers(k: 3).ids.allSatisfy { $0 == TruthFile.noId })
     }
 
@@ -89,6 +103,8 @@ struct BatchSweepTests {
         let both = try index.learnPairs(learn: fixture.queryFile, parameters: parameters)
         #expect(both.queries.count == 300)
         let longer = try Fixture(count: 100, dimension: 21)
-        #expect(refusal { _ = try index.learnPairs(learn: longer.queryFile, parameters: parameters) }.contains("21"))
+        #expect(
+            refusal { _ = try index.learnPairs(learn: longer.queryFile, parameters: parameters) }.contains(
+                "21"))
     }
 }

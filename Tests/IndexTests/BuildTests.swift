@@ -35,7 +35,9 @@ struct BuildTests {
         let little = kind == .heads || kind == .headsWithClosure ? count * dimension * 4 / 3 : 200 << 10
         // Writing is reported a batch of partitions, and at the end of each bucket.
         let counters = (much: StageCounter(), little: StageCounter())
-        for (name, memory, counted) in [("much", 1 << 30, counters.much), ("little", little, counters.little)] {
+        for (name, memory, counted) in [
+            ("much", 1 << 30, counters.much), ("little", little, counters.little),
+        ] {
             var parameters = BuildParameters()
             parameters.partitions = 40
             parameters.sampleCount = 700
@@ -65,7 +67,8 @@ struct BuildTests {
         #expect(verified.records == report.records && index.manifest.records == report.records)
         #expect(verified.pages == index.inspect().pages)
         #expect(report.partitions == index.partitionCount && report.count == 3000)
-        #expect(report.replication == index.replication && report.residentByteCount == index.residentByteCount)
+        #expect(
+            report.replication == index.replication && report.residentByteCount == index.residentByteCount)
         let heads = index.headIds?.count ?? 0
         let ids = try index.idsByPartition()
         #expect(Set(ids.joined()).count == 3000 - heads)
@@ -137,7 +140,8 @@ struct BuildTests {
         let builder = IndexBuilder(
             base: damaged, directory: fixture.directory.file("index"), parameters: parameters)
         let error = storageError { _ = try builder.build() }
-        #expect(error?.kind == .invalidValue && error?.detail == "row 2990, column 7" && error?.found == "NaN")
+        #expect(
+            error?.kind == .invalidValue && error?.detail == "row 2990, column 7" && error?.found == "NaN")
         #expect(fixture.directory.names == before)
     }
 

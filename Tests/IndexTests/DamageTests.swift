@@ -57,17 +57,23 @@ struct DamageTests {
                 // From memory, and through the ring with several threads.
                 for index in [try victim.fixture.open(), try DiskIndex(path: victim.path)] {
                     let error = indexError {
-                        _ = try index.ask(victim.fixture.queries, .nprobe(index.partitionCount), threads: 2, inFlight: 4)
+                        _ = try index.ask(
+                            victim.fixture.queries, .nprobe(index.partitionCount), threads: 2, inFlight: 4)
                     }
                     guard case .corruptSegment(let path, let named, let offset)? = error else {
                         Issue.record("\(String(describing: error))")
                         continue
                     }
                     #expect(path == victim.path + "/segments.bin" && named == partition && offset == page)
-                    #expect("\(IndexError.corruptSegment(path: path, partition: named, offset: offset))".contains("verify"))
+                    #expect(
+                        "\(IndexError.corruptSegment(path: path, partition: named, offset: offset))".contains(
+                            "verify"))
                 }
                 let lines = victim.reported()
-                #expect(lines.contains { $0.contains("partition \(partition): the page at offset \(page) fails") }, "\(lines)")
+                #expect(
+                    lines.contains {
+                        $0.contains("partition \(partition): the page at offset \(page) fails")
+                    }, "\(lines)")
             }
         }
         try victim.restore("segments.bin")
@@ -93,7 +99,8 @@ struct DamageTests {
     }
 
     /// Random flips in every file: none passes in silence.
-    @Test(arguments: ["manifest.json", "segments.bin", "segments.table", "router.bin"], [Kind.closure, .heads])
+    @Test(
+        arguments: ["manifest.json", "segments.bin", "segments.table", "router.bin"], [Kind.closure, .heads])
     func everyFlipIsReported(name: String, kind: Kind) throws {
         let victim = try Victim(kind)
         let size = try #require(victim.files[name]).count
@@ -154,7 +161,9 @@ struct DamageTests {
     @Test func pagesInTheWrongPlaceAreReported() throws {
         let victim = try Victim(.none)
         let index = try victim.fixture.open()
-        let order = (0..<index.partitionCount).sorted { index.table[$0].recordCount > index.table[$1].recordCount }
+        let order = (0..<index.partitionCount).sorted {
+            index.table[$0].recordCount > index.table[$1].recordCount
+        }
         let (a, b) = (Int(index.table[order[0]].offset), Int(index.table[order[1]].offset))
         var data = try #require(victim.files["segments.bin"])
         let (first, second) = (data[a..<a + 4096], data[b..<b + 4096])

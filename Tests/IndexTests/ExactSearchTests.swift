@@ -18,7 +18,9 @@ struct ExactSearchTests {
             let distanceOf = Dictionary(uniqueKeysWithValues: wanted.map { ($0.id, $0.distance) })
             var met = Set<UInt32>()
             for rank in 0..<50 {
-                let (id, distance) = (truth.id(query: query, rank: rank), Double(truth.distance(query: query, rank: rank)))
+                let (id, distance) = (
+                    truth.id(query: query, rank: rank), Double(truth.distance(query: query, rank: rank))
+                )
                 #expect(met.insert(id).inserted)
                 if isExact {
                     #expect(Int(id) == wanted[rank].id && distance == wanted[rank].distance)
@@ -61,7 +63,8 @@ struct ExactSearchTests {
         let truth = try ExactSearch(k: 2600, metric: .l2, threads: 2, memoryByteCount: 1 << 30)
             .run(base: base, queries: query)
         // The odd rows are copies of the query; the even ones are all equally far.
-        let odd = stride(from: 1, to: 5000, by: 2), even = stride(from: 0, to: 200, by: 2)
+        let odd = stride(from: 1, to: 5000, by: 2)
+        let even = stride(from: 0, to: 200, by: 2)
         #expect(truth.ids == (Array(odd) + Array(even)).map { UInt32($0) })
     }
 
@@ -95,7 +98,8 @@ struct ExactSearchTests {
             let bad = try Fixture.write(rows, to: fixture.directory.file("bad-\(path).npy"))
             let search = ExactSearch(k: 1, metric: .l2, threads: 2, memoryByteCount: 1 << 30)
             let error = storageError {
-                _ = try search.run(base: isBase ? bad : fixture.base, queries: isBase ? fixture.queryFile : bad)
+                _ = try search.run(
+                    base: isBase ? bad : fixture.base, queries: isBase ? fixture.queryFile : bad)
             }
             #expect(error?.detail == "row 3, column 4" && error?.found == (isBase ? "NaN" : "infinity"))
         }
@@ -112,7 +116,8 @@ struct ExactSearchTests {
                 let bad = try Fixture.write(rows, to: fixture.directory.file("zero-\(isBase).npy"))
                 let search = ExactSearch(k: 1, metric: .cosine, threads: 2, memoryByteCount: 1 << 30)
                 let text = refusal {
-                    _ = try search.run(base: isBase ? bad : fixture.base, queries: isBase ? fixture.queryFile : bad)
+                    _ = try search.run(
+                        base: isBase ? bad : fixture.base, queries: isBase ? fixture.queryFile : bad)
                 }
                 #expect(text.contains("vector 2 is zero") && text.contains("zero-\(isBase).npy"))
             }

@@ -18,7 +18,9 @@ struct FaultTests {
 
     private func open(_ plan: FaultPlan, onDisk: Bool = false) throws -> DiskIndex {
         let inner: any BlockDevice =
-            onDisk ? try Devices.open(path: path + "/segments.bin") : try MemoryDevice(contentsOf: path + "/segments.bin")
+            onDisk
+            ? try Devices.open(path: path + "/segments.bin")
+            : try MemoryDevice(contentsOf: path + "/segments.bin")
         return try DiskIndex(path: path, device: FaultyDevice(inner, plan: plan))
     }
 
@@ -55,15 +57,20 @@ struct FaultTests {
             var failed = 0
             for query in 0..<fixture.queries.count {
                 let one = fixture.queries.gather(query..<query + 1)
-                let mustFail = whole.routed(query, of: fixture.queries, limit: 1).partitions == [UInt32(partition)]
+                let mustFail =
+                    whole.routed(query, of: fixture.queries, limit: 1).partitions == [UInt32(partition)]
                 if mustFail {
                     failed += 1
-                    let error = storageError { _ = try index.ask(one, .nprobe(1), threads: threads, inFlight: inFlight) }
+                    let error = storageError {
+                        _ = try index.ask(one, .nprobe(1), threads: threads, inFlight: inFlight)
+                    }
                     guard case .systemCall(_, EIO)? = error?.kind else {
                         Issue.record("\(String(describing: error))")
                         continue
                     }
-                    #expect(error?.offset == table[partition].offset && error?.path.hasSuffix("segments.bin") == true)
+                    #expect(
+                        error?.offset == table[partition].offset
+                            && error?.path.hasSuffix("segments.bin") == true)
                 } else {
                     let found = try index.ask(one, .nprobe(1), threads: threads, inFlight: inFlight)
                     #expect(found.answers == (try whole.ask(one, .nprobe(1))).answers)
@@ -86,7 +93,8 @@ struct FaultTests {
             plan.delayShare = 0.3
             let index = try open(plan, onDisk: seed % 4 == 0)
             do {
-                let found = try index.ask(fixture.queries, .nprobe(6), threads: 1 + seed % 3, inFlight: 1 + seed % 9)
+                let found = try index.ask(
+                    fixture.queries, .nprobe(6), threads: 1 + seed % 3, inFlight: 1 + seed % 9)
                 #expect(found.answers == right.answers)
                 answered += 1
             } catch let error as StorageError {
@@ -110,12 +118,16 @@ struct FaultTests {
         let index = try open(plan, onDisk: true)
         let right = try fixture.open()
         for _ in 0..<5 {
-            #expect(throws: StorageError.self) { try index.ask(fixture.queries, .nprobe(60), threads: 2, inFlight: 8) }
+            #expect(throws: StorageError.self) {
+                try index.ask(fixture.queries, .nprobe(60), threads: 2, inFlight: 8)
+            }
             let away = (0..<fixture.queries.count).filter {
                 !right.routed($0, of: fixture.queries, limit: 4).partitions.contains(0)
             }
             let some = fixture.queries.gather(away.map { UInt32($0) })
-            #expect(try index.ask(some, .nprobe(4), threads: 2, inFlight: 8).answers == right.ask(some, .nprobe(4)).answers)
+            #expect(
+                try index.ask(some, .nprobe(4), threads: 2, inFlight: 8).answers
+                    == right.ask(some, .nprobe(4)).answers)
         }
     }
 
@@ -123,7 +135,9 @@ struct FaultTests {
         let index = try fixture.open()
         let everything = (0..<fixture.queries.count).map { _ in Array(0..<UInt32(60)) }
         let sweepPlan = SweepPlan(chosen: everything, partitionCount: 60)
-        for (fault, isRight) in [(Fault.short, true), (.delay(3), true), (.error(EIO), false), (.flip(12345), false)] {
+        for (fault, isRight) in [
+            (Fault.short, true), (.delay(3), true), (.error(EIO), false), (.flip(12345), false),
+        ] {
             var plan = FaultPlan()
             plan.at[index.table[0].offset] = fault
             let sweep = BatchSweep(index: try open(plan), queries: fixture.queries, k: 10, threads: 2)

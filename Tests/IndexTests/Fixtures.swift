@@ -51,7 +51,8 @@ final class Fixture: Sendable {
     }
 
     static func write(_ rows: VectorMatrix, to path: String) throws -> VectorFile {
-        let writer = try VectorFileWriter(path: path, dimension: rows.dimension, elementType: rows.elementType)
+        let writer = try VectorFileWriter(
+            path: path, dimension: rows.dimension, elementType: rows.elementType)
         try writer.append(rows)
         try writer.finish()
         return try VectorFile.open(path: path)
@@ -102,7 +103,9 @@ enum Kind: String, CaseIterable, Sendable {
 }
 
 /// Exact neighbours in double precision, one pair at a time, ties by id: as plain as can be.
-func naiveNeighbours(base: VectorMatrix, query: Int, of queries: VectorMatrix, metric: Metric) -> [(id: Int, distance: Double)] {
+func naiveNeighbours(base: VectorMatrix, query: Int, of queries: VectorMatrix, metric: Metric) -> [(
+    id: Int, distance: Double
+)] {
     let rows = base.converted(to: .f32)
     let floats = queries.converted(to: .f32)
     let asked = floats.floatRow(query)
@@ -154,7 +157,8 @@ extension DiskIndex {
     func ask(
         _ queries: VectorMatrix, k: Int = 10, _ policy: Policy, threads: Int = 1, inFlight: Int = 1
     ) throws -> SearchResult {
-        try search(queries, parameters: SearchParameters(k: k, policy: policy, threads: threads, inFlight: inFlight))
+        try search(
+            queries, parameters: SearchParameters(k: k, policy: policy, threads: threads, inFlight: inFlight))
     }
 
     /// Partitions in the router's order.

@@ -38,16 +38,19 @@ struct GoldenTests {
         // Element type u8, dimension 3, ids of 4 bytes, one segment, 584 records in a unit of one page;
         // then offset, units, records, checksum of the unit's, and the square root of 3 as radius.
         let entry = little([0, 0, 1, 2, checksum(Array(page[4092...])), Float(3).squareRoot().bitPattern])
-        var table = Array("SONDESTB".utf8) + little([1, 2, 3, 4, 1, 0, 584, 4096, 0, 0, 0, 0, checksum(entry)])
+        var table =
+            Array("SONDESTB".utf8) + little([1, 2, 3, 4, 1, 0, 584, 4096, 0, 0, 0, 0, checksum(entry)])
         table += little([checksum(table)])
         #expect(files["segments.table"] == table + entry)
 
         // Format 1, kind scan, element type u8, dimension 3, beta 7/3, one centroid: the mean.
-        let centroid = little([1]) + [0, 2, 0, 0] + little([3, (Float(7) / 3).bitPattern, 1, 0]) + [2, 3, 4]
+        let centroid =
+            little([1]) + [0, 2, 0, 0] + little([3, (Float(7) / 3).bitPattern, 1, 0]) + [2, 3, 4]
         var router = Array("SONDERTR".utf8) + little([1, 1]) + Array("centroid".utf8)
         router += little([64, 0, 27, 0, checksum(centroid), 0])
         router += little([checksum(router)])
-        router += [UInt8](repeating: 0, count: 64 - router.count) + centroid + [UInt8](repeating: 0, count: 37)
+        router +=
+            [UInt8](repeating: 0, count: 64 - router.count) + centroid + [UInt8](repeating: 0, count: 37)
         #expect(files["router.bin"] == router)
 
         let manifest = """

@@ -14,7 +14,8 @@ struct MeasureTests {
         let truth = TruthFile(count: 2, k: 3, ids: [1, 2, 3, 4, 5, 6], distances: [1, 2, 3, 1, 2, 2])
         func recall(_ ids: [UInt32], _ distances: [Float], k: Int) -> Double {
             Recall.mean(
-                of: TruthFile(count: 2, k: 3, ids: ids, distances: distances), against: truth, k: k, metric: .l2)
+                of: TruthFile(count: 2, k: 3, ids: ids, distances: distances), against: truth, k: k,
+                metric: .l2)
         }
         #expect(recall([1, 2, 3, 4, 5, 6], [1, 2, 3, 1, 2, 2], k: 3) == 1)
         #expect(recall([3, 2, 1, 6, 5, 4], [1, 2, 3, 1, 2, 2], k: 3) == 1)
@@ -24,7 +25,9 @@ struct MeasureTests {
         #expect(recall([7, 2, 3, 4, 8, 9], [1, 2, 3, 1, 2, 2], k: 1) == 1)
         #expect(recall([7, 2, 3, 4, 8, 9], [1.5, 2, 3, 1, 2, 2], k: 1) == 0.5)
         let none = TruthFile.noId
-        #expect(recall([1, none, none, 4, none, none], [1, .infinity, .infinity, 1, .infinity, .infinity], k: 3) == 2.0 / 6)
+        #expect(
+            recall([1, none, none, 4, none, none], [1, .infinity, .infinity, 1, .infinity, .infinity], k: 3)
+                == 2.0 / 6)
     }
 
     @Test func recallGoesByIdsWhereTheTruthHoldsNoDistances() {
@@ -43,13 +46,21 @@ struct MeasureTests {
             queries: fixture.queries, truth: fixture.truth(k: 10), ks: [1, 10], policies: policies,
             parameters: SearchParameters(k: 1, policy: .nprobe(1), threads: 2), latencyQueries: 50)
         #expect(measured.data.n == 4000 && measured.data.queries == 120 && measured.data.dtype == "u8")
-        #expect(measured.index.partitions == index.partitionCount && measured.index.duplicate == index.manifest.build["duplicate"])
+        #expect(
+            measured.index.partitions == index.partitionCount
+                && measured.index.duplicate == index.manifest.build["duplicate"])
         #expect(measured.rows.map { $0.parameter } == policies.map { $0.parameter })
         for (row, policy) in zip(measured.rows, policies) {
             let counters = try index.ask(fixture.queries, policy).counters
-            func mean(_ value: (QueryCounters) -> UInt64) -> Double { counters.reduce(0) { $0 + Double(value($1)) } / 120 }
-            #expect(row.vectors == mean(\.vectors) && row.distinct == mean(\.distinct) && row.bytes == mean(\.bytes))
-            #expect(row.reads == mean(\.reads) && row.segments == mean(\.segments) && row.bytes == row.pages * 4096)
+            func mean(_ value: (QueryCounters) -> UInt64) -> Double {
+                counters.reduce(0) { $0 + Double(value($1)) } / 120
+            }
+            #expect(
+                row.vectors == mean(\.vectors) && row.distinct == mean(\.distinct)
+                    && row.bytes == mean(\.bytes))
+            #expect(
+                row.reads == mean(\.reads) && row.segments == mean(\.segments)
+                    && row.bytes == row.pages * 4096)
             #expect(row.qps > 0 && row.latency.p50 <= row.latency.p99 && row.latency.p99 <= row.latency.p999)
         }
         #expect(measured.rows.last?.recall == ["1": 1, "10": 1])
@@ -64,7 +75,8 @@ struct MeasureTests {
     @Test func costsLieBetweenTheRowsAroundARecall() throws {
         func row(_ recall: Double, _ vectors: Double) -> Measurement.Row {
             Measurement.Row(
-                policy: "nprobe", parameter: vectors / 100, recall: ["1": recall], vectors: vectors, distinct: vectors,
+                policy: "nprobe", parameter: vectors / 100, recall: ["1": recall], vectors: vectors,
+                distinct: vectors,
                 segments: 1, pages: vectors / 10, bytes: vectors * 409.6, reads: 1, rounds: 1, qps: 1,
                 latency: .init(mean: 1, p50: 1, p99: 1, p999: 1), routeMicroseconds: 1, waitMicroseconds: 1,
                 scanMicroseconds: 1, bound: "disk")
@@ -87,8 +99,17 @@ struct MeasureTests {
         let parameters = SearchParameters(k: 1, policy: .nprobe(1))
         let text = refusal {
             _ = try index.measure(
-                queries: fixture.queries, truth: truth, ks: [1, 10], policies: [.nprobe(1)], parameters: parameters)
+                queries: fixture.queries, truth: truth, ks: [1, 10], policies: [.nprobe(1)],
+                parameters: parameters)
         }
         #expect(text.contains("5 neighbours") && text.contains("10 of 40"))
+        var foreign = truth
+        foreign.ids[7] = 300
+        let stray = refusal { try index.validate(truth: foreign, queryCount: 40, k: 5) }
+        #expect(stray.contains("vector 300") && stray.contains("another base"))
+        // Places that nothing filled, and queries that are not asked, say nothing.
+        foreign.ids[7] = TruthFile.noId
+        foreign.ids[199] = 300
+        try index.validate(truth: foreign, queryCount: 39, k: 5)
     }
 }

@@ -24,7 +24,9 @@ struct PolicyTests {
                 for k in [1, 10] {
                     let recall = Recall.mean(of: found.answers, against: truth, k: k, metric: .l2)
                     if let before {
-                        #expect(recall >= Recall.mean(of: before.answers, against: truth, k: k, metric: .l2), "\(policy)")
+                        #expect(
+                            recall >= Recall.mean(of: before.answers, against: truth, k: k, metric: .l2),
+                            "\(policy)")
                     }
                 }
                 // Each query by itself reads no less than before.
@@ -49,9 +51,13 @@ struct PolicyTests {
                 let within = zip(route.partitions, route.distances).prefix(nprobe)
                     .filter { $0.1 <= (1 + eps2) * route.distances[0] }.map { Int($0.0) }
                 #expect(!within.isEmpty)
-                #expect(found.counters[query].segments == UInt64(within.filter { index.table[$0].recordCount > 0 }.count))
+                #expect(
+                    found.counters[query].segments
+                        == UInt64(within.filter { index.table[$0].recordCount > 0 }.count))
                 #expect(found.counters[query].segments >= 1)
-                #expect(found.counters[query].vectors == within.reduce(0) { $0 + UInt64(index.table[$1].recordCount) })
+                #expect(
+                    found.counters[query].vectors
+                        == within.reduce(0) { $0 + UInt64(index.table[$1].recordCount) })
             }
         }
     }
@@ -111,6 +117,7 @@ struct PolicyTests {
             #expect(refusal { _ = try index.ask(fixture.queries, policy) }.contains(word))
         }
         #expect(try index.ask(fixture.queries, .nprobe(Int.max)).counters.allSatisfy { $0.vectors == 200 })
-        #expect(try index.ask(fixture.queries, .vectorBudget(Int.max)).counters.allSatisfy { $0.vectors == 200 })
+        #expect(
+            try index.ask(fixture.queries, .vectorBudget(Int.max)).counters.allSatisfy { $0.vectors == 200 })
     }
 }

@@ -10,7 +10,8 @@ import Vectors
 struct RefusalTests {
     /// What a build of a small base says to changed parameters; nothing may stay behind.
     private func buildRefusal(
-        _ fixture: Fixture, _ change: (inout BuildParameters) -> Void, _ location: SourceLocation = #_sourceLocation
+        _ fixture: Fixture, _ change: (inout BuildParameters) -> Void,
+        _ location: SourceLocation = #_sourceLocation
     ) -> String {
         let before = fixture.directory.names
         let text = refusal({ try fixture.build(change: change) }, location)
@@ -20,21 +21,32 @@ struct RefusalTests {
 
     @Test func parametersThatMeanNothingAreRefused() throws {
         let fixture = try Fixture(count: 300)
+        func heads(
+            _ share: Double, _ more: @escaping (inout BuildParameters) -> Void = { _ in }
+        ) -> (inout BuildParameters) -> Void {
+            { parameters in
+                parameters.partitions = nil
+                parameters.headShare = share
+                more(&parameters)
+            }
+        }
         let changes: [((inout BuildParameters) -> Void, String)] = [
             ({ $0.partitions = 0 }, "partitions"), ({ $0.partitions = -1 }, "partitions"),
             ({ $0.partitions = 301 }, "300 vectors"),
             ({ $0.headShare = 0.1 }, "either partitions or heads"),
-            ({ $0.partitions = nil; $0.headShare = 0 }, "heads"), ({ $0.partitions = nil; $0.headShare = 0.6 }, "heads"),
-            ({ $0.partitions = nil; $0.headShare = .nan }, "heads"),
-            ({ $0.partitions = nil; $0.headShare = 0.1; $0.metric = .ip }, "not ip"),
+            (heads(0), "heads"), (heads(0.6), "heads"), (heads(.nan), "heads"),
+            (heads(0.1) { $0.metric = .ip }, "not ip"),
+            (heads(0.1) { $0.memoryByteCount = 1000 }, "--memory"),
             ({ $0.duplication = .closure(replicas: 0, eps1: 1) }, "replicas"),
             ({ $0.duplication = .closure(replicas: 65, eps1: 1) }, "replicas"),
             ({ $0.duplication = .closure(replicas: 8, eps1: -1) }, "eps1"),
             ({ $0.duplication = .closure(replicas: 8, eps1: .nan) }, "eps1"),
-            ({ $0.duplication = .soar(lambda: -1) }, "lambda"), ({ $0.duplication = .soar(lambda: .infinity) }, "lambda"),
-            ({ $0.threads = 0 }, "threads"), ({ $0.iterations = 0 }, "iterations"), ({ $0.pagesMaximum = 0 }, "pages-max"),
-            ({ $0.pagesMaximum = .max }, "pages-max"), ({ $0.sampleCount = 0 }, "sample"), ({ $0.sampleCount = -5 }, "sample"),
-            ({ $0.memoryByteCount = 1000; $0.partitions = nil; $0.headShare = 0.1 }, "--memory"),
+            ({ $0.duplication = .soar(lambda: -1) }, "lambda"),
+            ({ $0.duplication = .soar(lambda: .infinity) }, "lambda"),
+            ({ $0.threads = 0 }, "threads"), ({ $0.iterations = 0 }, "iterations"),
+            ({ $0.pagesMaximum = 0 }, "pages-max"),
+            ({ $0.pagesMaximum = .max }, "pages-max"), ({ $0.sampleCount = 0 }, "sample"),
+            ({ $0.sampleCount = -5 }, "sample"),
         ]
         for (number, (change, word)) in changes.enumerated() {
             let text = buildRefusal(fixture, change)
@@ -46,7 +58,8 @@ struct RefusalTests {
         let fixture = try Fixture(count: 300)
         let before = fixture.directory.names
         let nothing = fixture.base.range(0..<0)
-        let builder = IndexBuilder(base: nothing, directory: fixture.directory.file("index"), parameters: .init())
+        let builder = IndexBuilder(
+            base: nothing, directory: fixture.directory.file("index"), parameters: .init())
         #expect(refusal { _ = try builder.build() }.contains("no vectors"))
         #expect(fixture.directory.names == before)
     }
@@ -58,12 +71,15 @@ struct RefusalTests {
         let before = try contents(of: index)
         let file = fixture.directory.file("file")
         try Data([1, 2, 3]).write(to: URL(fileURLWithPath: file))
-        try FileManager.default.createDirectory(atPath: fixture.directory.file("empty"), withIntermediateDirectories: false)
+        try FileManager.default.createDirectory(
+            atPath: fixture.directory.file("empty"), withIntermediateDirectories: false)
         for name in ["index", "file", "empty"] {
             let error = storageError { try fixture.build(name) }
             #expect(error?.kind == .exists && error?.path.hasSuffix(name) == true)
         }
-        #expect(try contents(of: index) == before && Data(contentsOf: URL(fileURLWithPath: file)) == Data([1, 2, 3]))
+        #expect(
+            try contents(of: index) == before
+                && Data(contentsOf: URL(fileURLWithPath: file)) == Data([1, 2, 3]))
         #expect(fixture.directory.names == ["base.npy", "empty", "file", "index", "query.npy"])
     }
 
@@ -77,7 +93,9 @@ struct RefusalTests {
                 Issue.record("\(String(describing: error))")
                 continue
             }
-            #expect(error?.path.hasPrefix(parent) == true && [ENOENT, ENOTDIR, EACCES, EPERM, EROFS].contains(code))
+            #expect(
+                error?.path.hasPrefix(parent) == true
+                    && [ENOENT, ENOTDIR, EACCES, EPERM, EROFS].contains(code))
         }
         #expect(fixture.directory.names == ["base.npy", "query.npy"])
     }
@@ -98,9 +116,12 @@ struct RefusalTests {
             var parameters = BuildParameters()
             parameters.partitions = 10
             kind.apply(to: &parameters)
-            let builder = IndexBuilder(base: bad, directory: fixture.directory.file("index"), parameters: parameters)
+            let builder = IndexBuilder(
+                base: bad, directory: fixture.directory.file("index"), parameters: parameters)
             let error = storageError { _ = try builder.build() }
-            #expect(error?.kind == .invalidValue && error?.found == number && error?.detail == "row 555, column 3")
+            #expect(
+                error?.kind == .invalidValue && error?.found == number && error?.detail == "row 555, column 3"
+            )
             #expect(error?.path == bad.path && fixture.directory.names == before)
         }
     }
@@ -118,7 +139,8 @@ struct RefusalTests {
         parameters.metric = metric
         parameters.partitions = 8
         kind.apply(to: &parameters)
-        let builder = IndexBuilder(base: large, directory: fixture.directory.file("index"), parameters: parameters)
+        let builder = IndexBuilder(
+            base: large, directory: fixture.directory.file("index"), parameters: parameters)
         #expect(refusal { _ = try builder.build() }.contains("large.npy: vector 77"))
         #expect(fixture.directory.names == before)
     }
@@ -137,7 +159,8 @@ struct RefusalTests {
         // Also where the sample misses it.
         for sample in [nil, 16] {
             parameters.sampleCount = sample
-            let builder = IndexBuilder(base: bad, directory: fixture.directory.file("index"), parameters: parameters)
+            let builder = IndexBuilder(
+                base: bad, directory: fixture.directory.file("index"), parameters: parameters)
             #expect(refusal { _ = try builder.build() }.contains("vector 432 is zero"))
             #expect(fixture.directory.names == before)
         }

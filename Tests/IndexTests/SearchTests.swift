@@ -74,19 +74,24 @@ struct SearchTests {
                 #expect(counters.vectors == UInt64(met.count))
                 #expect(counters.distinct == UInt64(Set(met).count))
                 #expect(counters.segments == UInt64(filled.count))
-                #expect(counters.bytes == UInt64(filled.reduce(0) { $0 + index.table.byteCount(ofSegment: $1) }))
+                #expect(
+                    counters.bytes == UInt64(filled.reduce(0) { $0 + index.table.byteCount(ofSegment: $1) }))
                 #expect(counters.pages * 4096 == counters.bytes)
                 #expect(counters.rounds == (filled.isEmpty ? 0 : 1))
                 // Every run of segments that touch is one read of up to 1 MiB.
                 let runs = filled.indices.filter {
-                    $0 == 0 || index.table.extent(ofSegment: filled[$0 - 1]).end != index.table[filled[$0]].offset
+                    $0 == 0
+                        || index.table.extent(ofSegment: filled[$0 - 1]).end != index.table[filled[$0]].offset
                 }
                 if counters.bytes <= 1 << 20 { #expect(counters.reads == UInt64(runs.count)) }
-                #expect(counters.reads >= runs.count && counters.reads <= UInt64(runs.count) + counters.bytes >> 20)
+                #expect(
+                    counters.reads >= runs.count
+                        && counters.reads <= UInt64(runs.count) + counters.bytes >> 20)
             }
         }
         let everything = try index.ask(fixture.queries, .nprobe(index.partitionCount))
-        #expect(everything.counters.allSatisfy { $0.reads <= 2 && $0.vectors == UInt64(index.manifest.records) })
+        #expect(
+            everything.counters.allSatisfy { $0.reads <= 2 && $0.vectors == UInt64(index.manifest.records) })
     }
 
     @Test func joinedReadsStayWithinTheirLimit() throws {
@@ -143,11 +148,17 @@ struct SearchTests {
             let filled = Int(found.counters[query].distinct)
             #expect(filled < 600)
             for rank in 0..<600 {
-                let (id, distance) = (found.answers.id(query: query, rank: rank), found.answers.distance(query: query, rank: rank))
+                let (id, distance) = (
+                    found.answers.id(query: query, rank: rank),
+                    found.answers.distance(query: query, rank: rank)
+                )
                 if rank >= filled {
                     #expect(id == TruthFile.noId && distance == .infinity)
                 } else if rank > 0 {
-                    let before = (found.answers.distance(query: query, rank: rank - 1), found.answers.id(query: query, rank: rank - 1))
+                    let before = (
+                        found.answers.distance(query: query, rank: rank - 1),
+                        found.answers.id(query: query, rank: rank - 1)
+                    )
                     #expect(before < (distance, id))
                 }
             }
@@ -170,8 +181,12 @@ struct SearchTests {
         #expect(index.residentByteCount == 60 * 20 + 60 * 24)
         #expect(["direct", "buffered"].contains(index.deviceKind))
         let report = index.inspect()
-        #expect(report.count == 4000 && report.records == 4000 && report.partitions == 60 && report.replication == 1)
-        #expect(report.partitionRecords[0] <= report.partitionRecords[1] && report.pages * 4096 == Int(index.table.byteCount))
+        #expect(
+            report.count == 4000 && report.records == 4000 && report.partitions == 60
+                && report.replication == 1)
+        #expect(
+            report.partitionRecords[0] <= report.partitionRecords[1]
+                && report.pages * 4096 == Int(index.table.byteCount))
         #expect(report.text.contains("4000 x 20 u8, l2"))
     }
 }

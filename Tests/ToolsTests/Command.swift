@@ -35,7 +35,8 @@ final class Scratch {
 }
 
 /// Where the test bundle and the command lie.
-let productDirectory = URL(fileURLWithPath: "/proc/self/exe").resolvingSymlinksInPath().deletingLastPathComponent()
+let productDirectory = URL(fileURLWithPath: "/proc/self/exe").resolvingSymlinksInPath()
+    .deletingLastPathComponent()
 
 /// Runs the binary that lies beside the test bundle.
 func sonde(_ arguments: [String]) throws -> CommandResult {

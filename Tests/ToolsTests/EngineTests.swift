@@ -12,11 +12,17 @@ private struct World {
     init(_ buildOptions: [String] = []) throws {
         scratch = try Scratch(in: productDirectory)
         try succeed([
-            "synth", "--out", file("base.fbin"), "--count", "4000", "--dim", "24", "--dtype", "f32", "--clusters",
+            "synth", "--out", file("base.fbin"), "--count", "4000", "--dim", "24", "--dtype", "f32",
+            "--clusters",
             "40", "--queries", file("query.fbin"), "--query-count", "150", "-q",
         ])
-        try succeed(["truth", "--base", file("base.fbin"), "--queries", file("query.fbin"), "--out", file("truth.bin"), "-q"])
-        try succeed(["build", "--base", file("base.fbin"), "--index", file("index"), "--partitions", "40", "-q"] + buildOptions)
+        try succeed([
+            "truth", "--base", file("base.fbin"), "--queries", file("query.fbin"), "--out", file("truth.bin"),
+            "-q",
+        ])
+        try succeed(
+            ["build", "--base", file("base.fbin"), "--index", file("index"), "--partitions", "40", "-q"]
+                + buildOptions)
     }
 
     func file(_ name: String) -> String { scratch.file(name) }
@@ -24,13 +30,17 @@ private struct World {
     @discardableResult
     func succeed(_ arguments: [String], _ location: SourceLocation = #_sourceLocation) throws -> String {
         let result = try sonde(arguments)
-        #expect(result.code == 0 && result.err.isEmpty, "\(arguments): \(result.err)", sourceLocation: location)
+        #expect(
+            result.code == 0 && result.err.isEmpty, "\(arguments): \(result.err)", sourceLocation: location)
         return result.out
     }
 
     func search(_ more: [String]) throws -> String {
         try succeed(
-            ["search", "--index", file("index"), "--queries", file("query.fbin"), "--out", file("answers.bin"), "-q"] + more)
+            [
+                "search", "--index", file("index"), "--queries", file("query.fbin"), "--out",
+                file("answers.bin"), "-q",
+            ] + more)
     }
 
     /// The columns of a CSV, by name.
@@ -54,15 +64,17 @@ private struct World {
         #expect(out.contains("150 queries") && out.contains("recall@10 1.0000"), "\(out)")
         #expect(try world.scratch.bytes("answers.bin").count == 8 + 150 * 10 * 8)
 
-        let inspected = try JSONSerialization.jsonObject(
-            with: Data(world.succeed(["inspect", world.file("index"), "--json"]).utf8)) as? [String: Any]
+        let inspected =
+            try JSONSerialization.jsonObject(
+                with: Data(world.succeed(["inspect", world.file("index"), "--json"]).utf8)) as? [String: Any]
         #expect(inspected?["count"] as? Int == 4000 && inspected?["partitions"] as? Int == 40)
         #expect(try world.succeed(["inspect", world.file("index")]).contains("4000 x 24 f32, l2"))
         #expect(try world.succeed(["verify", world.file("index"), "-q"]).contains("whole"))
 
         let table = try world.succeed([
             "measure", "--index", world.file("index"), "--queries", world.file("query.fbin"), "--truth",
-            world.file("truth.bin"), "--values", "1,8,40", "--csv", world.file("m.csv"), "--json", world.file("m.json"),
+            world.file("truth.bin"), "--values", "1,8,40", "--csv", world.file("m.csv"), "--json",
+            world.file("m.json"),
             "--plot", world.file("m.svg"), "-q",
         ])
         #expect(table.contains("| nprobe") && table.contains("recall@10 = 0.90"))
@@ -78,13 +90,16 @@ private struct World {
         #expect(Set(data.keys).isSuperset(of: ["n", "d", "dtype", "metric", "queries"]))
         let index = try #require(object["index"] as? [String: Any])
         #expect(
-            Set(index.keys).isSuperset(of: ["partitions", "replication", "resident_bytes", "index_bytes", "duplicate", "router"]))
+            Set(index.keys).isSuperset(of: [
+                "partitions", "replication", "resident_bytes", "index_bytes", "duplicate", "router",
+            ]))
         let rows = try #require(object["rows"] as? [[String: Any]])
         #expect(rows.count == 3)
         for row in rows {
             #expect(
                 Set(row.keys).isSuperset(of: [
-                    "policy", "parameter", "recall", "vectors", "distinct", "segments", "pages", "bytes", "reads", "rounds",
+                    "policy", "parameter", "recall", "vectors", "distinct", "segments", "pages", "bytes",
+                    "reads", "rounds",
                     "qps", "latency_ms",
                 ]))
             #expect(Set((row["recall"] as? [String: Any] ?? [:]).keys) == ["1", "10", "100"])
@@ -97,18 +112,23 @@ private struct World {
 
     /// Bytes counted are bytes asked of the ring, and those are what the kernel says the process read. A
     /// shell inherits the count of the command it waited for.
-    @Test(arguments: [["--inflight", "1", "--threads", "1"], ["--inflight", "8", "--threads", "2"]], [[], ["--duplicate", "soar"]])
+    @Test(
+        arguments: [["--inflight", "1", "--threads", "1"], ["--inflight", "8", "--threads", "2"]],
+        [[], ["--duplicate", "soar"]])
     func countedBytesAreWhatTheKernelCounts(mode: [String], build: [String]) throws {
         let world = try World(build)
         let command = [
-            productDirectory.appendingPathComponent("sonde").path, "search", "--index", world.file("index"), "--queries",
-            world.file("query.fbin"), "--out", world.file("answers.bin"), "--counters", world.file("c.csv"), "--nprobe", "7", "-q",
+            productDirectory.appendingPathComponent("sonde").path, "search", "--index", world.file("index"),
+            "--queries",
+            world.file("query.fbin"), "--out", world.file("answers.bin"), "--counters", world.file("c.csv"),
+            "--nprobe", "7", "-q",
         ]
         // Whatever of the command itself has left the page cache is read and counted too: the least of a few.
         var least = Double.infinity
         var counted = (bytes: 0.0, reads: 0.0)
         for _ in 0..<5 {
-            let script = #"before=$(grep ^read_bytes /proc/$$/io); "$@"; echo "$before"; grep ^read_bytes /proc/$$/io"#
+            let script =
+                #"before=$(grep ^read_bytes /proc/$$/io); "$@"; echo "$before"; grep ^read_bytes /proc/$$/io"#
             let result = try run("/bin/sh", ["-c", script, "sh"] + command + mode)
             let numbers = result.out.split(separator: "\n").filter { $0.hasPrefix("read_bytes: ") }
                 .compactMap { Double($0.dropFirst("read_bytes: ".count)) }
@@ -121,7 +141,9 @@ private struct World {
             if least == counted.bytes { break }
         }
         #expect(counted.bytes > 1e6 && counted.reads >= 150)
-        #expect(abs(least - counted.bytes) <= 4096 * counted.reads, "the kernel counts \(least), sonde \(counted.bytes)")
+        #expect(
+            abs(least - counted.bytes) <= 4096 * counted.reads,
+            "the kernel counts \(least), sonde \(counted.bytes)")
     }
 
     @Test func damageIsNamedAndEndsWithOne() throws {
@@ -133,7 +155,8 @@ private struct World {
         let verified = try sonde(["verify", world.file("index"), "-q"])
         #expect(verified.code == 1 && verified.out.contains("the page at offset 12288 fails its checksum"))
         let searched = try sonde([
-            "search", "--index", world.file("index"), "--queries", world.file("query.fbin"), "--out", world.file("a.bin"),
+            "search", "--index", world.file("index"), "--queries", world.file("query.fbin"), "--out",
+            world.file("a.bin"),
             "--nprobe", "40", "-q",
         ])
         #expect(searched.code == 1 && searched.errorLine?.contains("offset 12288") == true, "\(searched.err)")
@@ -145,7 +168,8 @@ private struct World {
         let before = world.scratch.names
         let search = ["search", "--index", world.file("index"), "--queries", world.file("query.fbin"), "-q"]
         let measure = [
-            "measure", "--index", world.file("index"), "--queries", world.file("query.fbin"), "--truth", world.file("truth.bin"), "-q",
+            "measure", "--index", world.file("index"), "--queries", world.file("query.fbin"), "--truth",
+            world.file("truth.bin"), "-q",
         ]
         let build = ["build", "--base", world.file("base.fbin"), "-q"]
         let cases: [([String], Int32, String)] = [
@@ -155,8 +179,17 @@ private struct World {
             (search + ["--out", world.file("a.bin")], 2, "--nprobe"),
             (search + ["--out", world.file("a.bin"), "--nprobe", "1", "--first", "151"], 1, "151"),
             (search + ["--out", world.file("none/a.bin"), "--nprobe", "1"], 1, "none/a.bin"),
-            (search + ["--out", world.file("a.bin"), "--counters", world.file("none/c.csv"), "--nprobe", "1"], 1, "none/c.csv"),
-            (search + ["--out", world.file("a.bin"), "--nprobe", "1", "-k", "101", "--truth", world.file("truth.bin")], 1, "100 neighbours"),
+            (
+                search + [
+                    "--out", world.file("a.bin"), "--counters", world.file("none/c.csv"), "--nprobe", "1",
+                ], 1, "none/c.csv"
+            ),
+            (
+                search + [
+                    "--out", world.file("a.bin"), "--nprobe", "1", "-k", "101", "--truth",
+                    world.file("truth.bin"),
+                ], 1, "100 neighbours"
+            ),
             (measure + ["--json", world.file("none/m.json")], 1, "none/m.json"),
             (measure + ["--values", "0"], 1, "nprobe"), (measure + ["--values", "1.5"], 2, "whole"),
             (measure + ["--values", "1e300"], 2, "whole"), (measure + ["-k", "1,101"], 1, "101"),
@@ -166,8 +199,18 @@ private struct World {
             (build + ["--index", world.file("new"), "--first", "4001"], 1, "4001"),
             (build + ["--index", world.file("new"), "--heads", "0.1", "--metric", "ip"], 1, "ip"),
             (build + ["--index", world.file("new"), "--metric", "hamming"], 2, "metric"),
-            (["truth", "--base", world.file("base.fbin"), "--queries", world.file("query.fbin"), "--out", world.file("none/t.bin"), "-q"], 1, "none/t.bin"),
-            (["truth", "--base", world.file("base.fbin"), "--queries", world.file("query.fbin"), "-k", "4001", "--out", world.file("t.bin"), "-q"], 1, "4001"),
+            (
+                [
+                    "truth", "--base", world.file("base.fbin"), "--queries", world.file("query.fbin"),
+                    "--out", world.file("none/t.bin"), "-q",
+                ], 1, "none/t.bin"
+            ),
+            (
+                [
+                    "truth", "--base", world.file("base.fbin"), "--queries", world.file("query.fbin"), "-k",
+                    "4001", "--out", world.file("t.bin"), "-q",
+                ], 1, "4001"
+            ),
         ]
         for (arguments, code, word) in cases {
             let result = try sonde(arguments)
@@ -184,16 +227,22 @@ private struct World {
         _ = try sonde(["synth", "--out", scratch.file("b.u8bin"), "--count", "60000", "--dim", "64", "-q"])
         let process = Process()
         process.executableURL = productDirectory.appendingPathComponent("sonde")
-        process.arguments = ["build", "--base", scratch.file("b.u8bin"), "--index", scratch.file("index"), "-q"]
+        process.arguments = [
+            "build", "--base", scratch.file("b.u8bin"), "--index", scratch.file("index"), "-q",
+        ]
         process.standardOutput = FileHandle.nullDevice
         try process.run()
-        while process.isRunning && !scratch.names.contains(where: { $0.hasPrefix(".index.building-") }) { usleep(1000) }
+        while process.isRunning && !scratch.names.contains(where: { $0.hasPrefix(".index.building-") }) {
+            usleep(1000)
+        }
         kill(process.processIdentifier, SIGKILL)
         process.waitUntilExit()
         try #require(process.terminationReason == .uncaughtSignal)
         #expect(!scratch.names.contains("index"))
         // What is left hinders nobody.
-        #expect(try sonde(["build", "--base", scratch.file("b.u8bin"), "--index", scratch.file("index"), "-q"]).code == 0)
+        #expect(
+            try sonde(["build", "--base", scratch.file("b.u8bin"), "--index", scratch.file("index"), "-q"])
+                .code == 0)
         #expect(try sonde(["verify", scratch.file("index"), "-q"]).code == 0)
     }
 }
