@@ -64,7 +64,7 @@ struct CatchmentTable {
         repeating: Sum(), count: CopyTraits.marginBins * CopyTraits.marginBins * CopyTraits.massBins)
     private var cells = [Sum](repeating: Sum(), count: CopyTraits.cellCount)
     /// Weight by which a parent's rate is believed, in counted events.
-    private static let belief = 8.0
+    private static let belief = 3.0
 
     /// Counts what a candidate would have won on pairs that its traits do not know: `won` weight of pairs
     /// missed now and met by the copy, `covered` weight of pairs met now, `kept` the part of them that the

@@ -21,11 +21,6 @@ public struct GainParameters: Sendable {
     /// Weight of the next neighbour against the one before, where pairs describe catchments: a query's
     /// second neighbour tells of the place where the nearest of other queries lie.
     public var rankDecay: Float = 0.6
-    /// Nats below the threshold at which a partition is still looked at, and how many at most.
-    public var margin: Float = 2
-    public var candidateLimit = 24
-    /// Candidates that the router is asked for.
-    public var routeLimit = 256
 
     public init() {}
 }
@@ -46,86 +41,32 @@ public struct GainRound: Sendable {
 }
 
 /// Plans copies or moves for one router of one index.
+///
+///     let routes = try CatchmentRoutes(planner: planner, router: router, pairs: pairs, selfNeighbours: near)
+///     let plan = try GainPlanner(planner: planner, routes: routes, parameters: parameters).run()
 public final class GainPlanner {
     public let planner: DuplicationPlanner
     public let parameters: GainParameters
     /// Homes that the rounds so far have made.
     public private(set) var homes: Homes
+    private let routes: CatchmentRoutes
+    private var own: LikelyPartitions { routes.own }
     private var plan = ReplicaPlan()
-    private let pairs: [Catchment]
-    private let held: (routes: [Route], neighbours: [UInt32], depth: Int)
-    /// Of each vector, asked as a query.
-    private let own: NearThreshold
-    private var round = 0
+    private var lambda: Float?
+    /// Share of the queries that read each partition, at the present threshold.
+    private var readShares: [Double] = []
 
-    /// Queries, what they may read, and their neighbours.
-    private struct Catchment {
-        var routes: NearThreshold
-        /// `depth` a query, nearest first.
-        var neighbours: [UInt32]
-        var depth: Int
-        /// Only describes catchments; never counts as evidence of a gain (vectors of the base itself).
-        var describesOnly: Bool
-        /// Row of `routes` of each query; nil: its own number.
-        var rows: [UInt32]?
-    }
-
-    /// Routes everything that is needed: the pairs and every vector of the base.
-    ///
-    /// - Parameters:
-    ///   - selfNeighbours: neighbours of base vectors among the others (`DiskIndex.selfNeighbours`), to
-    ///     describe catchments.
+    /// - Throws: `IndexError.invalid` where the pairs do not go as deep as the recall asked for.
     public init(
-        planner: DuplicationPlanner, router: any PartitionRouter, pairs: TrainingPairs,
-        selfNeighbours: SelfNeighbours? = nil, parameters: GainParameters = GainParameters()
-    ) throws {
+        planner: DuplicationPlanner, routes: CatchmentRoutes, parameters: GainParameters = GainParameters()
+    ) throws(IndexError) {
+        guard parameters.k >= 1, parameters.k <= routes.held.depth, !routes.held.routes.isEmpty else {
+            throw .invalid("recall@\(parameters.k) needs pairs of as many neighbours and some of them held out")
+        }
         self.planner = planner
+        self.routes = routes
         self.parameters = parameters
         homes = planner.homes
-        let index = planner.index
-        guard parameters.k >= 1, parameters.k <= pairs.neighbourCount, pairs.heldOutCount > 0 else {
-            throw IndexError.invalid(
-                "recall@\(parameters.k) needs pairs of as many neighbours and some of them held out")
-        }
-        let depth = pairs.neighbourCount
-        let heldRows = pairs.queries.gather(pairs.heldOut)
-        let heldRoutes = index.routes(ofRoutingRows: heldRows, router: router, limit: parameters.routeLimit, threads: planner.threads)
-        held = (heldRoutes, Array(pairs.neighbours[(pairs.trainingCount * depth)...]), depth)
-        let table = homes.expectedTable(for: index)
-        guard
-            let point = FetchAccount(
-                index: index, routes: held.routes, neighbours: held.neighbours, depth: depth, homes: homes,
-                table: table, threads: planner.threads
-            ).operatingPoint(k: parameters.k, recall: parameters.recall, cost: parameters.cost)
-        else { throw IndexError.invalid("no threshold reaches recall \(parameters.recall) on the held-out pairs") }
-        let logCosts = parameters.cost.logarithms(table: table)
-        let floor = logf(point.lambda) - parameters.margin
-
-        var routes = NearThreshold()
-        routes.append(
-            routing: pairs.queries.gather(0..<pairs.trainingCount), router: router, logCosts: logCosts, floor: floor,
-            limit: parameters.routeLimit, candidates: parameters.routeLimit, threads: planner.threads)
-        var catchments = [
-            Catchment(
-                routes: routes, neighbours: Array(pairs.neighbours[..<(pairs.trainingCount * depth)]), depth: depth,
-                describesOnly: false, rows: nil)
-        ]
-        var own = NearThreshold()
-        var rowOfId = [Int](repeating: -1, count: index.count)
-        try planner.forEachBatch { ids, rows in
-            for (row, id) in ids.enumerated() { rowOfId[Int(id)] = own.count + row }
-            own.append(
-                routing: rows, router: router, logCosts: logCosts, floor: floor, limit: parameters.candidateLimit,
-                candidates: parameters.routeLimit, threads: planner.threads)
-        }
-        self.own = own.reordered(rowOfId)
-        if let selfNeighbours {
-            catchments.append(
-                Catchment(
-                    routes: self.own, neighbours: selfNeighbours.neighbours, depth: selfNeighbours.neighbourCount,
-                    describesOnly: true, rows: selfNeighbours.ids))
-        }
-        self.pairs = catchments
     }
 
     /// All rounds; the plan from the planner's homes to what they ended with.
@@ -142,8 +83,8 @@ public final class GainPlanner {
     /// pay; nil where the wanted recall is out of reach.
     public func nextRound(share: Double) throws -> GainRound? {
         let table = homes.expectedTable(for: planner.index)
-        guard let point = account(homes).operatingPoint(k: parameters.k, recall: parameters.recall, cost: parameters.cost)
-        else { return nil }
+        guard let point = operatingPoint(homes) else { return nil }
+        lambda = point.lambda
         let offers = self.offers(point: point, table: table)
         var budgeted = planner
         budgeted.homes = homes
@@ -155,34 +96,33 @@ public final class GainPlanner {
             let some = accepted.prefix(max(1, Int(Double(accepted.count) * part)))
             let placements = some.map(\.placement)
             let tried = parameters.moving ? ReplicaPlan(moves: placements) : ReplicaPlan(copies: placements)
-            guard
-                let after = account(homes.applying(tried)).operatingPoint(
-                    k: parameters.k, recall: parameters.recall, cost: parameters.cost)
-            else { continue }
+            guard let after = operatingPoint(homes.applying(tried)) else { continue }
             if after.cost < best.cost { best = (tried, after.cost, some.reduce(0) { $0 + $1.mass }) }
         }
         let won = recall(homes.applying(best.plan), table: table, lambda: point.lambda)
             - recall(homes, table: table, lambda: point.lambda)
         homes = homes.applying(best.plan)
         plan = plan.followed(by: best.plan)
-        round += 1
         return GainRound(
             plan: best.plan, offered: offers.count, before: point.cost, after: best.cost, lambda: point.lambda,
             price: point.price, expectedMass: best.expected, wonMass: won)
     }
 
-    private func account(_ homes: Homes) -> FetchAccount {
+    private func account(_ homes: Homes, table: SegmentTable) -> FetchAccount {
         FetchAccount(
-            index: planner.index, routes: held.routes, neighbours: held.neighbours, depth: held.depth, homes: homes,
-            table: homes.expectedTable(for: planner.index), threads: planner.threads)
+            index: planner.index, routes: routes.held.routes, neighbours: routes.held.neighbours,
+            depth: routes.held.depth, homes: homes, table: table, threads: planner.threads)
+    }
+
+    private func operatingPoint(_ homes: Homes) -> OperatingPoint? {
+        account(homes, table: homes.expectedTable(for: planner.index)).operatingPoint(
+            k: parameters.k, recall: parameters.recall, cost: parameters.cost, near: lambda)
     }
 
     /// Recall of held-out pairs at a threshold, with sizes as in `table`.
     private func recall(_ homes: Homes, table: SegmentTable, lambda: Float) -> Double {
-        FetchAccount(
-            index: planner.index, routes: held.routes, neighbours: held.neighbours, depth: held.depth, homes: homes,
-            table: table, threads: planner.threads
-        ).points([.gain(lambda)], cost: parameters.cost, ks: [parameters.k])[0].recall[String(parameters.k)] ?? 0
+        account(homes, table: table).points([.gain(lambda)], cost: parameters.cost, ks: [parameters.k])[0]
+            .recall[String(parameters.k)] ?? 0
     }
 
     // Offers.
@@ -223,13 +163,14 @@ public final class GainPlanner {
         var reads = [Double](repeating: 0, count: table.count)
         var queries = 0.0
         var chosen = ChosenPartitions(count: table.count)
-        for pairs in pairs {
+        for pairs in routes.catchments {
             for query in 0..<pairs.neighbours.count / pairs.depth {
                 let row = pairs.rows.map { Int($0[query]) } ?? query
                 choose(pairs.routes, row: row, logCosts: logCosts, threshold: threshold, into: &chosen)
                 let neighbours = pairs.neighbours[query * pairs.depth..<(query + 1) * pairs.depth]
-                // Halves change places from round to round.
-                if pairs.describesOnly || (query + round) % 2 == 0 {
+                // The same half describes in every round: once it has chosen copies, what is left of it is
+                // poorer than the truth, and as evidence it would end the planning (measured).
+                if pairs.describesOnly || query % 2 == 0 {
                     var weight: Float = 1
                     for id in neighbours {
                         add(id, chosen: chosen, weight: weight, to: &describing)
@@ -254,7 +195,7 @@ public final class GainPlanner {
 
     /// What the gain threshold reads.
     private func choose(
-        _ routes: NearThreshold, row: Int, logCosts: [Float], threshold: Float, into chosen: inout ChosenPartitions
+        _ routes: LikelyPartitions, row: Int, logCosts: [Float], threshold: Float, into chosen: inout ChosenPartitions
     ) {
         chosen.removeAll()
         var best: (partition: UInt32, gain: Float)?
@@ -327,8 +268,6 @@ public final class GainPlanner {
         self.readShares = readShares
         return offers
     }
-
-    private var readShares: [Double] = []
 
     // Acceptance.
 

@@ -1,5 +1,4 @@
-// What planners keep of routes: of each query only the partitions whose gain comes near the threshold, and
-// the point at which the index is run: the threshold of a wanted recall, what it costs and what more recall
+// What planners keep of routes: of each query only the partitions that may be read, and the point at which the index is run: the threshold of a wanted recall, what it costs and what more recall
 // would cost.
 
 import Glibc
@@ -8,7 +7,7 @@ import Storage
 import Vectors
 
 /// For each query or vector the partitions that are or might be read, likeliest first.
-struct NearThreshold: Sendable {
+struct LikelyPartitions: Sendable {
     /// Partitions of row i: `starts[i] ..< starts[i + 1]`.
     private(set) var starts: [Int] = [0]
     private(set) var partitions: [UInt32] = []
@@ -18,23 +17,24 @@ struct NearThreshold: Sendable {
 
     func of(_ row: Int) -> Range<Int> { starts[row]..<starts[row + 1] }
 
-    /// Routes rows of routing space and appends them: partitions whose log gain is over `floor`, at most
-    /// `limit` of them, and always the likeliest.
+    /// Routes rows of routing space and appends them.
+    ///
+    /// - Parameters:
+    ///   - floor: the log-probability above which partitions are kept; the likeliest always is.
+    ///   - limit: how many are kept at most.
     mutating func append(
-        routing rows: VectorMatrix, router: any PartitionRouter, logCosts: [Float], floor: Float, limit: Int,
-        candidates: Int, threads: Int
+        routing rows: VectorMatrix, router: any PartitionRouter, floor: Float, limit: Int, threads: Int
     ) {
         let blockSize = 256
         let blocks = (rows.count + blockSize - 1) / blockSize
-        let slots = ResultSlots<NearThreshold>(count: blocks)
+        let slots = ResultSlots<LikelyPartitions>(count: blocks)
         Workers.forEachBlock(count: rows.count, blockSize: blockSize, threads: threads) { _, range in
             let scratch = router.makeScratch()
-            var part = NearThreshold()
+            var part = LikelyPartitions()
             var route = Route()
             for row in range {
-                router.route(
-                    rows.row(row), limit: min(candidates, router.partitionCount), scratch: scratch, into: &route)
-                part.append(route, logCosts: logCosts, floor: floor, limit: limit)
+                router.route(rows.row(row), limit: min(limit, router.partitionCount), scratch: scratch, into: &route)
+                part.append(route, floor: floor)
             }
             slots.set(range.lowerBound / blockSize, part)
         }
@@ -46,22 +46,17 @@ struct NearThreshold: Sendable {
         }
     }
 
-    private mutating func append(_ route: Route, logCosts: [Float], floor: Float, limit: Int) {
-        var kept = 0
-        for position in 0..<route.count where kept < limit {
-            let partition = route.partitions[position]
-            let gain = route.logProbabilities[position] - logCosts[Int(partition)]
-            guard gain > floor || position == 0 else { continue }
-            partitions.append(partition)
+    private mutating func append(_ route: Route, floor: Float) {
+        for position in 0..<route.count where position == 0 || route.logProbabilities[position] > floor {
+            partitions.append(route.partitions[position])
             logProbabilities.append(route.logProbabilities[position])
-            kept += 1
         }
         starts.append(partitions.count)
     }
 
-    /// The same rows in another order.
-    func reordered(_ source: [Int]) -> NearThreshold {
-        var result = NearThreshold()
+    /// The same rows in another order; a negative number makes an empty row.
+    func reordered(_ source: [Int]) -> LikelyPartitions {
+        var result = LikelyPartitions()
         result.starts.reserveCapacity(source.count + 1)
         result.partitions.reserveCapacity(partitions.count)
         result.logProbabilities.reserveCapacity(partitions.count)
@@ -76,6 +71,73 @@ struct NearThreshold: Sendable {
     }
 }
 
+/// What one router says of pairs and of the vectors of the base themselves: what gain plans are made from,
+/// whatever their cost. Holds some hundred bytes a vector and a pair.
+public final class CatchmentRoutes: Sendable {
+    /// Queries, what they may read, and their neighbours.
+    struct Catchment: Sendable {
+        var routes: LikelyPartitions
+        /// `depth` a query, nearest first.
+        var neighbours: [UInt32]
+        var depth: Int
+        /// Only describes catchments; never counts as evidence of a gain (vectors of the base itself).
+        var describesOnly: Bool
+        /// Row of `routes` of each query; nil: its own number.
+        var rows: [UInt32]?
+    }
+    let catchments: [Catchment]
+    let held: (routes: [Route], neighbours: [UInt32], depth: Int)
+    /// Of each vector, asked as a query.
+    let own: LikelyPartitions
+
+    /// Below one in ten thousand no partition is read at any recall that is asked for.
+    private static let floor: Float = -9.2
+    /// Partitions kept of a query, and of a vector: where it might be copied to.
+    private static let queryLimit = 256
+    private static let ownLimit = 32
+
+    /// Routes everything.
+    ///
+    /// - Parameters:
+    ///   - selfNeighbours: neighbours of base vectors among the others (`DiskIndex.selfNeighbours`), which
+    ///     describe catchments further.
+    public init(
+        planner: DuplicationPlanner, router: any PartitionRouter, pairs: TrainingPairs,
+        selfNeighbours: SelfNeighbours? = nil
+    ) throws {
+        let (index, depth, threads) = (planner.index, pairs.neighbourCount, planner.threads)
+        held = (
+            index.routes(
+                ofRoutingRows: pairs.queries.gather(pairs.heldOut), router: router, limit: Self.queryLimit,
+                threads: threads),
+            Array(pairs.neighbours[(pairs.trainingCount * depth)...]), depth
+        )
+        var routes = LikelyPartitions()
+        routes.append(
+            routing: pairs.queries.gather(0..<pairs.trainingCount), router: router, floor: Self.floor,
+            limit: Self.queryLimit, threads: threads)
+        var catchments = [
+            Catchment(
+                routes: routes, neighbours: Array(pairs.neighbours[..<(pairs.trainingCount * depth)]), depth: depth,
+                describesOnly: false, rows: nil)
+        ]
+        var own = LikelyPartitions()
+        var rowOfId = [Int](repeating: -1, count: index.count)
+        try planner.forEachBatch { ids, rows in
+            for (row, id) in ids.enumerated() { rowOfId[Int(id)] = own.count + row }
+            own.append(routing: rows, router: router, floor: Self.floor, limit: Self.ownLimit, threads: threads)
+        }
+        self.own = own.reordered(rowOfId)
+        if let selfNeighbours {
+            catchments.append(
+                Catchment(
+                    routes: self.own, neighbours: selfNeighbours.neighbours, depth: selfNeighbours.neighbourCount,
+                    describesOnly: true, rows: selfNeighbours.ids))
+        }
+        self.catchments = catchments
+    }
+}
+
 /// Where an index is run: the gain threshold that reaches a wanted recall on held-out queries.
 public struct OperatingPoint: Sendable {
     public var lambda: Float
@@ -87,8 +149,13 @@ public struct OperatingPoint: Sendable {
 
 extension FetchAccount {
     /// The threshold that reaches `recall` at `k`; nil where none does.
-    public func operatingPoint(k: Int, recall: Double, cost: ReadCost, span: Double = 0.02) -> OperatingPoint? {
-        let points = self.points(lambdaLadder(cost: cost), cost: cost, ks: [k])
+    ///
+    /// - Parameter near: a threshold not far from it, where one is known: fewer are tried then.
+    public func operatingPoint(
+        k: Int, recall: Double, cost: ReadCost, span: Double = 0.02, near: Float? = nil
+    ) -> OperatingPoint? {
+        let ladder = near.map { lambda in (-6...6).map { Policy.gain(lambda * expf(Float($0) * 0.2)) } }
+        let points = self.points(ladder ?? lambdaLadder(cost: cost), cost: cost, ks: [k])
         let value: (FetchPoint) -> Double = { point in
             switch cost {
             case .vectors: point.vectors
@@ -102,7 +169,7 @@ extension FetchAccount {
             let below = Self.cost(of: points, k: k, recall: recall - span, value),
             let above = Self.cost(of: points, k: k, recall: high, value),
             let lambda = Self.cost(of: points, k: k, recall: recall, { log($0.parameter) })
-        else { return nil }
+        else { return near == nil ? nil : operatingPoint(k: k, recall: recall, cost: cost, span: span) }
         return OperatingPoint(
             lambda: Float(exp(lambda)), cost: at, price: max(0, (above - below) / (high - recall + span)))
     }
