@@ -84,10 +84,9 @@ public struct Retraining: Sendable {
         let own = try index.selfNeighbours(
             count: min(index.count, 1 << 20), neighbourCount: 4, threads: threads,
             memoryByteCount: training.pairs.memoryByteCount, progress: progress)
-        return try GainPlanner(
-            planner: planner, router: router(planner.homes), pairs: learned.pairs, selfNeighbours: own,
-            parameters: gain
-        ).run()
+        let routes = try CatchmentRoutes(
+            planner: planner, router: router(planner.homes), pairs: learned.pairs, selfNeighbours: own)
+        return try GainPlanner(planner: planner, routes: routes, parameters: gain).run()
     }
 
     /// The paper's rounds: train, copy the costliest fifth of what was missed, train with what it made.
