@@ -113,6 +113,74 @@ private let geometric: [DuplicationPlan] = [
     }
 }
 
+/// Takes partition 0 for partition 1 and the other way round: a router whose mistakes are known.
+private struct Confused: PartitionRouter {
+    let router: any PartitionRouter
+    var partitionCount: Int { router.partitionCount }
+    var residentByteCount: Int { router.residentByteCount }
+    func makeScratch() -> RouterScratch { router.makeScratch() }
+    func route(_ query: UnsafeRawPointer, limit: Int, scratch: RouterScratch, into route: inout Route) {
+        router.route(query, limit: limit, scratch: scratch, into: &route)
+        for position in 0..<route.count where route.partitions[position] < 2 {
+            route.partitions[position] = 1 - route.partitions[position]
+        }
+    }
+}
+
+@Suite struct GainPlannerTests {
+    private func plan(
+        _ planned: Planned, maximum: Double = 1.3, change: (inout GainParameters) -> Void = { _ in }
+    ) throws -> (plan: ReplicaPlan, rounds: [GainRound], planner: GainPlanner) {
+        let learned = try planned.index.learnPairs(learn: planned.learn, parameters: LearnParameters())
+        let planner = planned.planner(maximum: maximum)
+        let near = try planned.index.selfNeighbours(count: 1000, neighbourCount: 4, threads: 1)
+        let routes = try CatchmentRoutes(
+            planner: planner, router: Confused(router: planned.index.router), pairs: learned.pairs, selfNeighbours: near)
+        var parameters = GainParameters()
+        change(&parameters)
+        let gain = try GainPlanner(planner: planner, routes: routes, parameters: parameters)
+        var rounds: [GainRound] = []
+        let plan = try gain.run { rounds.append($0) }
+        return (plan, rounds, gain)
+    }
+
+    @Test(arguments: [ReadCost.vectors, .bytes])
+    func whatAConfusedRouterMissesIsCopiedToWhereItLooks(cost: ReadCost) throws {
+        let planned = try Planned()
+        let (plan, rounds, gain) = try plan(planned) { $0.cost = cost }
+        let repaired = plan.copies.filter { $0.partition < 2 && planned.homes[Int($0.id)].first == 1 - $0.partition }
+        let misplaced = (0..<planned.homes.count).filter { planned.homes[$0][planned.homes[$0].startIndex] < 2 }
+        #expect(repaired.count > misplaced.count / 3)
+        #expect(Set(plan.copies).count == plan.copies.count)
+        for copy in plan.copies { #expect(!planned.homes[Int(copy.id)].contains(copy.partition)) }
+        #expect(Double(gain.homes.partitions.count) <= 1.3 * Double(planned.index.count))
+        let first = try #require(rounds.first)
+        #expect(first.after < first.before && first.wonMass > 0)
+        for round in rounds { #expect(round.after <= round.before) }
+        let applied = planned.homes.applying(plan)
+        for id in 0..<applied.count { #expect(Set(applied[id]) == Set(gain.homes[id])) }
+    }
+
+    @Test func movesKeepTheNumberOfRecords() throws {
+        let planned = try Planned()
+        let (plan, rounds, gain) = try plan(planned) { $0.moving = true }
+        #expect(plan.copies.isEmpty && !plan.moves.isEmpty)
+        #expect(gain.homes.partitions.count == planned.homes.partitions.count)
+        #expect((rounds.last?.after ?? 0) < (rounds.first?.before ?? 0))
+        let index = try planned.rewritten(plan)
+        #expect(try Verification.run(path: index.path).damage.isEmpty)
+    }
+
+    @Test func withoutRoomNothingIsCopied() throws {
+        #expect(try plan(Planned(), maximum: 1).plan.isEmpty)
+    }
+
+    @Test func theSamePlanComesOutTwice() throws {
+        let planned = try Planned()
+        #expect(try plan(planned).plan == plan(planned).plan)
+    }
+}
+
 @Suite struct IndexRewriterTests {
     @Test func withoutAPlanTheFilesAreShared() throws {
         let planned = try Planned()
