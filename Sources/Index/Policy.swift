@@ -119,7 +119,7 @@ extension Policy {
         let entries = (0..<table.count).map { table[$0] }.filter { $0.recordCount > 0 }
         let sum = entries.reduce(Float(0)) { $0 + cost.of($1, unitByteCount: table.layout.unitByteCount) }
         let mean = sum / Float(max(entries.count, 1))
-        return (0..<count).map { .gain(expf(-9 * Float($0) / Float(max(count - 1, 1))) * 0.5 / mean) }
+        return (0..<count).map { .gain(expf(-13 * Float($0) / Float(max(count - 1, 1))) * 0.5 / mean) }
     }
 }
 

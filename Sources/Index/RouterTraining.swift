@@ -73,6 +73,10 @@ extension DiskIndex {
     ///   `StorageError` from reading.
     public func trainRouter(_ training: RouterTraining, progress: Progress = .none) throws -> TrainedRouter {
         try training.predictor.validate()
+        if headIds != nil {
+            throw IndexError.invalid(
+                "\(path) has heads, which lie in no segment: a router is learned for partitions of k-means")
+        }
         let learned = try learnPairs(learn: training.learn, parameters: training.pairs, progress: progress)
         let homes = try homes()
         let (predictor, report) = try trainPredictor(

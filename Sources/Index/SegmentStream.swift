@@ -91,8 +91,8 @@ extension DiskIndex {
         return (vectors, ids)
     }
 
-    /// The partitions of every vector, home (the one of the nearest centroid, which is what records are
-    /// assigned by) first. Holds n small lists in memory: for training, not for search.
+    /// The partitions of every vector, in file order. Holds n small lists in memory: for training and planning,
+    /// not for search.
     public func homes() throws -> Homes {
         var counts = [UInt32](repeating: 0, count: count + 1)
         try forEachSegment { partition, segment in
