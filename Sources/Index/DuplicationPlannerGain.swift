@@ -378,22 +378,6 @@ extension DiskIndex {
         }
         return SelfNeighbours(ids: sample.ids, neighbours: neighbours, neighbourCount: neighbourCount)
     }
-
-    /// Routes rows that are in routing space already.
-    func routes(ofRoutingRows rows: VectorMatrix, router: any PartitionRouter, limit: Int, threads: Int) -> [Route] {
-        let slots = ResultSlots<[Route]>(count: (rows.count + 255) / 256)
-        Workers.forEachBlock(count: rows.count, blockSize: 256, threads: threads) { _, range in
-            let scratch = router.makeScratch()
-            var block: [Route] = []
-            for row in range {
-                var route = Route()
-                router.route(rows.row(row), limit: min(limit, partitionCount), scratch: scratch, into: &route)
-                block.append(route)
-            }
-            slots.set(range.lowerBound / 256, block)
-        }
-        return (0..<(rows.count + 255) / 256).flatMap { slots.take($0) ?? [] }
-    }
 }
 
 extension Homes {

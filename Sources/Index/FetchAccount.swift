@@ -141,8 +141,12 @@ extension DiskIndex {
     public func routes(of queries: VectorMatrix, router: (any PartitionRouter)? = nil, limit: Int = 4096, threads: Int)
         -> [Route]
     {
-        let rows = space.rows(from: queries)
-        let router = router ?? self.router
+        routes(
+            ofRoutingRows: space.rows(from: queries), router: router ?? self.router, limit: limit, threads: threads)
+    }
+
+    /// Routes rows that are in routing space already.
+    func routes(ofRoutingRows rows: VectorMatrix, router: any PartitionRouter, limit: Int, threads: Int) -> [Route] {
         let slots = ResultSlots<[Route]>(count: (rows.count + 255) / 256)
         Workers.forEachBlock(count: rows.count, blockSize: 256, threads: threads) { _, range in
             let scratch = router.makeScratch()
