@@ -52,8 +52,11 @@ struct BuildCommand: ParsableCommand {
     @Option(help: "Index only the first N vectors.")
     var first: Int?
 
+    @Option(help: "Leave out the first N vectors of the file; ids count from the one after them.")
+    var skip: Int = 0
+
     func run() throws {
-        let file = try VectorFile.open(path: base, first: first)
+        let file = try VectorFile.open(path: base, first: first, skip: skip)
         var parameters = BuildParameters()
         parameters.metric = metric.value
         parameters.partitions = partitions

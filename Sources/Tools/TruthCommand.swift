@@ -28,11 +28,14 @@ struct TruthCommand: ParsableCommand {
     @Option(help: "Search only the first N vectors of the base.")
     var first: Int?
 
+    @Option(help: "Leave out the first N vectors of the base; ids count from the one after them.")
+    var skip: Int = 0
+
     @OptionGroup var work: WorkOptions
 
     func run() throws {
         try requireWritable(out)
-        let baseFile = try VectorFile.open(path: base, first: first)
+        let baseFile = try VectorFile.open(path: base, first: first, skip: skip)
         let queryFile = try VectorFile.open(path: queries)
         let start = ContinuousClock.now
         let truth = try ExactSearch(
