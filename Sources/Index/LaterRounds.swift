@@ -19,7 +19,6 @@ final class LaterRounds {
     private var candidates: [PosteriorCandidate] = []
     private var positions: [Int32] = []
     private var logProbabilities: [Float] = []
-    private var found: [Neighbour] = []
     private let k: Int
 
     /// nil where the index has no posterior.
@@ -35,12 +34,10 @@ final class LaterRounds {
     /// The state needs the ten best distances, whatever k is.
     var heapCapacity: Int { max(k, PosteriorState.depth) }
 
-    /// Appends the positions of the route that are still worth their cost.
+    /// Appends the positions of the route that are still worth their cost, `found` being the best so far.
     func choose(
-        route: Route, isRead: [Bool], heap: borrowing TopK, chooser: PlanChooser, into chosen: inout [Int32]
+        route: Route, isRead: [Bool], found: [Neighbour], chooser: PlanChooser, into chosen: inout [Int32]
     ) {
-        found.removeAll(keepingCapacity: true)
-        heap.copySorted(into: &found)
         guard let nearest = found.first else { return }
         var massRead: Float = 0
         var reads = 0

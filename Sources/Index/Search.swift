@@ -60,15 +60,21 @@ extension DiskIndex {
     }
 
     private func validate(_ queries: VectorMatrix, parameters: SearchParameters) throws(IndexError) {
+        try validate(parameters, dimension: queries.dimension, elementType: queries.elementType)
+        try refuseLengths(queries, metric: metric) { "query \($0)" }
+    }
+
+    /// Refuses a request that means nothing for queries of this dimension and type.
+    func validate(_ parameters: SearchParameters, dimension asked: Int, elementType type: ElementType) throws(IndexError) {
         try parameters.policy.validate()
         if parameters.k < 1 || parameters.k > count {
             throw .invalid("k must be from 1 to the \(count) vectors of \(path), found \(parameters.k)")
         }
-        if queries.dimension != dimension {
-            throw .invalid("queries have \(queries.dimension) dimensions, the index has \(dimension)")
+        if asked != dimension {
+            throw .invalid("queries have \(asked) dimensions, the index has \(dimension)")
         }
-        if queries.elementType != elementType {
-            throw .invalid("queries are \(queries.elementType.name), the index holds \(elementType.name)")
+        if type != elementType {
+            throw .invalid("queries are \(type.name), the index holds \(elementType.name)")
         }
         if parameters.threads < 1 || parameters.inFlight < 1 || parameters.rounds < 1 {
             throw .invalid("threads, inflight and rounds must be at least 1")
@@ -78,7 +84,6 @@ extension DiskIndex {
                 throw .invalid("more than one round needs the gain policy and an index whose router was trained")
             }
         }
-        try refuseLengths(queries, metric: metric) { "query \($0)" }
     }
 }
 
@@ -170,9 +175,7 @@ final class SearchWorker {
     private let arena: ReadArena
     private let queue: any ReadQueue
     private let scratch: RouterScratch
-    /// For routes that go on beyond a learned router's candidates.
-    private var centroidScratch: RouterScratch?
-    private var byDistance = Route()
+    private var completion: RouteCompletion
     private var slots: [QueryInFlight] = []
     private var free: [Int] = []
     /// Slots with reads that are not submitted yet, the oldest first.
@@ -190,6 +193,7 @@ final class SearchWorker {
         arena = try ReadArena(byteCount: max(4 << 20, 2 * max(largest, SegmentRead.joinLimit)))
         queue = try index.device.makeQueue(depth: 256, arena: arena)
         scratch = index.router.makeScratch()
+        completion = RouteCompletion(index: index)
         scanner = SegmentScanner(layout: index.layout, metric: index.metric, hasReplicas: index.hasReplicas)
         chooser = PlanChooser(policy: job.parameters.policy, cost: job.parameters.cost, table: index.table)
         rounds = job.parameters.rounds > 1 ? LaterRounds(index: index, k: job.parameters.k) : nil
@@ -241,7 +245,11 @@ final class SearchWorker {
         index.router.route(
             job.routingRows.row(state.query), limit: policy.candidateLimit(partitions: index.partitionCount, records: index.manifest.records),
             scratch: scratch, into: &state.route)
-        if policy.countsPartitions { complete(&state.route, query: state.query) }
+        if policy.countsPartitions {
+            completion.complete(
+                &state.route, query: job.routingRows.row(state.query),
+                limit: policy.candidateLimit(partitions: index.partitionCount, records: index.manifest.records))
+        }
         state.positions.removeAll(keepingCapacity: true)
         if rounds == nil {
             chooser.choose(from: state.route, into: &state.positions)
@@ -259,23 +267,6 @@ final class SearchWorker {
                     id: UInt64(headIds[Int(state.route.partitions[position])]),
                     distance: state.route.distances[position] * scale)
             }
-        }
-    }
-
-    /// A learned router names the candidates that it has probabilities for. A policy that counts may go on:
-    /// through the other partitions by the distance of their centroids.
-    private func complete(_ route: inout Route, query: Int) {
-        let limit = job.parameters.policy.candidateLimit(
-            partitions: index.partitionCount, records: index.manifest.records)
-        guard index.router is Predictor, route.count < limit else { return }
-        let scratch = centroidScratch ?? index.centroids.makeScratch()
-        centroidScratch = scratch
-        index.centroids.route(job.routingRows.row(query), limit: limit, scratch: scratch, into: &byDistance)
-        let named = Set(route.partitions)
-        for position in 0..<byDistance.count where route.count < limit && !named.contains(byDistance.partitions[position]) {
-            route.partitions.append(byDistance.partitions[position])
-            route.distances.append(byDistance.distances[position])
-            route.logProbabilities.append(-.infinity)
         }
     }
 
@@ -362,9 +353,10 @@ final class SearchWorker {
         if let rounds, state.counters.rounds < UInt64(job.parameters.rounds) {
             let start = monotonicNanoseconds()
             state.positions.removeAll(keepingCapacity: true)
+            sorted.removeAll(keepingCapacity: true)
+            state.heap.copySorted(into: &sorted)
             rounds.choose(
-                route: state.route, isRead: state.isRead, heap: state.heap, chooser: chooser,
-                into: &state.positions)
+                route: state.route, isRead: state.isRead, found: sorted, chooser: chooser, into: &state.positions)
             plan(state)
             state.counters.routeNanoseconds += monotonicNanoseconds() - start
             if !state.reads.isEmpty {

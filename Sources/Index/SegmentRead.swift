@@ -15,7 +15,9 @@ struct SegmentRead {
     static let joinLimit = 1 << 20
 
     /// Sorts `chosen` into file order and appends the reads that fetch it; empty segments cost none.
-    static func plan(_ chosen: inout [UInt32], table: SegmentTable, into reads: inout [SegmentRead]) {
+    static func plan(
+        _ chosen: inout [UInt32], table: SegmentTable, joinLimit: Int = joinLimit, into reads: inout [SegmentRead]
+    ) {
         reads.removeAll(keepingCapacity: true)
         chosen.sort()
         for number in chosen {

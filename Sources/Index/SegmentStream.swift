@@ -51,7 +51,8 @@ extension DiskIndex {
         }
     }
 
-    private func check(_ segment: UnsafeRawPointer, partition: Int) throws(IndexError) {
+    /// Refuses a segment of which a page is damaged, or is not the one that the table describes.
+    func check(_ segment: UnsafeRawPointer, partition: Int) throws(IndexError) {
         for unit in 0..<Int(table[partition].unitCount)
         where !layout.verify(unit: segment + unit * layout.unitByteCount) {
             throw .corruptSegment(

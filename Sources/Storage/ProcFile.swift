@@ -2,6 +2,19 @@
 
 import Glibc
 
+/// What the kernel says of this process.
+public enum ProcessMemory {
+    /// The most memory that this process has had resident, or nil where the kernel does not tell.
+    public static func peakByteCount() -> UInt64? {
+        guard let text = try? ProcFile.read("/proc/self/status") else { return nil }
+        for line in text.split(separator: "\n") where line.hasPrefix("VmHWM:") {
+            return line.split(whereSeparator: { $0 == " " || $0 == "\t" }).dropFirst().first.flatMap { UInt64($0) }
+                .map { $0 * 1024 }
+        }
+        return nil
+    }
+}
+
 enum ProcFile {
     /// Up to 64 KiB of text.
     static func read(_ path: String) throws(StorageError) -> String {

@@ -79,7 +79,8 @@ public struct TruthFile: Sendable, Equatable {
         try file.finish()
     }
 
-    private static func isIvecs(_ path: String) -> Bool { path.lowercased().hasSuffix(".ivecs") }
+    /// Whether the name asks for ivecs: ids only.
+    public static func isIvecs(_ path: String) -> Bool { path.lowercased().hasSuffix(".ivecs") }
 
     private static func append(_ values: some Sequence<UInt32>, to file: OutputFile) throws(StorageError) {
         for value in values {

@@ -141,6 +141,18 @@ public final class VectorFile: Sendable {
         return matrix
     }
 
+    /// A checksum of up to 256 rows spread over these, and of how many there are: tells files apart without
+    /// reading them whole.
+    public func fingerprint() throws(StorageError) -> UInt32 {
+        let sampled = min(count, 256)
+        let rows = try gather((0..<sampled).map { $0 * count / sampled })
+        let head = Scratch(16)
+        head.bytes.put(UInt64(count), at: 0)
+        head.bytes.put(UInt32(dimension), at: 8)
+        head.bytes.put(UInt32(elementType.rawValue), at: 12)
+        return Checksum.crc32c(rows.bytes, count: rows.byteCount, continuing: Checksum.crc32c(head.raw, count: 16))
+    }
+
     private func offset(ofRow row: Int) -> UInt64 { dataOffset + UInt64(row) * UInt64(rowStride) }
 
     /// Copies the numbers of rows as they lie in the file; each row's own dimension must be the first one's.

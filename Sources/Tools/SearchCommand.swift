@@ -41,6 +41,8 @@ struct SearchCommand: ParsableCommand {
 
     @OptionGroup var work: WorkOptions
 
+    func validate() throws { try policy.requireOne() }
+
     func run() throws {
         try requireWritable(out, counters)
         let opened = try DiskIndex(path: index)
@@ -102,13 +104,23 @@ struct PolicyOptions: ParsableArguments {
     @Option(help: "What a gain is measured against: vectors, bytes, reads or time.")
     var cost: CostName = .vectors
 
-    func validate() throws {
-        let given = [eps2 != nil, budgetVectors != nil, mass != nil, gain != nil, recall != nil].filter { $0 }.count
+    private var givenCount: Int {
+        [eps2 != nil, budgetVectors != nil, mass != nil, gain != nil, recall != nil].filter { $0 }.count
             + (nprobe != nil && eps2 == nil ? 1 : 0)
-        guard given == 1 else {
+    }
+
+    /// Whether any policy was asked for.
+    var isGiven: Bool { givenCount > 0 }
+
+    /// Refuses anything but exactly one policy.
+    func requireOne() throws {
+        guard givenCount == 1 else {
             throw ValidationError(
                 "give one of --nprobe N, --eps2 E [--nprobe N], --budget-vectors N, --mass T, --gain LAMBDA, --recall R")
         }
+    }
+
+    func validate() throws {
         if let recall, !(recall > 0 && recall < 1) { throw ValidationError("--recall must be between 0 and 1") }
     }
 

@@ -16,8 +16,7 @@ struct Sonde: ParsableCommand {
         version: "0.1.0",
         subcommands: [
             SynthCommand.self, TruthCommand.self, BuildCommand.self, TrainCommand.self, SearchCommand.self,
-            MeasureCommand.self,
-            PlotCommand.self, InspectCommand.self, VerifyCommand.self,
+            BatchCommand.self, MeasureCommand.self, PlotCommand.self, InspectCommand.self, VerifyCommand.self,
         ])
 
     /// Exit codes are a promise to scripts: 0 done, 1 failed, 2 wrong usage.

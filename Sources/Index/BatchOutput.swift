@@ -1,0 +1,133 @@
+// Where a batch's answers go, and what is left of a run that was killed: the file beside its name, the
+// journal beside that. A batch of one block needs no journal; it has nothing to go on from.
+
+import Storage
+import Vectors
+
+/// The output of one batch.
+final class BatchOutput {
+    private let path: String
+    private let writer: ResultWriter
+    private let shardQueries: VectorFile
+    private let journalIdentity: JobIdentity
+    private var journal: JobJournal?
+    private var part: PartialResult?
+    private var queryChecksum: UInt32 = 0
+
+    /// Queries whose answers are written.
+    var finished: Int { Int(writer.position.finished) }
+
+    /// Begins the output, or continues it where a journal of the same job is found.
+    ///
+    /// - Parameters:
+    ///   - queries: those of the whole job.
+    ///   - shardQueries: those answered here.
+    init(
+        path: String, index: DiskIndex, queries: VectorFile, shardQueries: VectorFile, parameters: BatchParameters
+    ) throws {
+        self.path = path
+        self.shardQueries = shardQueries
+        let identity = try Self.identity(index: index, queries: queries, parameters: parameters.search)
+        let k = parameters.search.k
+        let range = parameters.shard?.range(of: queries.count)
+        part = range.map { PartialResult(identity: identity, total: queries.count, range: $0, k: k) }
+        let isIvecs = part == nil && TruthFile.isIvecs(path)
+        journalIdentity = JobIdentity(
+            identity.entries + [
+                (
+                    "range of queries",
+                    range.map { "\($0.lowerBound) to \($0.upperBound) as a part" } ?? (isIvecs ? "all as ivecs" : "all")
+                )
+            ])
+        if parameters.restarts { try JobJournal.remove(of: path) }
+        var last: JobJournal.Entry?
+        if JobJournal.exists(of: path) {
+            journal = try JobJournal(continuing: path, identity: journalIdentity)
+            last = journal?.last
+        }
+        writer = try ResultWriter(
+            path: path, count: shardQueries.count, k: k, headerByteCount: part?.headerByteCount ?? 8, isIvecs: isIvecs,
+            continuing: last?.position)
+        if let last { try checkQueries(last) }
+    }
+
+    /// Appends the answers of the next queries, whose vectors are `rows`.
+    func append(
+        ids: UnsafePointer<UInt32>, distances: UnsafePointer<Float>, queries: Int, rows: UnsafeRawPointer
+    ) throws(StorageError) {
+        queryChecksum = Checksum.crc32c(
+            rows, count: queries * shardQueries.rowByteCount, continuing: queryChecksum)
+        try writer.append(ids: ids, distances: distances, queries: queries)
+    }
+
+    /// Makes what was appended last: a kill costs only what comes after. The last block is published instead.
+    func endBlock() throws(StorageError) {
+        guard finished < shardQueries.count else { return }
+        try writer.sync()
+        let entry = JobJournal.Entry(position: writer.position, queryChecksum: queryChecksum)
+        if let journal {
+            try journal.append(entry)
+        } else {
+            journal = try JobJournal(of: path, identity: journalIdentity, first: entry)
+        }
+    }
+
+    /// Gives the whole result its name.
+    func publish() throws(StorageError) {
+        part?.checksums = writer.position.checksums
+        try writer.finish(
+            header: part?.header ?? ResultWriter.bigAnnHeader(count: shardQueries.count, k: writer.k))
+        try JobJournal.remove(of: path)
+        try writer.publish()
+    }
+
+    /// Leaves what a later run can continue, and nothing else.
+    func abandon() { if journal == nil { writer.discard() } }
+
+    /// The queries answered before must be those of the file now.
+    private func checkQueries(_ entry: JobJournal.Entry) throws {
+        let size = shardQueries.rowByteCount
+        let chunk = VectorMatrix(
+            count: max(1, min(finished, (1 << 20) / size)), dimension: shardQueries.dimension,
+            elementType: shardQueries.elementType)
+        var row = 0
+        while row < finished {
+            let count = min(chunk.count, finished - row)
+            try shardQueries.read(rows: row..<row + count, into: chunk)
+            queryChecksum = Checksum.crc32c(chunk.bytes, count: count * size, continuing: queryChecksum)
+            row += count
+        }
+        guard queryChecksum == entry.queryChecksum else {
+            throw StorageError(
+                .invalidValue, path: JobJournal.path(of: path),
+                detail: "is of another job: the first \(finished) queries of \(shardQueries.path) have changed",
+                expected: Checksum.text(entry.queryChecksum), found: Checksum.text(queryChecksum),
+                advice: "choose another --out, or give --restart to begin anew")
+        }
+    }
+
+    /// All that decides the answers. Threads, memory and blocks do not.
+    private static func identity(
+        index: DiskIndex, queries: VectorFile, parameters: SearchParameters
+    ) throws(StorageError) -> JobIdentity {
+        let policy: String =
+            switch parameters.policy {
+            case .nprobe(let count): "nprobe \(count)"
+            case .eps2(let eps2, let count): "eps2 \(eps2), nprobe \(count)"
+            case .vectorBudget(let records): "budget-vectors \(records)"
+            case .mass(let mass): "mass \(mass)"
+            case .gain(let lambda): "gain \(lambda)"
+            }
+        let cost: String =
+            if case .time(let model) = parameters.cost { "time by \(model)" } else { parameters.cost.name }
+        return JobIdentity([
+            ("index", "\(index.manifest.checksum) (\(index.count) vectors, \(index.partitionCount) partitions)"),
+            (
+                "queries",
+                "\(Checksum.text(try queries.fingerprint())) (\(queries.count) of dimension \(queries.dimension), "
+                    + "\(queries.elementType.name))"
+            ),
+            ("k", "\(parameters.k)"), ("policy", policy), ("cost", cost), ("rounds", "\(parameters.rounds)"),
+        ])
+    }
+}

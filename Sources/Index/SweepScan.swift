@@ -1,0 +1,119 @@
+// One segment against all the queries that want it: the innermost loop of a batch. Records leave their pages
+// and queries their places for two small matrices, so that the MxN kernel runs on tiles that stay in the
+// second-level cache; a compare by kernel lets only what is near enough through to the heaps.
+
+import Router
+import Storage
+import Vectors
+
+/// Scans segments for one thread of a sweep; owns the tiles that it needs.
+final class SweepScanner {
+    private let layout: PageLayout
+    private let distance: Distance
+    private let queries: VectorMatrix
+    private let heaps: NearestHeaps
+    private let hasReplicas: Bool
+    /// Queries and records of a tile.
+    private let queriesAtOnce: Int
+    private let recordsAtOnce: Int
+    private let packed: UnsafeMutableRawPointer
+    private let vectors: UnsafeMutableRawPointer
+    private let ids: UnsafeMutablePointer<UInt32>
+    private let tile: UnsafeMutablePointer<Float>
+    private let kept: UnsafeMutablePointer<UInt32>
+
+    /// Bytes of the two matrices of a tile, each.
+    private static let matrixByteCount = 128 << 10
+    private static let queriesMaximum = 128
+    private static let recordsMaximum = 512
+
+    /// Bytes that a scanner owns, at most.
+    static func byteCount(rowByteCount: Int) -> Int {
+        let (queries, records) = tileShape(rowByteCount: rowByteCount)
+        return (queries + records) * rowByteCount + records * 8 + queries * tileStride(records) * 4
+    }
+
+    private static func tileShape(rowByteCount: Int) -> (queries: Int, records: Int) {
+        let rows = matrixByteCount / rowByteCount
+        return (min(queriesMaximum, max(16, rows)), min(recordsMaximum, max(48, rows)))
+    }
+
+    /// Rows of the tile start in different sets of the first-level cache.
+    private static func tileStride(_ records: Int) -> Int { (records + 15) / 16 * 16 + 16 }
+
+    init(index: DiskIndex, queries: VectorMatrix, heaps: NearestHeaps) {
+        layout = index.layout
+        distance = Distance(metric: index.metric, elementType: layout.elementType)
+        self.queries = queries
+        self.heaps = heaps
+        hasReplicas = index.hasReplicas
+        (queriesAtOnce, recordsAtOnce) = Self.tileShape(rowByteCount: layout.rowByteCount)
+        packed = .allocate(byteCount: queriesAtOnce * layout.rowByteCount, alignment: 64)
+        vectors = .allocate(byteCount: recordsAtOnce * layout.rowByteCount, alignment: 64)
+        ids = .allocate(capacity: recordsAtOnce)
+        tile = .allocate(capacity: queriesAtOnce * Self.tileStride(recordsAtOnce))
+        kept = .allocate(capacity: recordsAtOnce)
+    }
+
+    deinit {
+        packed.deallocate()
+        vectors.deallocate()
+        ids.deallocate()
+        tile.deallocate()
+        kept.deallocate()
+    }
+
+    /// Scores the records of a checked segment for each of `wanting`.
+    func scan(segment: UnsafeRawPointer, recordCount: Int, queries wanting: UnsafeBufferPointer<UInt32>) {
+        var record = 0
+        while record < recordCount {
+            let count = min(recordsAtOnce, recordCount - record)
+            unpack(segment, from: record, count: count)
+            var first = 0
+            while first < wanting.count {
+                let width = min(queriesAtOnce, wanting.count - first)
+                scan(UnsafeBufferPointer(rebasing: wanting[first..<first + width]), recordCount: count)
+                first += width
+            }
+            record += count
+        }
+    }
+
+    /// Copies records out of their pages.
+    private func unpack(_ segment: UnsafeRawPointer, from first: Int, count: Int) {
+        let (perUnit, size) = (layout.recordsPerUnit, layout.rowByteCount)
+        var (done, slot) = (0, first % perUnit)
+        var unit = segment + first / perUnit * layout.unitByteCount
+        while done < count {
+            let part = min(perUnit - slot, count - done)
+            (vectors + done * size).copyMemory(
+                from: unit + layout.vectorsOffset + slot * size, byteCount: part * size)
+            for index in 0..<part {
+                ids[done + index] = UInt32(truncatingIfNeeded: layout.id(unit: unit, slot: slot + index))
+            }
+            done += part
+            slot = 0
+            unit += layout.unitByteCount
+        }
+    }
+
+    /// One tile.
+    private func scan(_ wanting: UnsafeBufferPointer<UInt32>, recordCount: Int) {
+        let size = layout.rowByteCount
+        for (place, query) in wanting.enumerated() {
+            (packed + place * size).copyMemory(from: queries.row(Int(query)), byteCount: size)
+        }
+        let stride = Self.tileStride(recordCount)
+        distance.block(
+            packed, queries: wanting.count, vectors, count: recordCount, dimension: layout.dimension, into: tile,
+            outStride: stride)
+        for (place, query) in wanting.enumerated() {
+            let row = tile + place * stride
+            let passed = Distance.selectAtMost(heaps.limit(Int(query)), of: row, count: recordCount, into: kept)
+            if passed > 0 {
+                heaps.offer(
+                    Int(query), distances: row, ids: ids, positions: kept, count: passed, distinct: hasReplicas)
+            }
+        }
+    }
+}

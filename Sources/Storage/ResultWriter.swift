@@ -1,0 +1,207 @@
+// Answers of a long job, written block by block to where they belong in the file: ids in one stretch,
+// distances in another, or rows of ids (ivecs). The file lies beside its name until it is whole; what was
+// written before a kill is checked and kept.
+
+import CKernels
+import Glibc
+
+/// A file of neighbours being written in the order of the queries, under `NAME.part` until `publish`.
+public final class ResultWriter {
+    /// How far writing has come, and the checksums of what was written in each stretch.
+    public struct Position: Sendable, Equatable {
+        public var finished: UInt64 = 0
+        public var checksums: [UInt32] = [0, 0]
+
+        public init(finished: UInt64 = 0, checksums: [UInt32] = [0, 0]) {
+            self.finished = finished
+            self.checksums = checksums
+        }
+    }
+
+    /// Rows of a fixed size, one after the other.
+    private struct Stretch {
+        var offset: UInt64
+        var rowByteCount: Int
+    }
+
+    public let path: String
+    public let count: Int
+    public let k: Int
+    public private(set) var position = Position()
+    private let partPath: String
+    private let descriptor: Int32
+    private let isIvecs: Bool
+    private let stretches: [Stretch]
+    private var isSettled = false
+
+    /// Where a file lies while it is being written.
+    public static func partPath(of path: String) -> String { path + ".part" }
+
+    /// Begins the file at `path`, or continues it after `continuing`, where what was written is still there.
+    ///
+    /// - Parameter headerByteCount: bytes before the first row; 8 in big-ann layout, unused for ivecs.
+    public init(
+        path: String, count: Int, k: Int, headerByteCount: Int = 8, isIvecs: Bool, continuing: Position? = nil
+    ) throws(StorageError) {
+        guard count <= Int(UInt32.max), k <= Int(Int32.max) else {
+            throw StorageError(
+                .unsupported, path: path, detail: "result files count queries and neighbours in 32 bits",
+                expected: "at most \(UInt32.max) queries", found: "\(count)",
+                advice: "split the queries with --first and --skip")
+        }
+        self.path = path
+        self.count = count
+        self.k = k
+        self.isIvecs = isIvecs
+        partPath = Self.partPath(of: path)
+        let head = UInt64(headerByteCount)
+        stretches =
+            isIvecs
+            ? [Stretch(offset: 0, rowByteCount: 4 + k * 4)]
+            : [
+                Stretch(offset: head, rowByteCount: k * 4),
+                Stretch(offset: head + UInt64(count) * UInt64(k * 4), rowByteCount: k * 4),
+            ]
+        descriptor = open(partPath, O_RDWR | O_CLOEXEC | (continuing == nil ? O_CREAT : 0), 0o644)
+        guard descriptor >= 0 else {
+            let code = errno
+            guard code == ENOENT, continuing != nil else {
+                throw StorageError.systemCall("open", path: partPath, errno: code)
+            }
+            throw StorageError(
+                .missing, path: partPath, detail: "the answers that the journal tells of are not there",
+                advice: "give --restart to begin anew")
+        }
+        guard flock(descriptor, LOCK_EX | LOCK_NB) == 0 else {
+            throw StorageError(
+                .exists, path: partPath, detail: "another process is writing it",
+                advice: "wait for it or choose another name")
+        }
+        if let continuing {
+            try check(continuing)
+            position = continuing
+        } else {
+            let size = stretches.reduce(head) { max($0, $1.offset + UInt64(count * $1.rowByteCount)) }
+            guard ftruncate(descriptor, 0) == 0, ftruncate(descriptor, off_t(size)) == 0 else {
+                throw StorageError.systemCall("ftruncate", path: partPath, errno: errno)
+            }
+        }
+    }
+
+    deinit { if descriptor >= 0 { close(descriptor) } }
+
+    /// Appends the answers of the next queries: `k` ids and as many distances each.
+    public func append(
+        ids: UnsafePointer<UInt32>, distances: UnsafePointer<Float>, queries: Int
+    ) throws(StorageError) {
+        precondition(Int(position.finished) + queries <= count)
+        if isIvecs {
+            let rows = Scratch(queries * (4 + k * 4))
+            for query in 0..<queries {
+                let row = rows.bytes + query * (4 + k * 4)
+                row.put(UInt32(k), at: 0)
+                (row + 4).copyMemory(from: ids + query * k, byteCount: k * 4)
+            }
+            try write(rows.raw, queries: queries, to: 0)
+        } else {
+            try write(ids, queries: queries, to: 0)
+            try write(distances, queries: queries, to: 1)
+        }
+        position.finished += UInt64(queries)
+    }
+
+    /// Brings what was written to the device.
+    public func sync() throws(StorageError) {
+        guard fdatasync(descriptor) == 0 else {
+            throw StorageError.systemCall("fdatasync", path: partPath, errno: errno)
+        }
+    }
+
+    /// Writes the header and brings the whole file to the device; `publish` names it.
+    public func finish(header: [UInt8]) throws(StorageError) {
+        precondition(Int(position.finished) == count)
+        if !isIvecs {
+            let bytes = Scratch(header.count)
+            for (index, byte) in header.enumerated() {
+                bytes.bytes.storeBytes(of: byte, toByteOffset: index, as: UInt8.self)
+            }
+            try write(bytes.raw, count: header.count, at: 0)
+        }
+        guard fsync(descriptor) == 0 else {
+            throw StorageError.systemCall("fsync", path: partPath, errno: errno)
+        }
+    }
+
+    /// Gives the file its name.
+    public func publish() throws(StorageError) {
+        guard rename(partPath, path) == 0 else {
+            throw StorageError.systemCall("rename", path: path, errno: errno)
+        }
+        isSettled = true
+        try Directory.sync(Directory.parent(of: path))
+    }
+
+    /// Removes what was written; harmless after `publish`.
+    public func discard() {
+        if !isSettled { unlink(partPath) }
+        isSettled = true
+    }
+
+    /// The header of the big-ann layout.
+    public static func bigAnnHeader(count: Int, k: Int) -> [UInt8] {
+        let bytes = Scratch(8)
+        bytes.bytes.put(UInt32(count), at: 0)
+        bytes.bytes.put(UInt32(k), at: 4)
+        return Array(UnsafeRawBufferPointer(start: bytes.bytes, count: 8))
+    }
+
+    private func write(_ rows: UnsafeRawPointer, queries: Int, to stretch: Int) throws(StorageError) {
+        let (place, size) = (stretches[stretch], stretches[stretch].rowByteCount)
+        position.checksums[stretch] = Checksum.crc32c(
+            rows, count: queries * size, continuing: position.checksums[stretch])
+        try write(rows, count: queries * size, at: place.offset + position.finished * UInt64(size))
+    }
+
+    private func write(_ bytes: UnsafeRawPointer, count: Int, at offset: UInt64) throws(StorageError) {
+        var done = 0
+        while done < count {
+            let written = pwrite(descriptor, bytes + done, min(count - done, 1 << 30), off_t(offset) + off_t(done))
+            if written < 0 && errno == EINTR { continue }
+            guard written > 0 else {
+                throw StorageError.systemCall(
+                    "pwrite", path: partPath, errno: written < 0 ? errno : ENOSPC, offset: offset + UInt64(done))
+            }
+            done += written
+        }
+    }
+
+    /// Compares what lies in the file with the checksums of what was written.
+    private func check(_ written: Position) throws(StorageError) {
+        let file = try InputFile(path: partPath)
+        for (index, stretch) in stretches.enumerated() {
+            let found = try file.checksum(
+                at: stretch.offset, byteCount: written.finished * UInt64(stretch.rowByteCount))
+            guard found == written.checksums[index] else {
+                throw StorageError(
+                    .corrupt, path: partPath, detail: "the answers that the journal tells of fail their checksum",
+                    offset: stretch.offset, expected: Checksum.text(written.checksums[index]),
+                    found: Checksum.text(found), advice: "give --restart to begin anew")
+            }
+        }
+    }
+}
+
+extension InputFile {
+    /// The checksum of a part of the file.
+    func checksum(at offset: UInt64, byteCount: UInt64) throws(StorageError) -> UInt32 {
+        let buffer = Scratch(1 << 20)
+        var (done, crc) = (UInt64(0), UInt32(0))
+        while done < byteCount {
+            let count = Int(min(UInt64(buffer.count), byteCount - done))
+            try read(at: offset + done, into: buffer.bytes, count: count)
+            crc = Checksum.crc32c(buffer.raw, count: count, continuing: crc)
+            done += UInt64(count)
+        }
+        return crc
+    }
+}
