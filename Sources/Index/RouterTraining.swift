@@ -12,6 +12,8 @@ public struct RouterTraining: Sendable {
     public var pairs = LearnParameters()
     /// Queries drawn like those that will be asked, never those that will be measured.
     public var learn: VectorFile?
+    /// Neighbours of the first rows of `learn`, where they are known; else they are found with the index.
+    public var labels: TruthFile?
     /// The device that thresholds of cost by time are calibrated for. An input like any other: one timed on
     /// the spot would make other bytes of every build.
     public var model = DeviceModel.common
@@ -77,7 +79,7 @@ extension DiskIndex {
             throw IndexError.invalid(
                 "\(path) has heads, which lie in no segment: a router is learned for partitions of k-means")
         }
-        let learned = try learnPairs(learn: training.learn, parameters: training.pairs, progress: progress)
+        let learned = try learnPairs(training, progress: progress)
         let homes = try homes()
         let (predictor, report) = try trainPredictor(
             pairs: learned.pairs, homes: homes, parameters: training.predictor, progress: progress)
@@ -94,6 +96,17 @@ extension DiskIndex {
             predictor: predictor, learned: learned, homes: homes, model: training.model, training: training,
             report: report)
         return TrainedRouter(predictor: predictor, report: report, policies: policies, posteriors: posteriors)
+    }
+
+    /// The labelled queries that a training asks for.
+    func learnPairs(_ training: RouterTraining, progress: Progress) throws -> LearnPairs {
+        guard let labels = training.labels else {
+            return try learnPairs(learn: training.learn, parameters: training.pairs, progress: progress)
+        }
+        guard let learn = training.learn, training.pairs.syntheticCount == 0 else {
+            throw IndexError.invalid("labels belong to a learn file, without synthetic queries beside it")
+        }
+        return try learnPairs(learn: learn, labels: labels, parameters: training.pairs)
     }
 
     private func calibratePolicies(
