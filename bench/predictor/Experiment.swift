@@ -294,25 +294,27 @@ struct Candidate {
         let memory = try MemoryDevice(contentsOf: index.path + "/segments.bin")
         let trial = index.with(router: router, posteriors: posteriors, device: memory)
         var points: [FetchPoint] = []
-        for k in [1, 10] {
+        // Strict thresholds first; the ladder ends where the highest recall of the table is passed, for what
+        // comes then reads most of the index.
+        for (k, enough) in [(1, 0.991), (10, 0.951)] {
             for policy in Policy.gainLadder(for: index.table, cost: .vectors, count: 14).dropFirst() {
                 var parameters = SearchParameters(k: k, policy: policy, threads: threads, inFlight: 4)
                 parameters.rounds = rounds
                 let result = try trial.search(queries, parameters: parameters)
                 let n = Double(queries.count)
+                let recall = Recall.mean(of: result.answers, against: truth, k: k, metric: index.metric)
                 func mean(_ value: (QueryCounters) -> UInt64) -> Double {
                     result.counters.reduce(0.0) { $0 + Double(value($1)) } / n
                 }
                 points.append(
                     FetchPoint(
                         policy: policy.name, parameter: policy.parameter,
-                        recall: [
-                            String(k): Recall.mean(of: result.answers, against: truth, k: k, metric: index.metric)
-                        ],
+                        recall: [String(k): recall],
                         vectors: mean(\.vectors), segments: mean(\.segments), pages: mean(\.pages),
                         reads: mean(\.reads),
                         microseconds: mean(\.reads) * Double(model.fixedMicroseconds)
                             + mean(\.bytes) * Double(model.microsecondsPerByte)))
+                if recall > enough { break }
             }
         }
         return points
