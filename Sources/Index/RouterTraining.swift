@@ -29,7 +29,8 @@ public struct CalibratedPolicies: Sendable, Codable {
         public var recall: Double
     }
     public var model: DeviceModel
-    /// By the name of the cost.
+    /// By the name of the cost; for two rounds of reads, which are calibrated for vectors alone, by
+    /// `laterRoundsName`.
     public var curves: [String: [Point]]
     /// Predicted against observed probabilities of candidates.
     public var reliability: Reliability
@@ -37,11 +38,13 @@ public struct CalibratedPolicies: Sendable, Codable {
     public var provenance: [String: String]
 
     static let section = "policies"
+    static let laterRoundsName = "vectors, 2 rounds"
 
     /// The lambda whose recall on held-out pairs is nearest above `recall`, interpolated; nil where no
     /// threshold reached it.
-    public func lambda(recall: Double, cost: ReadCost) -> Float? {
-        guard let points = curves[cost.name]?.sorted(by: { $0.recall < $1.recall }),
+    public func lambda(recall: Double, cost: ReadCost, rounds: Int = 1) -> Float? {
+        let name = rounds == 1 ? cost.name : cost == .vectors && rounds == 2 ? Self.laterRoundsName : ""
+        guard let points = curves[name]?.sorted(by: { $0.recall < $1.recall }),
             let above = points.firstIndex(where: { $0.recall >= recall })
         else { return nil }
         if above == 0 { return Float(points[0].lambda) }
@@ -92,9 +95,12 @@ extension DiskIndex {
             neighbours: Array(learned.pairs.neighbours[teaching.lowerBound * depth..<teaching.upperBound * depth]),
             depth: depth, homes: homes, threads: training.predictor.training.threads,
             seed: training.predictor.training.seed)
-        let policies = calibratePolicies(
+        var policies = calibratePolicies(
             predictor: predictor, learned: learned, homes: homes, model: training.model, training: training,
             report: report)
+        policies.curves[CalibratedPolicies.laterRoundsName] = try laterRoundsCurve(
+            predictor: predictor, posteriors: posteriors, learned: learned,
+            threads: training.predictor.training.threads)
         return TrainedRouter(predictor: predictor, report: report, policies: policies, posteriors: posteriors)
     }
 
@@ -136,6 +142,30 @@ extension DiskIndex {
                 "loss-at-start": String(report.heldOutStart),
                 "losses": report.heldOutLosses.map { String($0) }.joined(separator: ","),
             ])
+    }
+
+    /// Recall of two rounds by threshold. What later rounds read hangs on what is found, so held-out queries are
+    /// really asked; up to the recall beyond which a search would read much of the index.
+    private func laterRoundsCurve(
+        predictor: Predictor, posteriors: [PosteriorModel], learned: LearnPairs, threads: Int
+    ) throws -> [CalibratedPolicies.Point] {
+        let (queryMaximum, highestRecall) = (4000, 0.985)
+        let held = learned.pairs.heldOut.suffix(min(queryMaximum, learned.pairs.heldOutCount / 2))
+        let depth = learned.pairs.neighbourCount
+        let nearest = TruthFile(
+            count: held.count, k: 1, ids: held.map { learned.pairs.neighbours[$0 * depth] }, distances: nil)
+        let queries = learned.queries.gather(held)
+        let asked = with(router: predictor, posteriors: posteriors)
+        var points: [CalibratedPolicies.Point] = []
+        for policy in Policy.gainLadder(for: table, cost: .vectors, count: 32) {
+            var parameters = SearchParameters(k: 1, policy: policy, threads: threads)
+            parameters.rounds = 2
+            let answers = try asked.search(queries, parameters: parameters).answers
+            let recall = Recall.mean(of: answers, against: nearest, k: 1, metric: metric)
+            points.append(.init(lambda: policy.parameter, recall: recall))
+            if recall > highestRecall { break }
+        }
+        return points
     }
 
     private func name(of file: VectorFile) -> String { URL(fileURLWithPath: file.path).lastPathComponent }

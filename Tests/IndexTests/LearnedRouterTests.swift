@@ -191,6 +191,16 @@ struct LearnedRouterTests {
         let all = try memory.search(fixture.queries, parameters: parameters)
         parameters.rounds = 1
         #expect(all.answers == (try memory.search(fixture.queries, parameters: parameters)).answers)
+        // A wanted recall has a threshold of its own for two rounds, and for no other number of later ones.
+        let policies = try #require(memory.policies)
+        let lambda = try #require(policies.lambda(recall: 0.9, cost: .vectors, rounds: 2))
+        parameters = SearchParameters(k: 1, policy: .gain(lambda), threads: 2)
+        parameters.rounds = 2
+        let found = try memory.search(fixture.queries, parameters: parameters).answers
+        let truth = try fixture.truth(k: 1)
+        #expect(abs(Recall.mean(of: found, against: truth, k: 1, metric: .l2) - 0.9) < 0.1)
+        #expect(policies.lambda(recall: 0.9, cost: .vectors, rounds: 3) == nil)
+        #expect(policies.lambda(recall: 0.9, cost: .reads, rounds: 2) == nil)
     }
 
     /// Flips in the learned sections are reported as all others are.
