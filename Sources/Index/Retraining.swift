@@ -63,8 +63,17 @@ public struct Retraining: Sendable {
             stages: [("retrain", Double(monotonicNanoseconds() - start) / 1e9)])
     }
 
-    /// The replicas that the duplication asks for, not yet written.
+    /// The replicas that the duplication asks for, not yet written. A limit on pages that the index was built with
+    /// holds for them too.
     public func plan(for index: DiskIndex, progress: Progress = .none) throws -> ReplicaPlan {
+        let plan = try unlimitedPlan(for: index, progress: progress)
+        guard let pages = index.manifest.build["pages-max"].flatMap({ Int($0) }) else { return plan }
+        return plan.within(
+            recordsMaximum: index.layout.recordsMaximum(pages: pages), homes: try index.homes(),
+            partitionCount: index.partitionCount)
+    }
+
+    private func unlimitedPlan(for index: DiskIndex, progress: Progress) throws -> ReplicaPlan {
         let threads = training.predictor.training.threads
         var planner = DuplicationPlanner(index: index, homes: try index.homes())
         planner.replicationMaximum = replicationMaximum
