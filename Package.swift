@@ -11,6 +11,7 @@ let package = Package(
         .executable(name: "sonde", targets: ["Tools"]),
         .library(name: "SondeIndex", targets: ["Index", "Router", "Storage", "Vectors"]),
         .library(name: "SondeKernels", targets: ["CKernels"]),
+        .library(name: "SondeBLAS", targets: ["CBLAS"]),
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", exact: "1.8.2")

@@ -16,5 +16,10 @@ let package = Package(
             name: "predictor", dependencies: [.product(name: "SondeIndex", package: "sonde")],
             path: "predictor",
             swiftSettings: swift),
+        .executableTarget(
+            name: "routing",
+            dependencies: [
+                .product(name: "SondeIndex", package: "sonde"), .product(name: "SondeBLAS", package: "sonde"),
+            ], path: "routing", swiftSettings: swift),
     ]
 )

@@ -189,8 +189,7 @@ public final class IndexBuilder {
         guard let pages = parameters.pagesMaximum,
             let layout = try? PageLayout(dimension: base.dimension, elementType: base.elementType, idByteCount: 4)
         else { return nil }
-        let records = max(1, pages / layout.pagesPerUnit) * layout.recordsPerUnit
-        return max(1, Int(Double(records) * sampleShare))
+        return max(1, Int(Double(layout.recordsMaximum(pages: pages)) * sampleShare))
     }
 
     private func readWholeBase(for purpose: String) throws -> VectorMatrix {

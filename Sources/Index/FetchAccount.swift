@@ -149,13 +149,9 @@ extension DiskIndex {
     func routes(ofRoutingRows rows: VectorMatrix, router: any PartitionRouter, limit: Int, threads: Int) -> [Route] {
         let slots = ResultSlots<[Route]>(count: (rows.count + 255) / 256)
         Workers.forEachBlock(count: rows.count, blockSize: 256, threads: threads) { _, range in
-            let scratch = router.makeScratch()
             var block: [Route] = []
-            for row in range {
-                var route = Route()
-                router.route(rows.row(row), limit: min(limit, partitionCount), scratch: scratch, into: &route)
-                block.append(route)
-            }
+            router.routeBlock(
+                rows.gather(range), limit: min(limit, partitionCount), scratch: router.makeScratch(), into: &block)
             slots.set(range.lowerBound / 256, block)
         }
         return (0..<(rows.count + 255) / 256).flatMap { slots.take($0) ?? [] }

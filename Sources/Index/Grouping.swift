@@ -115,9 +115,7 @@ struct Grouping {
     private func write(_ bucket: Bucket, to writer: SegmentWriter) throws {
         let distance = Distance(metric: .l2, elementType: layout.elementType)
         let threads = builder.parameters.threads
-        let recordsMaximum = builder.parameters.pagesMaximum.map {
-            max(1, $0 / layout.pagesPerUnit) * layout.recordsPerUnit
-        }
+        let recordsMaximum = builder.parameters.pagesMaximum.map { layout.recordsMaximum(pages: $0) }
         var start = bucket.partitions.lowerBound
         while start < bucket.partitions.upperBound {
             let first = start

@@ -88,7 +88,9 @@ extension DiskIndex {
             pairs: TrainingPairs(
                 queries: space.rows(from: queries), neighbours: neighbours,
                 neighbourCount: parameters.neighbourCount, heldOutCount: parameters.heldOutCount(of: count)),
-            queries: queries, labelAccuracy: .nan)
+            queries: queries,
+            labelAccuracy: labels.distances == nil
+                ? .nan : try labelAccuracy(queries: queries, labels: labels, parameters: parameters, nprobe: 0))
     }
 
     private func requireSameKind(_ file: VectorFile) throws(IndexError) {

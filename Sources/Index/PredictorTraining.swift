@@ -36,6 +36,8 @@ public struct PredictorParameters: Sendable {
     public var candidates = 256
     public var trainingCandidates = 64
     public var training = TrainingOptions()
+    /// Where training keeps its state after every epoch, to go on after a kill; nil: nowhere.
+    public var checkpoints: TrainingCheckpoints?
 
     public init() {}
 
@@ -92,7 +94,14 @@ extension DiskIndex {
         let trainer = PredictorTrainer(model: model, pairs: pairs, homes: homes, options: parameters.training)
         trainer.calibrateBeta(subClusters: subClusters)
         if parameters.kind == .prototypes || parameters.kind == .network {
-            try trainer.train(progress: { done, total in progress(stage: "train", done: done, total: total) })
+            let identity = parameters.checkpoints.map { _ in trainingIdentity(pairs: pairs, parameters: parameters) } ?? ""
+            try parameters.checkpoints?.restore(trainer, identity: identity)
+            try trainer.train(
+                progress: { done, total in progress(stage: "train", done: done, total: total) },
+                afterEpoch: { trainer in
+                    try parameters.checkpoints?.store(trainer, identity: identity)
+                    return true
+                })
             trainer.calibrateTemperature()
         }
         if form.base == .prototypes, let codeByteCount = parameters.codeByteCount {

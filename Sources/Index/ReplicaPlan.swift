@@ -41,6 +41,29 @@ public struct ReplicaPlan: Sendable, Equatable {
     }
 }
 
+extension ReplicaPlan {
+    /// This plan without what would fill a partition beyond `recordsMaximum`: earlier placements go first.
+    public func within(recordsMaximum: Int, homes: Homes, partitionCount: Int) -> ReplicaPlan {
+        var counts = homes.recordCounts(partitionCount: partitionCount)
+        let keptMoves = moves.filter { move in
+            let old = homes[Int(move.id)]
+            guard old.contains(move.partition) || counts[Int(move.partition)] < recordsMaximum else { return false }
+            for partition in old { counts[Int(partition)] -= 1 }
+            counts[Int(move.partition)] += 1
+            return true
+        }
+        let moved = Set(keptMoves)
+        let keptCopies = copies.filter { copy in
+            guard counts[Int(copy.partition)] < recordsMaximum, !moved.contains(copy),
+                !homes[Int(copy.id)].contains(copy.partition)
+            else { return false }
+            counts[Int(copy.partition)] += 1
+            return true
+        }
+        return ReplicaPlan(copies: keptCopies, moves: keptMoves)
+    }
+}
+
 extension Homes {
     /// Where vectors live once the plan is carried out; present homes first, nothing twice.
     public func applying(_ plan: ReplicaPlan) -> Homes {

@@ -63,14 +63,24 @@ public struct Retraining: Sendable {
             stages: [("retrain", Double(monotonicNanoseconds() - start) / 1e9)])
     }
 
-    private func plan(for index: DiskIndex, progress: Progress) throws -> ReplicaPlan {
+    /// The replicas that the duplication asks for, not yet written. A limit on pages that the index was built with
+    /// holds for them too.
+    public func plan(for index: DiskIndex, progress: Progress = .none) throws -> ReplicaPlan {
+        let plan = try unlimitedPlan(for: index, progress: progress)
+        guard let pages = index.manifest.build["pages-max"].flatMap({ Int($0) }) else { return plan }
+        return plan.within(
+            recordsMaximum: index.layout.recordsMaximum(pages: pages), homes: try index.homes(),
+            partitionCount: index.partitionCount)
+    }
+
+    private func unlimitedPlan(for index: DiskIndex, progress: Progress) throws -> ReplicaPlan {
         let threads = training.predictor.training.threads
         var planner = DuplicationPlanner(index: index, homes: try index.homes())
         planner.replicationMaximum = replicationMaximum
         planner.threads = threads
         planner.progress = progress
         guard duplication.needsPairs else { return try planner.plan(duplication) }
-        let learned = try index.learnPairs(learn: training.learn, parameters: training.pairs, progress: progress)
+        let learned = try index.learnPairs(training, progress: progress)
         func router(_ homes: Homes) throws -> Predictor {
             try index.trainPredictor(
                 pairs: learned.pairs, homes: homes, parameters: training.predictor, progress: progress

@@ -12,6 +12,8 @@ public struct RouterTraining: Sendable {
     public var pairs = LearnParameters()
     /// Queries drawn like those that will be asked, never those that will be measured.
     public var learn: VectorFile?
+    /// Neighbours of the first rows of `learn`, where they are known; else they are found with the index.
+    public var labels: TruthFile?
     /// The device that thresholds of cost by time are calibrated for. An input like any other: one timed on
     /// the spot would make other bytes of every build.
     public var model = DeviceModel.common
@@ -27,7 +29,8 @@ public struct CalibratedPolicies: Sendable, Codable {
         public var recall: Double
     }
     public var model: DeviceModel
-    /// By the name of the cost.
+    /// By the name of the cost; for two rounds of reads, which are calibrated for vectors alone, by
+    /// `laterRoundsName`.
     public var curves: [String: [Point]]
     /// Predicted against observed probabilities of candidates.
     public var reliability: Reliability
@@ -35,11 +38,13 @@ public struct CalibratedPolicies: Sendable, Codable {
     public var provenance: [String: String]
 
     static let section = "policies"
+    static let laterRoundsName = "vectors, 2 rounds"
 
     /// The lambda whose recall on held-out pairs is nearest above `recall`, interpolated; nil where no
     /// threshold reached it.
-    public func lambda(recall: Double, cost: ReadCost) -> Float? {
-        guard let points = curves[cost.name]?.sorted(by: { $0.recall < $1.recall }),
+    public func lambda(recall: Double, cost: ReadCost, rounds: Int = 1) -> Float? {
+        let name = rounds == 1 ? cost.name : cost == .vectors && rounds == 2 ? Self.laterRoundsName : ""
+        guard let points = curves[name]?.sorted(by: { $0.recall < $1.recall }),
             let above = points.firstIndex(where: { $0.recall >= recall })
         else { return nil }
         if above == 0 { return Float(points[0].lambda) }
@@ -77,7 +82,7 @@ extension DiskIndex {
             throw IndexError.invalid(
                 "\(path) has heads, which lie in no segment: a router is learned for partitions of k-means")
         }
-        let learned = try learnPairs(learn: training.learn, parameters: training.pairs, progress: progress)
+        let learned = try learnPairs(training, progress: progress)
         let homes = try homes()
         let (predictor, report) = try trainPredictor(
             pairs: learned.pairs, homes: homes, parameters: training.predictor, progress: progress)
@@ -90,10 +95,24 @@ extension DiskIndex {
             neighbours: Array(learned.pairs.neighbours[teaching.lowerBound * depth..<teaching.upperBound * depth]),
             depth: depth, homes: homes, threads: training.predictor.training.threads,
             seed: training.predictor.training.seed)
-        let policies = calibratePolicies(
+        var policies = calibratePolicies(
             predictor: predictor, learned: learned, homes: homes, model: training.model, training: training,
             report: report)
+        policies.curves[CalibratedPolicies.laterRoundsName] = try laterRoundsCurve(
+            predictor: predictor, posteriors: posteriors, learned: learned,
+            threads: training.predictor.training.threads)
         return TrainedRouter(predictor: predictor, report: report, policies: policies, posteriors: posteriors)
+    }
+
+    /// The labelled queries that a training asks for.
+    func learnPairs(_ training: RouterTraining, progress: Progress) throws -> LearnPairs {
+        guard let labels = training.labels else {
+            return try learnPairs(learn: training.learn, parameters: training.pairs, progress: progress)
+        }
+        guard let learn = training.learn, training.pairs.syntheticCount == 0 else {
+            throw IndexError.invalid("labels belong to a learn file, without synthetic queries beside it")
+        }
+        return try learnPairs(learn: learn, labels: labels, parameters: training.pairs)
     }
 
     private func calibratePolicies(
@@ -123,6 +142,30 @@ extension DiskIndex {
                 "loss-at-start": String(report.heldOutStart),
                 "losses": report.heldOutLosses.map { String($0) }.joined(separator: ","),
             ])
+    }
+
+    /// Recall of two rounds by threshold. What later rounds read hangs on what is found, so held-out queries are
+    /// really asked; up to the recall beyond which a search would read much of the index.
+    private func laterRoundsCurve(
+        predictor: Predictor, posteriors: [PosteriorModel], learned: LearnPairs, threads: Int
+    ) throws -> [CalibratedPolicies.Point] {
+        let (queryMaximum, highestRecall) = (4000, 0.985)
+        let held = learned.pairs.heldOut.suffix(min(queryMaximum, learned.pairs.heldOutCount / 2))
+        let depth = learned.pairs.neighbourCount
+        let nearest = TruthFile(
+            count: held.count, k: 1, ids: held.map { learned.pairs.neighbours[$0 * depth] }, distances: nil)
+        let queries = learned.queries.gather(held)
+        let asked = with(router: predictor, posteriors: posteriors)
+        var points: [CalibratedPolicies.Point] = []
+        for policy in Policy.gainLadder(for: table, cost: .vectors, count: 32) {
+            var parameters = SearchParameters(k: 1, policy: policy, threads: threads)
+            parameters.rounds = 2
+            let answers = try asked.search(queries, parameters: parameters).answers
+            let recall = Recall.mean(of: answers, against: nearest, k: 1, metric: metric)
+            points.append(.init(lambda: policy.parameter, recall: recall))
+            if recall > highestRecall { break }
+        }
+        return points
     }
 
     private func name(of file: VectorFile) -> String { URL(fileURLWithPath: file.path).lastPathComponent }

@@ -36,6 +36,8 @@ public struct CentroidIndex: PartitionRouter {
     /// From this many wanted on, and while centroids are at most so many times those wanted, a scan sorts all
     /// of them by digits instead of keeping a heap: 256 of 1000 then take a quarter of the time.
     private static let sortShare = 32
+    /// Queries that a block compares with a tile of centroids at once.
+    static let blockSize = 64
     /// Groups that a search through groups looks at, at least.
     public var probes = 56
 
@@ -118,6 +120,13 @@ public struct CentroidIndex: PartitionRouter {
     final class Scratch: RouterScratch {
         let distance: Distance
         let tile = UnsafeMutablePointer<Float>.allocate(capacity: Scratch.tileCount)
+        /// Distances of a block of queries to a tile of rows; there once a block was routed.
+        private(set) lazy var blockTile: UnsafeMutablePointer<Float> = {
+            let memory = UnsafeMutablePointer<Float>.allocate(capacity: CentroidIndex.blockSize * Scratch.tileCount)
+            allocatedBlockTile = memory
+            return memory
+        }()
+        private var allocatedBlockTile: UnsafeMutablePointer<Float>?
         let positions = UnsafeMutablePointer<UInt32>.allocate(capacity: Scratch.tileCount)
         let graph: CentroidGraph.Scratch?
         private(set) var heap: UnsafeMutablePointer<UInt64>
@@ -140,6 +149,7 @@ public struct CentroidIndex: PartitionRouter {
 
         deinit {
             tile.deallocate()
+            allocatedBlockTile?.deallocate()
             positions.deallocate()
             heap.deallocate()
             groupHeap.deallocate()
@@ -147,22 +157,28 @@ public struct CentroidIndex: PartitionRouter {
             spare.deallocate()
         }
 
+        func reserveKeys(_ count: Int) {
+            if count <= keyCapacity { return }
+            keys.deallocate()
+            spare.deallocate()
+            keyCapacity = count
+            keys = .allocate(capacity: keyCapacity)
+            spare = .allocate(capacity: keyCapacity)
+        }
+
+        /// Sorts keys in place.
+        func sort(_ keys: UnsafeMutablePointer<UInt64>, _ count: Int) { sonde_sort_keys(keys, spare, count) }
+
         /// All rows by distance, equal ones by number, in `keys`.
         func sortAll(_ query: UnsafeRawPointer, _ rows: VectorMatrix) {
-            if keyCapacity < rows.count {
-                keys.deallocate()
-                spare.deallocate()
-                keyCapacity = rows.count
-                keys = .allocate(capacity: keyCapacity)
-                spare = .allocate(capacity: keyCapacity)
-            }
+            reserveKeys(rows.count)
             let keys = keys
             for start in stride(from: 0, to: rows.count, by: Self.tileCount) {
                 let part = min(Self.tileCount, rows.count - start)
                 distance.rows(query, rows.row(start), count: part, dimension: rows.dimension, into: tile)
                 for index in 0..<part { keys[start + index] = PackedHeap.pack(tile[index], UInt32(start + index)) }
             }
-            sonde_sort_keys(keys, spare, rows.count)
+            sort(keys, rows.count)
         }
 
         func reserve(_ count: Int) {
@@ -183,19 +199,88 @@ public struct CentroidIndex: PartitionRouter {
             for start in stride(from: 0, to: count, by: Self.tileCount) {
                 let part = min(Self.tileCount, count - start)
                 distance.rows(query, rows + start * size, count: part, dimension: dimension, into: tile)
-                let found = Distance.selectAtMost(
-                    PackedHeap.distance(heap[0]), of: tile, count: part, into: positions)
-                for position in 0..<found {
-                    let index = Int(positions[position])
-                    let number = numbers == nil ? UInt32(start + index) : numbers![start + index]
-                    let key = PackedHeap.pack(tile[index], number)
-                    if key < heap[0] { PackedHeap.replaceWorst(heap, k, key) }
-                }
+                offer(tile, count: part, firstNumber: start, numbers: numbers, to: heap, k: k)
+            }
+        }
+
+        /// Offers distances that are known.
+        func offer(
+            _ distances: UnsafePointer<Float>, count: Int, firstNumber: Int, numbers: UnsafePointer<UInt32>?,
+            to heap: UnsafeMutablePointer<UInt64>, k: Int
+        ) {
+            let found = Distance.selectAtMost(
+                PackedHeap.distance(heap[0]), of: distances, count: count, into: positions)
+            for position in 0..<found {
+                let index = Int(positions[position])
+                let number = numbers == nil ? UInt32(firstNumber + index) : numbers![firstNumber + index]
+                let key = PackedHeap.pack(distances[index], number)
+                if key < heap[0] { PackedHeap.replaceWorst(heap, k, key) }
             }
         }
     }
 
     public func makeScratch() -> RouterScratch { Scratch(self) }
+
+    public func routeBlock(
+        _ queries: VectorMatrix, limit: Int, scratch: RouterScratch, into routes: inout [Route]
+    ) {
+        while routes.count < queries.count { routes.append(Route()) }
+        for first in stride(from: 0, to: queries.count, by: Self.blockSize) {
+            let count = min(Self.blockSize, queries.count - first)
+            routeRows(queries.row(first), count: count, limit: limit, scratch: scratch, into: &routes, at: first)
+        }
+    }
+
+    /// Routes up to `blockSize` rows without gaps into `routes[first...]`. A scan compares them by the block
+    /// kernel, which gives the same bits as one query at a time.
+    func routeRows(
+        _ queries: UnsafeRawPointer, count: Int, limit: Int, scratch anyScratch: RouterScratch,
+        into routes: inout [Route], at first: Int
+    ) {
+        guard let scratch = anyScratch as? Scratch else { preconditionFailure("scratch of another router") }
+        let k = min(limit, partitionCount)
+        guard case .scan(let rows) = storage, count > 1, k > 0 else {
+            for query in 0..<count {
+                route(
+                    queries + query * dimension * elementType.byteCount, limit: limit, scratch: scratch,
+                    into: &routes[first + query])
+            }
+            return
+        }
+        let sorts = sorts(k)
+        let size = sorts ? rows.count : k
+        scratch.reserveKeys(count * size)
+        let keys = scratch.keys
+        if !sorts { keys.update(repeating: PackedHeap.worst, count: count * k) }
+        for start in stride(from: 0, to: rows.count, by: Scratch.tileCount) {
+            let part = min(Scratch.tileCount, rows.count - start)
+            scratch.distance.block(
+                queries, queries: count, rows.row(start), count: part, dimension: dimension,
+                into: scratch.blockTile, outStride: Scratch.tileCount)
+            for query in 0..<count {
+                let distances = scratch.blockTile + query * Scratch.tileCount
+                if sorts {
+                    let own = keys + query * size + start
+                    for index in 0..<part { own[index] = PackedHeap.pack(distances[index], UInt32(start + index)) }
+                } else {
+                    scratch.offer(
+                        distances, count: part, firstNumber: start, numbers: nil, to: keys + query * k, k: k)
+                }
+            }
+        }
+        for query in 0..<count {
+            routes[first + query].removeAll()
+            if sorts {
+                scratch.sort(keys + query * size, size)
+                take(sorted: keys + query * size, k, into: &routes[first + query])
+            } else {
+                take(keys + query * k, k, into: &routes[first + query])
+            }
+            fillProbabilities(&routes[first + query])
+        }
+    }
+
+    private func sorts(_ k: Int) -> Bool { k >= Self.sortShare && partitionCount <= k * Self.sortShare }
 
     public func route(
         _ query: UnsafeRawPointer, limit: Int, scratch: RouterScratch, into route: inout Route
@@ -206,7 +291,7 @@ public struct CentroidIndex: PartitionRouter {
         if k <= 0 { return }
         scratch.reserve(k)
         switch storage {
-        case .scan(let rows) where k >= Self.sortShare && rows.count <= k * Self.sortShare:
+        case .scan(let rows) where sorts(k):
             scratch.sortAll(query, rows)
             take(sorted: scratch.keys, k, into: &route)
         case .scan(let rows):

@@ -51,9 +51,13 @@ public final class Predictor: PartitionRouter {
             preconditionFailure("scratch of another router")
         }
         centroids.route(query, limit: candidateCount, scratch: scratch.centroids, into: &scratch.candidates)
-        let candidates = scratch.candidates
+        fillLogits(query, scratch.candidates, scratch: scratch)
+        finish(scratch.candidates, limit: limit, scratch: scratch, into: &route)
+    }
+
+    /// The answer from the candidates and their logits, which lie in `scratch.logits`.
+    func finish(_ candidates: Route, limit: Int, scratch: PredictorScratch, into route: inout Route) {
         let logits = scratch.logits
-        fillLogits(query, candidates, scratch: scratch)
         let normaliser = sonde_log_sum_exp(logits, candidates.count)
         for position in 0..<candidates.count { logits[position] -= normaliser }
         let order = scratch.order(candidates)
@@ -70,11 +74,10 @@ public final class Predictor: PartitionRouter {
 
     /// Logits of the candidates, tempered.
     private func fillLogits(_ query: UnsafeRawPointer, _ candidates: Route, scratch: PredictorScratch) {
-        let logits = scratch.logits
-        let count = candidates.count
         switch base {
-        case .none: logits.update(repeating: 0, count: count)
-        case .distance: for position in 0..<count { logits[position] = -beta * candidates.distances[position] }
+        case .none: scratch.logits.update(repeating: 0, count: candidates.count)
+        case .distance:
+            for position in 0..<candidates.count { scratch.logits[position] = -beta * candidates.distances[position] }
         case .prototypes:
             guard let prototypes, let memory = scratch.prototypes else { return }
             prototypes.prepare(
@@ -83,10 +86,18 @@ public final class Predictor: PartitionRouter {
                 candidates.distances.withUnsafeBufferPointer { distances in
                     guard let partitions = partitions.baseAddress, let distances = distances.baseAddress else { return }
                     prototypes.logits(
-                        partitions: partitions, distances: distances, count: count, scratch: memory, into: logits)
+                        partitions: partitions, distances: distances, count: candidates.count, scratch: memory,
+                        into: scratch.logits)
                 }
             }
         }
+        correct(query, candidates, scratch: scratch)
+    }
+
+    /// What comes on top of the base's logits: the network's, and the temperature.
+    func correct(_ query: UnsafeRawPointer, _ candidates: Route, scratch: PredictorScratch) {
+        let logits = scratch.logits
+        let count = candidates.count
         if let network, let memory = scratch.network {
             network.hidden(of: query, type: centroids.elementType, scratch: memory)
             for position in 0..<count {
@@ -111,11 +122,15 @@ final class PredictorScratch: RouterScratch {
     let logits: UnsafeMutablePointer<Float>
     let prototypes: PrototypeMixture.Scratch?
     let network: NetworkInference.Scratch?
+    /// Working memory of blocks, there once one was routed.
+    private(set) lazy var block = PredictorBlock(predictor: predictor)
+    private unowned let predictor: Predictor
     private let keys: UnsafeMutablePointer<UInt64>
     private let spare: UnsafeMutablePointer<UInt64>
     private let positions: UnsafeMutablePointer<UInt32>
 
     init(predictor: Predictor) {
+        self.predictor = predictor
         centroids = predictor.centroids.makeScratch()
         let capacity = max(predictor.candidateCount, 1)
         logits = .allocate(capacity: capacity)

@@ -71,7 +71,7 @@ public final class PrototypeMixture: Sendable {
         fileprivate let converted: UnsafeMutableRawPointer
         fileprivate let values: UnsafeMutablePointer<Float>
         fileprivate var tables: ProductQuantiser.Tables
-        fileprivate var query: UnsafeRawPointer
+        fileprivate(set) var query: UnsafeRawPointer
 
         init(_ mixture: PrototypeMixture, dimension: Int) {
             floats = .allocate(capacity: dimension)
@@ -122,14 +122,22 @@ public final class PrototypeMixture: Sendable {
                 }
             case .codes(let codes):
                 for position in 0..<count {
-                    let first = Int(starts[Int(partitions[position])])
-                    let size = Int(starts[Int(partitions[position]) + 1]) - first
-                    logits[position] = codes.logit(
-                        first: first, count: size, centroidDistance: distances[position], tables: scratch.tables,
-                        values: scratch.values)
+                    logits[position] = logit(
+                        codes, partition: Int(partitions[position]), distance: distances[position], scratch: scratch)
                 }
             }
         }
+    }
+}
+
+extension PrototypeMixture {
+    /// The logit of one partition from its codes.
+    @inline(__always)
+    func logit(_ codes: PrototypeCodes, partition: Int, distance: Float, scratch: Scratch) -> Float {
+        let first = Int(starts[partition])
+        return codes.logit(
+            first: first, count: Int(starts[partition + 1]) - first, centroidDistance: distance,
+            tables: scratch.tables, values: scratch.values)
     }
 }
 
@@ -147,6 +155,13 @@ struct PrototypeRows: Sendable {
     ) -> Float {
         guard count > 0 else { return -.infinity }
         distance.rows(query, centers.row(first), count: count, dimension: centers.dimension, into: values)
+        return logit(first: first, count: count, distances: values)
+    }
+
+    /// The same from distances that are known.
+    @inline(__always)
+    func logit(first: Int, count: Int, distances values: UnsafePointer<Float>) -> Float {
+        guard count > 0 else { return -.infinity }
         return weights.withUnsafeBufferPointer { weights in
             betas.withUnsafeBufferPointer { betas in
                 sonde_mixture(weights.baseAddress! + first, betas.baseAddress! + first, values, count, nil)

@@ -67,6 +67,9 @@ public struct PageLayout: Sendable, Equatable {
     /// The largest id that fits; the one above marks empty slots.
     public var idMaximum: UInt64 { idByteCount == 4 ? UInt64(UInt32.max) - 1 : UInt64.max - 1 }
 
+    /// Records that fit a segment of at most so many pages; at least those of one unit.
+    public func recordsMaximum(pages: Int) -> Int { max(1, pages / pagesPerUnit) * recordsPerUnit }
+
     public func unitCount(records: Int) -> Int { (records + recordsPerUnit - 1) / recordsPerUnit }
 
     public func byteCount(records: Int) -> Int { unitCount(records: records) * unitByteCount }

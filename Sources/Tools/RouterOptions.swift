@@ -16,6 +16,9 @@ struct RouterOptions: ParsableArguments {
     @Option(help: "Learn queries: drawn like those that will be asked, never those that will be measured.")
     var learn: String?
 
+    @Option(help: "Neighbours of the learn queries where they are known (see `sonde truth`); else the index finds them.")
+    var learnTruth: String?
+
     @Option(help: "Use at most this many learn queries.")
     var pairs: Int?
 
@@ -66,6 +69,7 @@ struct RouterOptions: ParsableArguments {
         training.pairs.threads = work.threads
         training.pairs.memoryByteCount = work.memory.byteCount
         training.learn = try learn.map { try VectorFile.open(path: $0) }
+        training.labels = try learnTruth.map { try TruthFile.read(path: $0) }
         // Without a learn set the base itself makes the queries.
         training.pairs.syntheticCount = synthetic ?? (learn == nil ? 200_000 : 0)
         return training
@@ -76,6 +80,9 @@ struct RouterOptions: ParsableArguments {
         guard candidates >= 1 else { throw ValidationError("--candidates must be at least 1") }
         if let prototypeCodes, !(1...256).contains(prototypeCodes) {
             throw ValidationError("--prototype-codes must be from 1 to 256")
+        }
+        if learnTruth != nil && (learn == nil || (synthetic ?? 0) > 0) {
+            throw ValidationError("--learn-truth belongs to --learn, without --synthetic")
         }
         if let pairs, pairs < 64 { throw ValidationError("--pairs must be at least 64") }
         if let synthetic, synthetic < 0 { throw ValidationError("--synthetic must be 0 or more") }

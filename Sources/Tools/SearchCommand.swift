@@ -50,7 +50,7 @@ struct SearchCommand: ParsableCommand {
         let expected = try truth.map { try TruthFile.read(path: $0) }
         if let expected { try opened.validate(truth: expected, queryCount: rows.count, k: k) }
         var parameters = SearchParameters(
-            k: k, policy: try policy.policy(for: opened), threads: work.threads, inFlight: inflight,
+            k: k, policy: try policy.policy(for: opened, rounds: rounds), threads: work.threads, inFlight: inflight,
             cost: try policy.readCost(for: opened))
         parameters.rounds = rounds
         let result = try opened.search(rows, parameters: parameters)
@@ -126,7 +126,7 @@ struct PolicyOptions: ParsableArguments {
 
     func readCost(for index: DiskIndex) throws -> ReadCost { try cost.value(for: index) }
 
-    func policy(for index: DiskIndex) throws -> Policy {
+    func policy(for index: DiskIndex, rounds: Int = 1) throws -> Policy {
         if let mass { return .mass(mass) }
         if let gain { return .gain(gain) }
         if let recall {
@@ -135,7 +135,10 @@ struct PolicyOptions: ParsableArguments {
                 throw IndexError.invalid(
                     "--recall needs thresholds calibrated on learn queries: build with --learn FILE, or train")
             }
-            guard let lambda = policies.lambda(recall: recall, cost: cost) else {
+            guard rounds == 1 || (rounds == 2 && cost == .vectors) else {
+                throw IndexError.invalid("--recall with --rounds is calibrated for two rounds and the cost of vectors")
+            }
+            guard let lambda = policies.lambda(recall: recall, cost: cost, rounds: rounds) else {
                 throw IndexError.invalid("no threshold reached recall \(recall) on the held-out pairs; give --gain or --nprobe")
             }
             return .gain(lambda)

@@ -30,13 +30,19 @@ struct TrainCommand: ParsableCommand {
     @Option(help: "Seed of training and planning.")
     var seed: UInt64 = 1
 
+    @Option(
+        help: "Directory for the state of training after every epoch: the same command goes on there after a kill.")
+    var checkpoint: String?
+
     @OptionGroup var work: WorkOptions
 
     func run() throws {
         let opened = try DiskIndex(path: index)
-        let retraining = try replicaOptions.retraining(
-            duplicate, training: routerOptions.training(router, seed: seed, work: work), seed: seed, index: opened)
+        var training = try routerOptions.training(router, seed: seed, work: work)
+        training.predictor.checkpoints = checkpoint.map { TrainingCheckpoints(directory: $0) }
+        let retraining = try replicaOptions.retraining(duplicate, training: training, seed: seed, index: opened)
         print(try retraining.run(opened, to: out, progress: work.progress).summary)
+        training.predictor.checkpoints?.discard()
     }
 }
 

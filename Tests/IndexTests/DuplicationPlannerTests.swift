@@ -88,6 +88,23 @@ private let geometric: [DuplicationPlan] = [
         #expect(index.table.recordCount == planned.index.table.recordCount + plan.copies.count)
     }
 
+    @Test func aLimitOfRecordsHoldsForWhatIsPlanned() throws {
+        let planned = try Planned()
+        let partitions = planned.index.partitionCount
+        let counts = planned.homes.recordCounts(partitionCount: partitions)
+        let limit = (counts.max() ?? 0) + 2
+        let plan = try planned.planner(maximum: 3).plan(.random(seed: 1))
+        let moves = ReplicaPlan(moves: plan.copies)
+        for wanted in [plan, moves] {
+            #expect((planned.homes.applying(wanted).recordCounts(partitionCount: partitions).max() ?? 0) > limit)
+            let kept = wanted.within(recordsMaximum: limit, homes: planned.homes, partitionCount: partitions)
+            #expect(!kept.isEmpty && Set(kept.copies + kept.moves).isSubset(of: wanted.copies + wanted.moves))
+            #expect(
+                planned.homes.applying(kept).recordCounts(partitionCount: partitions).allSatisfy { $0 <= limit })
+        }
+        #expect(plan.within(recordsMaximum: .max, homes: planned.homes, partitionCount: partitions) == plan)
+    }
+
     @Test func theSamePlanComesOutOnAnyNumberOfThreads() throws {
         let planned = try Planned()
         for plan in geometric {

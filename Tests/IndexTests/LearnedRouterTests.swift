@@ -191,6 +191,16 @@ struct LearnedRouterTests {
         let all = try memory.search(fixture.queries, parameters: parameters)
         parameters.rounds = 1
         #expect(all.answers == (try memory.search(fixture.queries, parameters: parameters)).answers)
+        // A wanted recall has a threshold of its own for two rounds, and for no other number of later ones.
+        let policies = try #require(memory.policies)
+        let lambda = try #require(policies.lambda(recall: 0.9, cost: .vectors, rounds: 2))
+        parameters = SearchParameters(k: 1, policy: .gain(lambda), threads: 2)
+        parameters.rounds = 2
+        let found = try memory.search(fixture.queries, parameters: parameters).answers
+        let truth = try fixture.truth(k: 1)
+        #expect(abs(Recall.mean(of: found, against: truth, k: 1, metric: .l2) - 0.9) < 0.1)
+        #expect(policies.lambda(recall: 0.9, cost: .vectors, rounds: 3) == nil)
+        #expect(policies.lambda(recall: 0.9, cost: .reads, rounds: 2) == nil)
     }
 
     /// Flips in the learned sections are reported as all others are.
@@ -231,5 +241,48 @@ struct LearnedRouterTests {
             #expect(text.contains(word), "\(text)")
             #expect(fixture.directory.names == before)
         }
+    }
+
+    /// What a kill in the second epoch leaves is taken up by the same training, and by no other.
+    @Test func aKilledTrainingGoesOnWhereItsCheckpointStands() throws {
+        let fixture = try Fixture(count: 3000)
+        try fixture.build("index", .l2, .none, partitions: 60)
+        let index = try fixture.open()
+        let training = try Self.training(fixture, .prototypes)
+        let pairs = try index.learnPairs(learn: training.learn, parameters: training.pairs).pairs
+        let homes = try index.homes()
+        let steps = pairs.trainingCount / training.predictor.training.batchSize
+        let (whole, killed) = (fixture.directory.file("whole"), fixture.directory.file("killed"))
+        func train(_ directory: String?, seed: UInt64 = 1, steps: @escaping @Sendable (Int) -> Void) throws -> [UInt8] {
+            var parameters = training.predictor
+            parameters.training.seed = seed
+            parameters.checkpoints = directory.map { TrainingCheckpoints(directory: $0) }
+            return try index.trainPredictor(
+                pairs: pairs, homes: homes, parameters: parameters,
+                progress: Progress { stage, done, _ in if stage == "train" { steps(done) } }
+            ).predictor.encode().flatMap(\.bytes)
+        }
+        let expected = try train(whole) { done in
+            if done == steps + 1 { try? FileManager.default.copyItem(atPath: whole, toPath: killed) }
+        }
+        let plain = try train(nil) { _ in }
+        let continued = try train(killed) { done in
+            if done <= steps { Issue.record("a step of the first epoch") }
+        }
+        #expect(plain == expected && continued == expected)
+        // A finished training takes no step more; one with another seed starts anew.
+        let finished = try train(killed) { _ in Issue.record("a step of a finished training") }
+        let other = try train(killed, seed: 2) { _ in }
+        #expect(finished == expected && other != expected)
+        #expect(try FileManager.default.contentsOfDirectory(atPath: killed).count == 2)
+        for name in try FileManager.default.contentsOfDirectory(atPath: killed) {
+            let path = killed + "/" + name
+            var bytes = [UInt8](try Data(contentsOf: URL(fileURLWithPath: path)))
+            bytes[bytes.count / 2] ^= 1
+            try Data(bytes).write(to: URL(fileURLWithPath: path))
+        }
+        #expect(throws: StorageError.self) { try train(killed) { _ in } }
+        TrainingCheckpoints(directory: killed).discard()
+        #expect(!FileManager.default.fileExists(atPath: killed))
     }
 }

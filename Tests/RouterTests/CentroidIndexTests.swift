@@ -29,6 +29,20 @@ import Vectors
         #expect(routes(index, queries, limit: 0)[0].count == 0)
     }
 
+    /// A heap of few and a sort of many, both over several tiles of centroids.
+    @Test(arguments: [7, 1000])
+    func aBlockIsRoutedAsItsQueriesAre(limit: Int) {
+        let index = CentroidIndex(centroids: Self.centroids, beta: 1e-3, kind: .scan)
+        let queries = Self.centroids.gather(0..<150)
+        let scratch = index.makeScratch()
+        for (row, block) in routes(index, queries, limit: limit).enumerated() {
+            var alone = Route()
+            index.route(queries.row(row), limit: limit, scratch: scratch, into: &alone)
+            #expect(block.partitions == alone.partitions && block.distances == alone.distances)
+            #expect(block.logProbabilities == alone.logProbabilities && block.logNormaliser == alone.logNormaliser)
+        }
+    }
+
     @Test(arguments: [CentroidIndex.Kind.graph, .groups])
     func whatIsNotExactFindsNearlyAll(kind: CentroidIndex.Kind) {
         let index = CentroidIndex(centroids: Self.centroids, beta: 1e-3, kind: kind, seed: 1, threads: 2)

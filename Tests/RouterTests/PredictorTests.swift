@@ -61,8 +61,9 @@ import Vectors
         }
     }
 
-    @Test func aBlockIsRoutedAsItsQueriesAre() throws {
-        let fixture = PredictorFixture(elementType: .u8)
+    @Test(arguments: [ElementType.f32, .u8])
+    func aBlockIsRoutedAsItsQueriesAre(elementType: ElementType) throws {
+        let fixture = PredictorFixture(elementType: elementType)
         for (name, predictor) in try Self.predictors(fixture) {
             let queries = fixture.pairs.queries.gather(0..<70)
             var block: [Route] = []

@@ -7,6 +7,9 @@ import Router
 import Storage
 import Vectors
 
+/// A line of progress, written at once: runs take an hour and are watched through files.
+func say(_ line: String) { FileHandle.standardOutput.write(Data((line + "\n").utf8)) }
+
 /// A data set on disk and the query sets that are asked of it.
 struct DataSet {
     var name: String
@@ -15,8 +18,15 @@ struct DataSet {
     var queries: [(name: String, queries: String, truth: String)]
     var metric: Metric
     var partitions: [Int]
-    /// Learn queries used unless a row says otherwise.
+    /// Small partitions, for copies that save pages.
+    var fine: [Int]
+    /// Learn queries used unless a row says otherwise; the last rows of the learn file are never among them.
     var pairs: Int
+    /// Rows at the end of the learn file that are asked as queries: the setting of the paper, where queries
+    /// come from what training saw.
+    var heldRows: Int
+    var learnSizes: [Int]
+    var noises: [Float]
 
     static func known(in directory: String) -> [DataSet] {
         let sift = directory + "/sift-photos-1M/"
@@ -25,14 +35,40 @@ struct DataSet {
             DataSet(
                 name: "sift", base: sift + "base.u8bin", learn: sift + "learn.u8bin",
                 queries: [("query", sift + "query.u8bin", sift + "truth.bin")], metric: .l2,
-                partitions: [1000, 256, 4000], pairs: 400_000),
+                partitions: [1000, 256, 4000], fine: [16_000, 64_000], pairs: 400_000, heldRows: 10_000,
+                learnSizes: [20_000, 200_000, 1_990_000], noises: [4, 12]),
             DataSet(
                 name: "text", base: text + "base.f16bin", learn: text + "learn.f16bin",
                 queries: [
                     ("query", text + "query.f16bin", text + "truth.bin"),
                     ("query-ood", text + "query-ood.f16bin", text + "truth-ood.bin"),
-                ], metric: .cosine, partitions: [400, 100, 1600], pairs: 60_000),
+                ], metric: .cosine, partitions: [400, 100, 1600], fine: [], pairs: 57_000, heldRows: 3_000,
+                learnSizes: [6_000, 20_000], noises: [0.01, 0.03]),
         ]
+    }
+}
+
+extension DataSet {
+    /// The same with the held rows of the learn file as a further query set; made once, kept in `out`.
+    func withHeldRows(in out: String) throws -> DataSet {
+        let learn = try VectorFile.open(path: learn)
+        let stem = "\(out)/\(name)-learn-held"
+        let suffix = URL(fileURLWithPath: self.learn).pathExtension
+        if !FileManager.default.fileExists(atPath: stem + ".truth.bin") {
+            let rows = try learn.rows(learn.count - heldRows..<learn.count)
+            let writer = try VectorFileWriter(
+                path: "\(stem).\(suffix)", dimension: rows.dimension, elementType: rows.elementType)
+            try writer.append(rows)
+            try writer.finish()
+            let search = ExactSearch(
+                k: 100, metric: metric, threads: Workers.processorCount, memoryByteCount: 2 << 30)
+            try search.run(
+                base: VectorFile.open(path: base), queries: VectorFile.open(path: "\(stem).\(suffix)")
+            ).write(path: stem + ".truth.bin")
+        }
+        var extended = self
+        extended.queries.append(("learn-held", "\(stem).\(suffix)", stem + ".truth.bin"))
+        return extended
     }
 }
 
@@ -88,24 +124,29 @@ final class Experiment {
     let out: String
     let cache: RowCache
     let threads: Int
+    /// Which methods are wanted.
+    let only: (String) -> Bool
     private var indexes: [String: DiskIndex] = [:]
     private var homes: [String: Homes] = [:]
     private var learned: [Int: LearnPairs] = [:]
     private var model: DeviceModel?
 
-    init(data: DataSet, partitions: Int, seed: UInt64, out: String, cache: RowCache, threads: Int) {
+    init(data: DataSet, partitions: Int, seed: UInt64, out: String, cache: RowCache, threads: Int,
+        only: @escaping (String) -> Bool = { _ in true }
+    ) {
         self.data = data
         self.partitions = partitions
         self.seed = seed
         self.out = out
         self.cache = cache
         self.threads = threads
+        self.only = only
     }
 
     /// The index without copies, or with those of a build-time duplication.
     func index(_ duplication: Duplication = .none) throws -> DiskIndex {
         if let index = indexes[duplication.name] { return index }
-        let path = "\(out)/indexes/\(data.name)-\(partitions)-\(duplication.name)-\(seed)"
+        let path = self.path(duplication.name)
         try FileManager.default.createDirectory(atPath: out + "/indexes", withIntermediateDirectories: true)
         if !FileManager.default.fileExists(atPath: path) {
             var parameters = BuildParameters()
@@ -122,6 +163,7 @@ final class Experiment {
         return index
     }
 
+    /// Homes of the index without copies, or with those of a build-time duplication.
     func homes(_ duplication: Duplication = .none) throws -> Homes {
         if let held = homes[duplication.name] { return held }
         let made = try index(duplication).homes()
@@ -129,43 +171,62 @@ final class Experiment {
         return made
     }
 
+    /// Where an index that a row makes for itself stands while it is measured.
+    func path(_ name: String) -> String { "\(out)/indexes/\(data.name)-\(partitions)-\(name)-\(seed)" }
+
+    /// The device of the whole table, timed once and kept, so that modelled times compare.
     func deviceModel() throws -> DeviceModel {
         if let model { return model }
-        let made = try DeviceModel.calibrate(on: index())
+        let path = out + "/device-model.json"
+        let made: DeviceModel
+        if let kept = FileManager.default.contents(atPath: path) {
+            made = try JSONDecoder().decode(DeviceModel.self, from: kept)
+        } else {
+            made = try DeviceModel.calibrate(on: index())
+            try JSONEncoder().encode(made).write(to: URL(fileURLWithPath: path), options: .atomic)
+        }
         model = made
         return made
     }
 
-    /// Labelled learn queries; labels do not depend on partitions, so they are kept beside the rows.
-    func pairs(_ count: Int) throws -> LearnPairs {
-        if let held = learned[count] { return held }
-        let index = try index()
-        let labels = "\(out)/labels-\(data.name)-\(count).bin"
+    func learnParameters(_ count: Int) -> LearnParameters {
         var parameters = LearnParameters()
         parameters.learnCount = count
         parameters.threads = threads
         parameters.heldOutMaximum = 20_000
         parameters.heldOutShare = 0.1
-        let file = try VectorFile.open(path: data.learn)
-        let made: LearnPairs
-        if FileManager.default.fileExists(atPath: labels) {
-            made = try index.learnPairs(learn: file, labels: TruthFile.read(path: labels), parameters: parameters)
-        } else {
-            made = try index.learnPairs(learn: file, parameters: parameters)
-            try TruthFile(
-                count: made.queries.count, k: made.pairs.neighbourCount, ids: made.pairs.neighbours,
-                distances: nil
-            ).write(path: labels)
-            print("labels of \(count) learn queries: share right \(made.labelAccuracy)")
-        }
+        return parameters
+    }
+
+    /// Neighbours of learn queries. They do not depend on partitions, so they are kept beside the rows.
+    func labels(_ count: Int) throws -> TruthFile {
+        let path = "\(out)/labels-\(data.name)-\(count).bin"
+        if FileManager.default.fileExists(atPath: path) { return try TruthFile.read(path: path) }
+        let made = try index().learnPairs(
+            learn: VectorFile.open(path: data.learn), parameters: learnParameters(count))
+        say("labels of \(count) learn queries: share right \(made.labelAccuracy)")
+        let labels = TruthFile(
+            count: made.queries.count, k: made.pairs.neighbourCount, ids: made.pairs.neighbours, distances: nil)
+        try labels.write(path: path)
+        return labels
+    }
+
+    /// Labelled learn queries.
+    func pairs(_ count: Int) throws -> LearnPairs {
+        if let held = learned[count] { return held }
+        let made = try index().learnPairs(
+            learn: VectorFile.open(path: data.learn), labels: labels(count), parameters: learnParameters(count))
         learned[count] = made
         return made
     }
 
+    func isFinished(_ method: String) -> Bool {
+        data.queries.allSatisfy { cache.has("\(data.name)-\($0.name)-\(partitions)-\(method)-\(seed)") }
+    }
+
     /// Adds the rows of one method for every query set, unless they are finished.
     func row(_ method: String, _ make: () throws -> Candidate) throws {
-        let keys = data.queries.map { "\(data.name)-\($0.name)-\(partitions)-\(method)-\(seed)" }
-        if keys.allSatisfy({ cache.has($0) }) { return }
+        if isFinished(method) || !only(method) { return }
         let start = ContinuousClock.now
         let candidate = try make()
         let seconds = start.duration(to: .now) / .seconds(1)
@@ -180,7 +241,7 @@ final class Experiment {
             try cache.store(row)
             let at = row.cost(k: 1, recall: 0.9) { $0.vectors } ?? .nan
             let at10 = row.cost(k: 10, recall: 0.95) { $0.vectors } ?? .nan
-            print(String(format: "%@: %.0f at recall@1 0.90, %.0f at recall@10 0.95 (%.0f s)", row.key, at, at10, seconds))
+            say(String(format: "%@: %.0f at recall@1 0.90, %.0f at recall@10 0.95 (%.0f s)", row.key, at, at10, seconds))
         }
     }
 }
@@ -233,25 +294,27 @@ struct Candidate {
         let memory = try MemoryDevice(contentsOf: index.path + "/segments.bin")
         let trial = index.with(router: router, posteriors: posteriors, device: memory)
         var points: [FetchPoint] = []
-        for k in [1, 10] {
+        // Strict thresholds first; the ladder ends where the highest recall of the table is passed, for what
+        // comes then reads most of the index.
+        for (k, enough) in [(1, 0.991), (10, 0.951)] {
             for policy in Policy.gainLadder(for: index.table, cost: .vectors, count: 14).dropFirst() {
                 var parameters = SearchParameters(k: k, policy: policy, threads: threads, inFlight: 4)
                 parameters.rounds = rounds
                 let result = try trial.search(queries, parameters: parameters)
                 let n = Double(queries.count)
+                let recall = Recall.mean(of: result.answers, against: truth, k: k, metric: index.metric)
                 func mean(_ value: (QueryCounters) -> UInt64) -> Double {
                     result.counters.reduce(0.0) { $0 + Double(value($1)) } / n
                 }
                 points.append(
                     FetchPoint(
                         policy: policy.name, parameter: policy.parameter,
-                        recall: [
-                            String(k): Recall.mean(of: result.answers, against: truth, k: k, metric: index.metric)
-                        ],
+                        recall: [String(k): recall],
                         vectors: mean(\.vectors), segments: mean(\.segments), pages: mean(\.pages),
                         reads: mean(\.reads),
                         microseconds: mean(\.reads) * Double(model.fixedMicroseconds)
                             + mean(\.bytes) * Double(model.microsecondsPerByte)))
+                if recall > enough { break }
             }
         }
         return points

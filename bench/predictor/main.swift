@@ -1,9 +1,11 @@
 // The table of docs/predictor.md: every router, policy and duplication through one harness.
 //
-//     swift run -c release --package-path bench predictor DATA OUT [--only TEXT] [--seeds N] [--report]
+//     swift run -c release --package-path bench predictor DATA OUT [--only TEXT] [--methods TEXT]
+//         [--part routers|copies|fine|studies] [--seeds N] [--report]
 //
 // DATA holds the data sets of ../shared/data/make. Finished rows are kept in OUT/rows; a run goes on where one
-// was stopped. `--only` runs the rows whose name contains TEXT; `--report` only prints the table again.
+// was stopped. `--only sift-1000` takes one data set and number of partitions, `--methods` the rows whose name
+// contains TEXT; `--report` only prints the table again. `python3 bench/predictor/plot.py OUT` draws the pictures.
 
 import Foundation
 import Index
@@ -20,6 +22,8 @@ func take(_ name: String, from arguments: inout [String]) -> String? {
 }
 var arguments = Array(CommandLine.arguments.dropFirst())
 let only = take("--only", from: &arguments)
+let methods = take("--methods", from: &arguments)
+let part = take("--part", from: &arguments)
 let seeds = UInt64(take("--seeds", from: &arguments) ?? "1") ?? 1
 let reportOnly = arguments.contains("--report")
 arguments.removeAll { $0.hasPrefix("--") }
@@ -28,17 +32,33 @@ guard arguments.count == 2 else {
     exit(2)
 }
 let out = arguments[1]
+
+/// The parts of the table at one number of partitions, in the order of what they cost.
+func run(_ data: DataSet, _ partitions: Int, seed: UInt64, cache: RowCache) throws {
+    guard only.map({ "\(data.name)-\(partitions)" == $0 || data.name == $0 }) ?? true else { return }
+    // The paper's setting is shown once, at the middle number of partitions.
+    let held = partitions == data.partitions[0] ? try data.withHeldRows(in: out) : data
+    let rows = Methods(
+        experiment: Experiment(
+            data: held, partitions: partitions, seed: seed, out: out, cache: cache, threads: Workers.processorCount,
+            only: { method in methods.map { method.contains($0) } ?? true }))
+    func wants(_ name: String) -> Bool { part.map { $0 == name } ?? true }
+    if data.fine.contains(partitions) {
+        if wants("fine") { try rows.fine() }
+        return
+    }
+    if wants("routers") { try rows.routers() }
+    guard partitions == data.partitions[0], seed == 1 else { return }
+    if wants("copies") { try rows.copies() }
+    if wants("studies") { try rows.studies() }
+}
+
 do {
     let cache = try RowCache(directory: out + "/rows")
     if !reportOnly {
         for seed in 1...max(seeds, 1) {
             for data in DataSet.known(in: arguments[0]) where FileManager.default.fileExists(atPath: data.base) {
-                for partitions in data.partitions where only.map({ "\(data.name)-\(partitions)".contains($0) }) ?? true {
-                    try runMethods(
-                        Experiment(
-                            data: data, partitions: partitions, seed: seed, out: out, cache: cache,
-                            threads: Workers.processorCount))
-                }
+                for partitions in data.partitions + data.fine { try run(data, partitions, seed: seed, cache: cache) }
             }
         }
     }
