@@ -52,6 +52,8 @@ struct MeasureCommand: ParsableCommand {
     @Option(help: "Draw vectors fetched against recall as SVG.")
     var plot: String?
 
+    @OptionGroup var cache: CacheOptions
+
     @OptionGroup var work: WorkOptions
 
     func validate() throws {
@@ -70,13 +72,17 @@ struct MeasureCommand: ParsableCommand {
         let expected = try TruthFile.read(path: truth)
         var measured: [(name: String, measurement: Measurement)] = []
         for path in index {
-            let opened = try DiskIndex(path: path)
+            var opened = try DiskIndex(path: path)
             let cost = try self.cost.value(for: opened)
+            let policies = policies(for: opened, cost: cost)
+            // One cache for the whole sweep, chosen for its middle.
+            opened = try cache.applied(
+                to: opened, policy: policies[policies.count / 2], cost: cost, threads: work.threads)
             var parameters = SearchParameters(
                 k: 1, policy: .nprobe(1), threads: work.threads, inFlight: inflight, cost: cost)
             parameters.rounds = rounds
             let measurement = try opened.measure(
-                queries: rows, truth: expected, ks: k.values, policies: policies(for: opened, cost: cost),
+                queries: rows, truth: expected, ks: k.values, policies: policies,
                 parameters: parameters,
                 progress: work.progress)
             measured.append((URL(fileURLWithPath: path).lastPathComponent, measurement))

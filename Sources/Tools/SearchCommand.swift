@@ -39,13 +39,15 @@ struct SearchCommand: ParsableCommand {
     @Option(help: "Ask only the first N queries.")
     var first: Int?
 
+    @OptionGroup var cache: CacheOptions
+
     @OptionGroup var work: WorkOptions
 
     func validate() throws { try policy.requireOne() }
 
     func run() throws {
         try requireWritable(out, counters)
-        let opened = try DiskIndex(path: index)
+        var opened = try DiskIndex(path: index)
         let rows = try VectorFile.open(path: queries, first: first).readAll()
         let expected = try truth.map { try TruthFile.read(path: $0) }
         if let expected { try opened.validate(truth: expected, queryCount: rows.count, k: k) }
@@ -53,6 +55,8 @@ struct SearchCommand: ParsableCommand {
             k: k, policy: try policy.policy(for: opened, rounds: rounds), threads: work.threads, inFlight: inflight,
             cost: try policy.readCost(for: opened))
         parameters.rounds = rounds
+        opened = try cache.applied(
+            to: opened, policy: parameters.policy, cost: parameters.cost, threads: work.threads)
         let result = try opened.search(rows, parameters: parameters)
         try result.answers.write(path: out)
         if let counters {
@@ -73,10 +77,16 @@ struct SearchCommand: ParsableCommand {
         func mean(_ value: (QueryCounters) -> UInt64) -> String {
             String(format: "%.1f", result.counters.reduce(0.0) { $0 + Double(value($1)) } / n)
         }
+        func micro(_ value: (QueryCounters) -> UInt64) -> String {
+            String(format: "%.1f", result.counters.reduce(0.0) { $0 + Double(value($1)) } / n / 1000)
+        }
         return "\(result.counters.count) queries in \(String(format: "%.3f", result.wallSeconds)) s, "
             + "\(String(format: "%.0f", n / result.wallSeconds)) a second (\(opened.deviceKind)); a query: "
-            + "vectors \(mean(\.vectors)), distinct \(mean(\.distinct)), segments \(mean(\.segments)), "
+            + "vectors \(mean(\.vectors))\(opened.cache == nil ? "" : " (cached \(mean(\.cached)))"), distinct \(mean(\.distinct)), segments \(mean(\.segments)), "
             + "pages \(mean(\.pages)), bytes \(mean(\.bytes)), reads \(mean(\.reads)), rounds \(mean(\.rounds)); "
+            + "us of routing \(micro(\.routeNanoseconds)), waiting \(micro(\.waitNanoseconds)), "
+            + "scanning \(micro(\.scanNanoseconds)) (bound: \(result.bound)); latency ms mean "
+            + String(format: "%.3f, p99 %.3f; ", result.latency.mean, result.latency.p99)
             + "resident \(opened.residentByteCount) bytes"
     }
 }
