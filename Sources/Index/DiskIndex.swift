@@ -18,7 +18,7 @@ public final class DiskIndex: Sendable {
     public let metric: Metric
     public let space: RoutingSpace
     public let centroids: CentroidIndex
-    /// The predictor where the index has one, else the centroids.
+    /// The learned router where the index has one, else the centroids.
     public let router: any PartitionRouter
     /// Ids of the heads by partition where centroids are base vectors themselves (SPANN), else nil.
     public let headIds: [UInt32]?
@@ -53,7 +53,9 @@ public final class DiskIndex: Sendable {
         space = RoutingSpace(metric: metric, baseType: elementType)
         let sections = try TaggedFile.read(path: files.router)
         centroids = try CentroidIndex(decoding: sections)
-        router = try Predictor.decode(sections, centroids: centroids) ?? centroids
+        let predictor = try Predictor.decode(sections, centroids: centroids)
+        let probing = try LiraModel.decode(sections, centroids: centroids)
+        if let predictor { router = predictor } else if let probing { router = probing } else { router = centroids }
         posteriors = try PosteriorModel.decode(sections)
         policies = try sections[CalibratedPolicies.section].map { bytes in
             do {

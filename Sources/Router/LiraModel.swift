@@ -8,7 +8,7 @@ import Glibc
 import Vectors
 
 /// A trained probing model. Immutable, shared by all workers.
-public final class LiraModel: PartitionRouter {
+public final class LiraModel: LearnedRouter {
     public let centroids: CentroidIndex
     /// Over standardised distances (square roots), over the query, and over both towers' outputs.
     let distanceTower: NetworkInference

@@ -5,7 +5,7 @@ import CKernels
 import Vectors
 
 /// A predictor at search time. Immutable, shared by all workers.
-public final class Predictor: PartitionRouter {
+public final class Predictor: LearnedRouter {
     public let centroids: CentroidIndex
     public let base: PredictorForm.Base
     /// beta of the distance form; unused by the others.

@@ -22,7 +22,7 @@ struct MeasureCommand: ParsableCommand {
     @Option(name: .short, help: "Recalls to report.")
     var k: IntList = IntList([1, 10, 100])
 
-    @Option(help: "What to vary: nprobe, eps2, budget-vectors, mass or gain.")
+    @Option(help: "What to vary: nprobe, eps2, budget-vectors, mass, gain or sigma.")
     var sweep: SweepName = .nprobe
 
     @Option(help: "Values of the swept parameter (default: a ladder that suits it).")
@@ -108,6 +108,7 @@ struct MeasureCommand: ParsableCommand {
             return (given ?? ladder).map { .vectorBudget(Int($0)) }
         case .mass:
             return (given ?? [0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99]).map { .mass(Float($0)) }
+        case .sigma: return given.map { $0.map { .sigma(Float($0)) } } ?? Policy.sigmaLadder.enumerated().filter { $0.offset % 3 == 0 }.map(\.element)
         case .gain:
             return given.map { $0.map { .gain(Float($0)) } } ?? Policy.gainLadder(for: opened.table, cost: cost, count: 16)
         }
@@ -118,5 +119,5 @@ struct MeasureCommand: ParsableCommand {
 enum SweepName: String, ExpressibleByArgument, CaseIterable {
     case nprobe, eps2
     case budgetVectors = "budget-vectors"
-    case mass, gain
+    case mass, gain, sigma
 }
