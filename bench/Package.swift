@@ -14,7 +14,7 @@ let package = Package(
             path: "kernels", swiftSettings: swift),
         .executableTarget(
             name: "predictor", dependencies: [.product(name: "SondeIndex", package: "sonde")],
-            path: "predictor",
+            path: "predictor", exclude: ["plot.py"],
             swiftSettings: swift),
         .executableTarget(
             name: "routing",

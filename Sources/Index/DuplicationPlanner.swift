@@ -24,6 +24,9 @@ public enum DuplicationPlan: Sendable, Equatable {
     case gain
     /// The same with the old record dropped.
     case moves
+    /// LIRA's: a second record for the share `eta` of the base that its model would look for in most partitions;
+    /// nil: the share that pays.
+    case lira(eta: Double?)
 
     /// The name in the command line and the manifest.
     public var name: String {
@@ -36,11 +39,17 @@ public enum DuplicationPlan: Sendable, Equatable {
         case .paper: "paper"
         case .gain: "gain"
         case .moves: "moves"
+        case .lira: "lira"
         }
     }
 
     /// What the plan is made from, beyond geometry.
-    public var needsPairs: Bool { [.paper, .gain, .moves].contains(self) }
+    public var needsPairs: Bool {
+        switch self {
+        case .paper, .gain, .moves, .lira: true
+        case .none, .closure, .soar, .random, .slots: false
+        }
+    }
 }
 
 /// Plans duplication for one index.
@@ -79,7 +88,7 @@ public struct DuplicationPlanner: Sendable {
         case .soar(let lambda): ReplicaPlan(copies: try soar(lambda: lambda))
         case .random(let seed): ReplicaPlan(copies: try random(seed: seed))
         case .slots: ReplicaPlan(copies: try slots())
-        case .paper, .gain, .moves:
+        case .paper, .gain, .moves, .lira:
             throw IndexError.invalid("duplication \(plan.name) is planned from learned pairs")
         }
     }

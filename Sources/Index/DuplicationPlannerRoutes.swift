@@ -1,5 +1,5 @@
-// What planners keep of routes: of each query only the partitions that may be read, and the point at which the index is run: the threshold of a wanted recall, what it costs and what more recall
-// would cost.
+// What planners keep of routes: of each query only the partitions that may be read, and the point at which the index
+// is run: the threshold of a wanted recall, what it costs and what more recall would cost.
 
 import Glibc
 import Router
@@ -29,13 +29,12 @@ struct LikelyPartitions: Sendable {
         let blocks = (rows.count + blockSize - 1) / blockSize
         let slots = ResultSlots<LikelyPartitions>(count: blocks)
         Workers.forEachBlock(count: rows.count, blockSize: blockSize, threads: threads) { _, range in
-            let scratch = router.makeScratch()
             var part = LikelyPartitions()
-            var route = Route()
-            for row in range {
-                router.route(rows.row(row), limit: min(limit, router.partitionCount), scratch: scratch, into: &route)
-                part.append(route, floor: floor)
-            }
+            var routes: [Route] = []
+            router.routeBlock(
+                rows.gather(range), limit: min(limit, router.partitionCount), scratch: router.makeScratch(),
+                into: &routes)
+            for route in routes { part.append(route, floor: floor) }
             slots.set(range.lowerBound / blockSize, part)
         }
         for block in 0..<blocks {

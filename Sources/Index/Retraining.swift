@@ -17,6 +17,9 @@ public struct Retraining: Sendable {
     public var rounds = 3
     /// What gain and moves economise.
     public var cost = ReadCost.vectors
+    /// gain, moves, lira: the recall that is held while vectors are saved is recall@depth.
+    public var depth = 1
+    public var recall = 0.9
 
     public init(training: RouterTraining) { self.training = training }
 
@@ -81,14 +84,21 @@ public struct Retraining: Sendable {
         planner.progress = progress
         guard duplication.needsPairs else { return try planner.plan(duplication) }
         let learned = try index.learnPairs(training, progress: progress)
-        func router(_ homes: Homes) throws -> Predictor {
-            try index.trainPredictor(
+        func router(_ homes: Homes) throws -> any LearnedRouter {
+            try index.trainLearnedRouter(
                 pairs: learned.pairs, homes: homes, parameters: training.predictor, progress: progress
-            ).predictor
+            ).router
+        }
+        if case .lira(let eta) = duplication {
+            let probing = try router(planner.homes)
+            if let eta { return try planner.lira(router: probing, eta: eta) }
+            return try planner.liraAdaptive(router: probing, pairs: learned.pairs, depth: depth, recall: recall)
         }
         if duplication == .paper { return try paper(planner, learned: learned, router: router) }
         var gain = GainParameters()
         gain.cost = cost
+        gain.k = depth
+        gain.recall = recall
         gain.rounds = rounds
         gain.moving = duplication == .moves
         let own = try index.selfNeighbours(
@@ -101,7 +111,7 @@ public struct Retraining: Sendable {
 
     /// The paper's rounds: train, copy the costliest fifth of what was missed, train with what it made.
     private func paper(
-        _ planner: DuplicationPlanner, learned: LearnPairs, router: (Homes) throws -> Predictor
+        _ planner: DuplicationPlanner, learned: LearnPairs, router: (Homes) throws -> any LearnedRouter
     ) throws -> ReplicaPlan {
         var planner = planner
         var plan = ReplicaPlan()

@@ -98,7 +98,7 @@ struct BuildCommand: ParsableCommand {
         switch duplicate {
         case .closure: .closure(replicas: replicaOptions.replicas, eps1: replicaOptions.eps1)
         case .soar: .soar(lambda: replicaOptions.lambda)
-        case .none, .random, .slots, .paper, .gain, .moves: .none
+        case .none, .random, .slots, .paper, .gain, .moves, .lira: .none
         }
     }
 }
@@ -118,13 +118,13 @@ enum MetricName: String, ExpressibleByArgument, CaseIterable {
 
 /// Values of `--duplicate`.
 enum DuplicateName: String, ExpressibleByArgument, CaseIterable {
-    case none, closure, soar, random, slots, paper, gain, moves
+    case none, closure, soar, random, slots, paper, gain, moves, lira
 
     /// Whether replicas are planned on an index that stands, instead of while vectors are assigned.
     var isPlanned: Bool {
         switch self {
         case .none, .closure, .soar: false
-        case .random, .slots, .paper, .gain, .moves: true
+        case .random, .slots, .paper, .gain, .moves, .lira: true
         }
     }
 }

@@ -66,7 +66,18 @@ struct ReplicaOptions: ParsableArguments {
     @Option(help: "gain, moves: what is economised: vectors, bytes, reads or time.")
     var planCost: CostName = .vectors
 
+    @Option(help: "lira: share of the vectors that get a second record, 0 to 1, or auto: as many as pay.")
+    var eta: Eta = .auto
+
+    @Option(help: "gain, moves, lira: the k of the recall that is held while fetches are saved.")
+    var planDepth: Int = 1
+
+    @Option(help: "gain, moves, lira: the recall that is held.")
+    var planRecall: Double = 0.9
+
     func validate() throws {
+        guard planDepth >= 1 else { throw ValidationError("--plan-depth must be at least 1") }
+        guard planRecall > 0 && planRecall < 1 else { throw ValidationError("--plan-recall must be between 0 and 1") }
         guard replicationMax >= 1 else { throw ValidationError("--replication-max must be at least 1") }
         guard rounds >= 1 else { throw ValidationError("--rounds must be at least 1") }
     }
@@ -78,6 +89,8 @@ struct ReplicaOptions: ParsableArguments {
         retraining.duplication = plan(duplicate, seed: seed)
         retraining.replicationMaximum = replicationMax
         retraining.rounds = rounds
+        retraining.depth = planDepth
+        retraining.recall = planRecall
         retraining.cost = try planCost.value(for: index)
         return retraining
     }
@@ -92,6 +105,28 @@ struct ReplicaOptions: ParsableArguments {
         case .paper: .paper
         case .gain: .gain
         case .moves: .moves
+        case .lira: .lira(eta: eta.share)
         }
+    }
+}
+
+/// A value of `--eta`.
+enum Eta: ExpressibleByArgument {
+    case auto
+    case value(Double)
+
+    init?(argument: String) {
+        if argument == "auto" {
+            self = .auto
+        } else if let value = Double(argument), (0...1).contains(value) {
+            self = .value(value)
+        } else {
+            return nil
+        }
+    }
+
+    /// nil: as much as pays.
+    var share: Double? {
+        if case .value(let value) = self { value } else { nil }
     }
 }
