@@ -66,7 +66,7 @@ extension Methods {
         _ name: String, _ parameters: PredictorParameters, _ plan: CopyPlan, rounds: Bool, cost: ReadCost = .vectors
     ) throws {
         let names = ["\(name) + \(plan.name)"] + (rounds ? ["\(name) + \(plan.name), 2 rounds"] : [])
-        if names.allSatisfy({ experiment.isFinished($0) }) { return }
+        if names.allSatisfy({ experiment.isFinished($0) || !experiment.only($0) }) { return }
         let path = experiment.path("\(plan.name)-of-\(name)")
         defer { try? FileManager.default.removeItem(atPath: path) }
         try? FileManager.default.removeItem(atPath: path)

@@ -26,6 +26,9 @@ struct DataSet {
     /// come from what training saw.
     var heldRows: Int
     var learnSizes: [Int]
+    /// Numbers of partitions at which routers for the k nearest are compared, and their learn queries.
+    var topK: [Int]
+    var topKPairs: Int
     var noises: [Float]
 
     static func known(in directory: String) -> [DataSet] {
@@ -36,14 +39,14 @@ struct DataSet {
                 name: "sift", base: sift + "base.u8bin", learn: sift + "learn.u8bin",
                 queries: [("query", sift + "query.u8bin", sift + "truth.bin")], metric: .l2,
                 partitions: [1000, 256, 4000], fine: [16_000, 64_000], pairs: 400_000, heldRows: 10_000,
-                learnSizes: [20_000, 200_000, 1_990_000], noises: [4, 12]),
+                learnSizes: [20_000, 200_000, 1_990_000], topK: [64, 1000, 4000], topKPairs: 120_000, noises: [4, 12]),
             DataSet(
                 name: "text", base: text + "base.f16bin", learn: text + "learn.f16bin",
                 queries: [
                     ("query", text + "query.f16bin", text + "truth.bin"),
                     ("query-ood", text + "query-ood.f16bin", text + "truth-ood.bin"),
                 ], metric: .cosine, partitions: [400, 100, 1600], fine: [], pairs: 57_000, heldRows: 3_000,
-                learnSizes: [6_000, 20_000], noises: [0.01, 0.03]),
+                learnSizes: [6_000, 20_000], topK: [64, 400], topKPairs: 57_000, noises: [0.01, 0.03]),
         ]
     }
 }
@@ -128,7 +131,7 @@ final class Experiment {
     let only: (String) -> Bool
     private var indexes: [String: DiskIndex] = [:]
     private var homes: [String: Homes] = [:]
-    private var learned: [Int: LearnPairs] = [:]
+    private var learned: [String: LearnPairs] = [:]
     private var model: DeviceModel?
 
     init(data: DataSet, partitions: Int, seed: UInt64, out: String, cache: RowCache, threads: Int,
@@ -189,8 +192,9 @@ final class Experiment {
         return made
     }
 
-    func learnParameters(_ count: Int) -> LearnParameters {
+    func learnParameters(_ count: Int, depth: Int = 10) -> LearnParameters {
         var parameters = LearnParameters()
+        parameters.neighbourCount = depth
         parameters.learnCount = count
         parameters.threads = threads
         parameters.heldOutMaximum = 20_000
@@ -199,11 +203,11 @@ final class Experiment {
     }
 
     /// Neighbours of learn queries. They do not depend on partitions, so they are kept beside the rows.
-    func labels(_ count: Int) throws -> TruthFile {
-        let path = "\(out)/labels-\(data.name)-\(count).bin"
+    func labels(_ count: Int, depth: Int = 10) throws -> TruthFile {
+        let path = "\(out)/labels-\(data.name)-\(count)\(depth == 10 ? "" : "-\(depth)").bin"
         if FileManager.default.fileExists(atPath: path) { return try TruthFile.read(path: path) }
         let made = try index().learnPairs(
-            learn: VectorFile.open(path: data.learn), parameters: learnParameters(count))
+            learn: VectorFile.open(path: data.learn), parameters: learnParameters(count, depth: depth))
         say("labels of \(count) learn queries: share right \(made.labelAccuracy)")
         let labels = TruthFile(
             count: made.queries.count, k: made.pairs.neighbourCount, ids: made.pairs.neighbours, distances: nil)
@@ -212,11 +216,13 @@ final class Experiment {
     }
 
     /// Labelled learn queries.
-    func pairs(_ count: Int) throws -> LearnPairs {
-        if let held = learned[count] { return held }
+    func pairs(_ count: Int, depth: Int = 10) throws -> LearnPairs {
+        let key = "\(count), \(depth)"
+        if let held = learned[key] { return held }
         let made = try index().learnPairs(
-            learn: VectorFile.open(path: data.learn), labels: labels(count), parameters: learnParameters(count))
-        learned[count] = made
+            learn: VectorFile.open(path: data.learn), labels: labels(count, depth: depth),
+            parameters: learnParameters(count, depth: depth))
+        learned[key] = made
         return made
     }
 
@@ -252,6 +258,7 @@ struct Candidate {
         case nprobe
         case eps2
         case gain(ReadCost)
+        case sigma
         /// Really searched, in memory: what later rounds read depends on what was found.
         case rounds(Int, [PosteriorModel])
     }
@@ -282,8 +289,8 @@ struct Candidate {
             return account.points((0..<40).map { .eps2(Float($0) * 0.025, nprobe: 256) })
         case .gain(let cost):
             return account.points(account.lambdaLadder(cost: cost), cost: cost)
-        case .rounds:
-            return []
+        case .sigma: return account.points(Policy.sigmaLadder)
+        case .rounds: return []
         }
     }
 

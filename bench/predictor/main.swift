@@ -1,11 +1,11 @@
 // The table of docs/predictor.md: every router, policy and duplication through one harness.
 //
 //     swift run -c release --package-path bench predictor DATA OUT [--only TEXT] [--methods TEXT]
-//         [--part routers|copies|fine|studies] [--seeds N] [--report]
+//         [--part routers|copies|fine|studies|topk] [--seeds N] [--report]
 //
 // DATA holds the data sets of ../shared/data/make. Finished rows are kept in OUT/rows; a run goes on where one
 // was stopped. `--only sift-1000` takes one data set and number of partitions, `--methods` the rows whose name
-// contains TEXT; `--report` only prints the table again. `python3 bench/predictor/plot.py OUT` draws the pictures.
+// contains one of TEXT,TEXT; `--report` only prints the table again. `python3 bench/predictor/plot.py OUT` draws the pictures.
 
 import Foundation
 import Index
@@ -41,13 +41,17 @@ func run(_ data: DataSet, _ partitions: Int, seed: UInt64, cache: RowCache) thro
     let rows = Methods(
         experiment: Experiment(
             data: held, partitions: partitions, seed: seed, out: out, cache: cache, threads: Workers.processorCount,
-            only: { method in methods.map { method.contains($0) } ?? true }))
+            only: { method in methods.map { list in list.split(separator: ",").contains { method.contains($0) } } ?? true }))
     func wants(_ name: String) -> Bool { part.map { $0 == name } ?? true }
     if data.fine.contains(partitions) {
         if wants("fine") { try rows.fine() }
         return
     }
-    if wants("routers") { try rows.routers() }
+    if wants("routers"), data.partitions.contains(partitions) { try rows.routers() }
+    if wants("topk"), seed == 1, data.topK.contains(partitions) {
+        try rows.topKRouters()
+        try rows.topKCopies()
+    }
     guard partitions == data.partitions[0], seed == 1 else { return }
     if wants("copies") { try rows.copies() }
     if wants("studies") { try rows.studies() }
@@ -58,7 +62,7 @@ do {
     if !reportOnly {
         for seed in 1...max(seeds, 1) {
             for data in DataSet.known(in: arguments[0]) where FileManager.default.fileExists(atPath: data.base) {
-                for partitions in data.partitions + data.fine { try run(data, partitions, seed: seed, cache: cache) }
+                for partitions in data.partitions + data.fine + data.topK.filter({ !data.partitions.contains($0) }) { try run(data, partitions, seed: seed, cache: cache) }
             }
         }
     }
