@@ -208,8 +208,10 @@ public struct CentroidIndex: PartitionRouter {
             _ distances: UnsafePointer<Float>, count: Int, firstNumber: Int, numbers: UnsafePointer<UInt32>?,
             to heap: UnsafeMutablePointer<UInt64>, k: Int
         ) {
-            let found = Distance.selectAtMost(
-                PackedHeap.distance(heap[0]), of: distances, count: count, into: positions)
+            var limit = PackedHeap.distance(heap[0])
+            // Nothing known yet: a limit for the first tile saves a heap of all its rows.
+            if limit == .infinity { limit = Distance.limitOfLeast(k, of: distances, count: count) }
+            let found = Distance.selectAtMost(limit, of: distances, count: count, into: positions)
             for position in 0..<found {
                 let index = Int(positions[position])
                 let number = numbers == nil ? UInt32(firstNumber + index) : numbers![firstNumber + index]
