@@ -44,6 +44,8 @@ struct BatchMemory {
             smallestArena + SweepScanner.byteCount(rowByteCount: rowByteCount)
             // A block of routes, and its queries in the router's own numbers.
             + routedAtOnce * (limit * 24 + rowByteCount + index.dimension * 4) + index.partitionCount * 8
+            // The router's keys and their spare, of the queries that it takes at once.
+            + 64 * min(index.partitionCount, 32 * limit) * 16
         // What may still be routed when the plan is full.
         let overhang = fixedPairs != nil ? 0 : Self.routingTasks * threads * routedAtOnce * limit * Self.pairByteCount
         let answerByteCount = parameters.search.k * 8
