@@ -117,6 +117,7 @@ final class BatchOutput {
             case .vectorBudget(let records): "budget-vectors \(records)"
             case .mass(let mass): "mass \(mass)"
             case .gain(let lambda): "gain \(lambda)"
+            case .sigma(let sigma): "sigma \(sigma)"
             }
         let cost: String =
             if case .time(let model) = parameters.cost { "time by \(model)" } else { parameters.cost.name }

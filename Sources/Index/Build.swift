@@ -244,7 +244,7 @@ public final class IndexBuilder {
                 device: Devices.open(path: files.segments))
             let trained = try stage("train") { try written.trainRouter(training, progress: progress) }
             sections = try trained.sections()
-            residentByteCount = trained.predictor.residentByteCount
+            residentByteCount = trained.router.residentByteCount
                 + trained.posteriors.reduce(0) { $0 + $1.residentByteCount }
             manifest.build.merge(training.predictor.description) { $1 }
         }

@@ -5,7 +5,9 @@
 public struct QueryCounters: Sendable, Equatable {
     /// Records of all segments read, replicas included.
     public var vectors: UInt64 = 0
-    /// Different ids among them.
+    /// Records of segments that lay in the cache of hot segments: scored, not fetched.
+    public var cached: UInt64 = 0
+    /// Different ids among all that were scored.
     public var distinct: UInt64 = 0
     /// Segments read.
     public var segments: UInt64 = 0
@@ -28,7 +30,7 @@ public struct QueryCounters: Sendable, Equatable {
 
     /// The columns of `search --counters`, in order.
     public static let columns = [
-        "query", "vectors", "distinct", "segments", "pages", "bytes", "reads", "rounds", "route_us", "wait_us",
+        "query", "vectors", "cached", "distinct", "segments", "pages", "bytes", "reads", "rounds", "route_us", "wait_us",
         "scan_us", "latency_us",
     ]
 
@@ -37,7 +39,7 @@ public struct QueryCounters: Sendable, Equatable {
         func micro(_ nanoseconds: UInt64) -> String {
             "\(nanoseconds / 1000).\((nanoseconds % 1000) / 100)"
         }
-        return "\(query),\(vectors),\(distinct),\(segments),\(pages),\(bytes),\(reads),\(rounds),"
+        return "\(query),\(vectors),\(cached),\(distinct),\(segments),\(pages),\(bytes),\(reads),\(rounds),"
             + "\(micro(routeNanoseconds)),\(micro(waitNanoseconds)),\(micro(scanNanoseconds)),"
             + micro(latencyNanoseconds)
     }

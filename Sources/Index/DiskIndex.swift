@@ -18,7 +18,7 @@ public final class DiskIndex: Sendable {
     public let metric: Metric
     public let space: RoutingSpace
     public let centroids: CentroidIndex
-    /// The predictor where the index has one, else the centroids.
+    /// The learned router where the index has one, else the centroids.
     public let router: any PartitionRouter
     /// Ids of the heads by partition where centroids are base vectors themselves (SPANN), else nil.
     public let headIds: [UInt32]?
@@ -27,6 +27,8 @@ public final class DiskIndex: Sendable {
     /// Posteriors for the nearest and for the ten nearest, where a router was trained.
     let posteriors: [PosteriorModel]?
     let device: any BlockDevice
+    /// Hot segments in memory, where they were asked for.
+    public let cache: SegmentCache?
 
     /// Opens the index directory at `path`. Reads go to the device itself (O_DIRECT, io_uring) unless
     /// another device is given.
@@ -35,6 +37,7 @@ public final class DiskIndex: Sendable {
     ///   where the files do not fit each other.
     public init(path: String, device: (any BlockDevice)? = nil) throws {
         self.path = path
+        cache = nil
         let files = IndexFiles(directory: path)
         manifest = try Manifest.read(path: files.manifest)
         table = try SegmentTable.read(path: files.table)
@@ -50,7 +53,9 @@ public final class DiskIndex: Sendable {
         space = RoutingSpace(metric: metric, baseType: elementType)
         let sections = try TaggedFile.read(path: files.router)
         centroids = try CentroidIndex(decoding: sections)
-        router = try Predictor.decode(sections, centroids: centroids) ?? centroids
+        let predictor = try Predictor.decode(sections, centroids: centroids)
+        let probing = try LiraModel.decode(sections, centroids: centroids)
+        if let predictor { router = predictor } else if let probing { router = probing } else { router = centroids }
         posteriors = try PosteriorModel.decode(sections)
         policies = try sections[CalibratedPolicies.section].map { bytes in
             do {
@@ -109,6 +114,7 @@ public final class DiskIndex: Sendable {
         router = centroids
         policies = nil
         posteriors = nil
+        cache = nil
         guard let metric = Metric(name: manifest.metric) else {
             throw .inconsistent(path: path, detail: "unknown metric \(manifest.metric)")
         }
@@ -116,7 +122,10 @@ public final class DiskIndex: Sendable {
         space = RoutingSpace(metric: metric, baseType: table.layout.elementType)
     }
 
-    init(copying other: DiskIndex, router: any PartitionRouter, posteriors: [PosteriorModel]?, device: any BlockDevice) {
+    init(
+        copying other: DiskIndex, router: any PartitionRouter, posteriors: [PosteriorModel]?, device: any BlockDevice,
+        cache: SegmentCache? = nil
+    ) {
         path = other.path
         manifest = other.manifest
         table = other.table
@@ -125,7 +134,9 @@ public final class DiskIndex: Sendable {
         space = other.space
         centroids = other.centroids
         headIds = other.headIds
-        policies = nil
+        // Thresholds belong to the router that they were calibrated for.
+        policies = cache == nil ? nil : other.policies
+        self.cache = cache
         self.router = router
         self.posteriors = posteriors
         self.device = device
@@ -155,7 +166,7 @@ public final class DiskIndex: Sendable {
     /// Memory that this open index holds, whatever is asked of it.
     public var residentByteCount: Int {
         router.residentByteCount + table.residentByteCount + (headIds?.count ?? 0) * 4
-            + (posteriors?.reduce(0) { $0 + $1.residentByteCount } ?? 0)
+            + (posteriors?.reduce(0) { $0 + $1.residentByteCount } ?? 0) + (cache?.byteCount ?? 0)
     }
 
     /// How segments are read: "direct", "buffered" or "memory".

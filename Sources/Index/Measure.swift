@@ -69,14 +69,14 @@ extension DiskIndex {
         for k in ks { recall[String(k)] = Recall.mean(of: result.answers, against: truth, k: k, metric: metric) }
         return Measurement.Row(
             policy: policy.name, parameter: policy.parameter, recall: recall, vectors: mean(\.vectors),
-            distinct: mean(\.distinct), segments: mean(\.segments), pages: mean(\.pages), bytes: mean(\.bytes),
+            cached: mean(\.cached), distinct: mean(\.distinct), segments: mean(\.segments), pages: mean(\.pages), bytes: mean(\.bytes),
             reads: mean(\.reads), rounds: mean(\.rounds), qps: count / result.wallSeconds,
             latency: Self.latency(alone.counters), routeMicroseconds: route, waitMicroseconds: wait,
             scanMicroseconds: scan,
-            bound: wait >= max(route, scan) ? "disk" : (route >= scan ? "routing" : "scan"))
+            bound: result.bound)
     }
 
-    private static func latency(_ counters: [QueryCounters]) -> Measurement.Latency {
+    static func latency(_ counters: [QueryCounters]) -> Measurement.Latency {
         let sorted = counters.map { Double($0.latencyNanoseconds) / 1e6 }.sorted()
         guard !sorted.isEmpty else { return .init(mean: 0, p50: 0, p99: 0, p999: 0) }
         func quantile(_ share: Double) -> Double {
@@ -108,4 +108,16 @@ public enum Recall {
         }
         return Double(right) / Double(max(answers.count, 1) * k)
     }
+}
+
+extension SearchResult {
+    /// What limits throughput: "disk" where workers wait longer than they route or scan, else the longer of the two.
+    public var bound: String {
+        func sum(_ value: (QueryCounters) -> UInt64) -> UInt64 { counters.reduce(0) { $0 + value($1) } }
+        let (route, wait, scan) = (sum(\.routeNanoseconds), sum(\.waitNanoseconds), sum(\.scanNanoseconds))
+        return wait >= max(route, scan) ? "disk" : (route >= scan ? "routing" : "scan")
+    }
+
+    /// Latencies of the queries, in milliseconds: those of single queries where one was in flight at a time.
+    public var latency: Measurement.Latency { DiskIndex.latency(counters) }
 }

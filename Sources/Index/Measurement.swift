@@ -70,6 +70,8 @@ public struct Measurement: Codable, Sendable {
         /// Recall by k: "1", "10", "100".
         public var recall: [String: Double]
         public var vectors: Double
+        /// Records scored from the cache of hot segments, which are in no other count.
+        public var cached: Double
         public var distinct: Double
         public var segments: Double
         public var pages: Double
@@ -86,7 +88,7 @@ public struct Measurement: Codable, Sendable {
         public var bound: String
 
         enum CodingKeys: String, CodingKey {
-            case policy, parameter, recall, vectors, distinct, segments, pages, bytes, reads, rounds, qps, bound
+            case policy, parameter, recall, vectors, cached, distinct, segments, pages, bytes, reads, rounds, qps, bound
             case latency = "latency_ms"
             case routeMicroseconds = "route_us"
             case waitMicroseconds = "wait_us"
@@ -94,7 +96,7 @@ public struct Measurement: Codable, Sendable {
         }
 
         public init(
-            policy: String, parameter: Double, recall: [String: Double], vectors: Double, distinct: Double,
+            policy: String, parameter: Double, recall: [String: Double], vectors: Double, cached: Double, distinct: Double,
             segments: Double, pages: Double, bytes: Double, reads: Double, rounds: Double, qps: Double,
             latency: Latency, routeMicroseconds: Double, waitMicroseconds: Double, scanMicroseconds: Double,
             bound: String
@@ -103,6 +105,7 @@ public struct Measurement: Codable, Sendable {
             self.parameter = parameter
             self.recall = recall
             self.vectors = vectors
+            self.cached = cached
             self.distinct = distinct
             self.segments = segments
             self.pages = pages

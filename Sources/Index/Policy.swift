@@ -52,8 +52,10 @@ public enum Policy: Sendable, Equatable {
     /// Every partition whose probability over its cost exceeds lambda, and at least the one of the highest
     /// gain. The least mean cost for a mean recall when probabilities are calibrated (methods.md, section 10).
     case gain(Float)
+    /// LIRA's: every partition whose own probability exceeds sigma, and at least the likeliest.
+    case sigma(Float)
 
-    /// The name used in tables: "nprobe", "eps2", "budget-vectors", "mass", "gain".
+    /// The name used in tables: "nprobe", "eps2", "budget-vectors", "mass", "gain", "sigma".
     public var name: String {
         switch self {
         case .nprobe: "nprobe"
@@ -61,6 +63,7 @@ public enum Policy: Sendable, Equatable {
         case .vectorBudget: "budget-vectors"
         case .mass: "mass"
         case .gain: "gain"
+        case .sigma: "sigma"
         }
     }
 
@@ -72,6 +75,7 @@ public enum Policy: Sendable, Equatable {
         case .vectorBudget(let records): Double(records)
         case .mass(let mass): Double(mass)
         case .gain(let lambda): Double(lambda)
+        case .sigma(let sigma): Double(sigma)
         }
     }
 
@@ -79,7 +83,7 @@ public enum Policy: Sendable, Equatable {
     var countsPartitions: Bool {
         switch self {
         case .nprobe, .eps2, .vectorBudget: true
-        case .mass, .gain: false
+        case .mass, .gain, .sigma: false
         }
     }
 
@@ -91,7 +95,7 @@ public enum Policy: Sendable, Equatable {
         // as hold the budget in the mean.
         case .vectorBudget(let budget):
             Int(min(Double(partitions), max(4096, 2 * Double(budget) * Double(partitions) / Double(max(records, 1)))))
-        case .mass, .gain: min(partitions, 4096)
+        case .mass, .gain, .sigma: min(partitions, 4096)
         }
     }
 
@@ -109,11 +113,18 @@ public enum Policy: Sendable, Equatable {
             if !(mass > 0 && mass <= 1) { throw .invalid("mass must be over 0 and at most 1, found \(mass)") }
         case .gain(let lambda):
             if !(lambda >= 0) { throw .invalid("gain must be 0 or more, found \(lambda)") }
+        case .sigma(let sigma):
+            if !(sigma >= 0 && sigma < 1) { throw .invalid("sigma must be from 0 to below 1, found \(sigma)") }
         }
     }
 }
 
 extension Policy {
+    /// Sigmas from the likeliest partition alone to nearly all, evenly in their logits.
+    public static var sigmaLadder: [Policy] {
+        (0..<48).map { .sigma(1 / (1 + expf(-4 + Float($0) * 0.28))) }
+    }
+
     /// Gain thresholds from reading the best partition alone to reading nearly everything.
     public static func gainLadder(for table: SegmentTable, cost: ReadCost, count: Int) -> [Policy] {
         let entries = (0..<table.count).map { table[$0] }.filter { $0.recordCount > 0 }
@@ -171,6 +182,11 @@ struct PlanChooser {
             }
         case .gain(let lambda):
             chooseGains(above: lambda, from: route, into: &chosen)
+        case .sigma(let sigma):
+            let limit = logf(sigma)
+            for position in 0..<route.count where position == 0 || route.logProbabilities[position] > limit {
+                chosen.append(Int32(position))
+            }
         }
     }
 

@@ -15,6 +15,8 @@ public enum RouterKind: String, Sendable, CaseIterable {
     case prototypes
     /// A perceptron: alone, or as a residual on distance or prototypes.
     case network
+    /// LIRA's probing model: two towers, a probability a partition for itself.
+    case lira
 }
 
 /// How to train a router.
@@ -36,6 +38,8 @@ public struct PredictorParameters: Sendable {
     public var candidates = 256
     public var trainingCandidates = 64
     public var training = TrainingOptions()
+    /// lira: its shape, and the neighbours that a partition is wanted for.
+    public var lira = LiraOptions()
     /// Where training keeps its state after every epoch, to go on after a kill; nil: nowhere.
     public var checkpoints: TrainingCheckpoints?
 
@@ -47,6 +51,7 @@ public struct PredictorParameters: Sendable {
         case .subcentroids, .prototypes: PredictorForm(base: .prototypes)
         case .network:
             PredictorForm(base: plain ? .none : (onPrototypes ? .prototypes : .distance), hidden: hidden)
+        case .lira: PredictorForm(base: .none)
         }
     }
 
@@ -60,9 +65,12 @@ public struct PredictorParameters: Sendable {
             build["hidden"] = hidden.map(String.init).joined(separator: ",")
             build["mode"] = plain ? "plain" : "residual"
             if onPrototypes { build["prototypes"] = String(prototypes) }
+        case .lira:
+            build["towers"] = (lira.tower + lira.head).map(String.init).joined(separator: ",")
+            build["depth"] = String(lira.depth)
         }
         if form.base == .prototypes, let codeByteCount { build["prototype-codes"] = String(codeByteCount) }
-        if kind == .prototypes || kind == .network {
+        if kind == .prototypes || kind == .network || kind == .lira {
             build["epochs"] = String(training.epochs)
             build["noise"] = String(training.noise)
             build["targets"] = String(training.targets)
@@ -73,7 +81,29 @@ public struct PredictorParameters: Sendable {
 }
 
 extension DiskIndex {
-    /// Trains and calibrates a router for this index on `pairs`.
+    /// Trains and calibrates the router that the parameters ask for.
+    public func trainLearnedRouter(
+        pairs: TrainingPairs, homes: Homes, parameters: PredictorParameters, progress: Progress = .none
+    ) throws -> (router: any LearnedRouter, report: TrainingReport) {
+        guard parameters.kind == .lira else {
+            let (predictor, report) = try trainPredictor(
+                pairs: pairs, homes: homes, parameters: parameters, progress: progress)
+            return (predictor, report)
+        }
+        guard parameters.lira.depth >= 1, parameters.lira.depth <= pairs.neighbourCount else {
+            throw IndexError.invalid(
+                "lira wants pairs of at least \(parameters.lira.depth) neighbours, found \(pairs.neighbourCount)")
+        }
+        var options = parameters.lira
+        let batchSize = options.training.batchSize
+        options.training = parameters.training
+        options.training.batchSize = min(batchSize, parameters.training.batchSize)
+        let trainer = LiraTrainer(centroids: centroids, pairs: pairs, homes: homes, options: options)
+        trainer.train { done, total in progress(stage: "train", done: done, total: total) }
+        return (trainer.model(), trainer.report)
+    }
+
+    /// Trains and calibrates a predictor (any kind but `lira`) for this index on `pairs`.
     public func trainPredictor(
         pairs: TrainingPairs, homes: Homes, parameters: PredictorParameters, progress: Progress = .none
     ) throws -> (predictor: Predictor, report: TrainingReport) {

@@ -58,7 +58,7 @@ public struct Retraining: Sendable {
         return BuildReport(
             count: index.count, partitions: index.partitionCount, records: manifest.records,
             replication: index.replication, indexByteCount: manifest.totalByteCount,
-            residentByteCount: (trained?.predictor.residentByteCount ?? index.router.residentByteCount) + index.table.residentByteCount
+            residentByteCount: (trained?.router.residentByteCount ?? index.router.residentByteCount) + index.table.residentByteCount
                 + (index.headIds?.count ?? 0) * 4,
             stages: [("retrain", Double(monotonicNanoseconds() - start) / 1e9)])
     }

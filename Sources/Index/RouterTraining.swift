@@ -38,12 +38,27 @@ public struct CalibratedPolicies: Sendable, Codable {
     public var provenance: [String: String]
 
     static let section = "policies"
+    /// The k of recall@k that thresholds are kept for, where the pairs go so deep.
+    static let depths = [1, 10, 100]
+
+    static func curveName(_ name: String, k: Int) -> String { k == 1 ? name : "\(name), recall@\(k)" }
     static let laterRoundsName = "vectors, 2 rounds"
 
     /// The lambda whose recall on held-out pairs is nearest above `recall`, interpolated; nil where no
     /// threshold reached it.
-    public func lambda(recall: Double, cost: ReadCost, rounds: Int = 1) -> Float? {
+    ///
+    /// - Parameter k: the recall meant is recall@k; between those that are kept, that of the next deeper one.
+    public func lambda(recall: Double, cost: ReadCost, rounds: Int = 1, k: Int = 1) -> Float? {
         let name = rounds == 1 ? cost.name : cost == .vectors && rounds == 2 ? Self.laterRoundsName : ""
+        return threshold(recall: recall, curve: name, k: rounds == 1 ? k : 1)
+    }
+
+    /// The sigma that reached a recall on held-out pairs.
+    public func sigma(recall: Double, k: Int) -> Float? { threshold(recall: recall, curve: "sigma", k: k) }
+
+    private func threshold(recall: Double, curve name: String, k: Int) -> Float? {
+        let deep = Self.depths.first { $0 >= k && curves[Self.curveName(name, k: $0)] != nil }
+        let name = Self.curveName(name, k: deep ?? 1)
         guard let points = curves[name]?.sorted(by: { $0.recall < $1.recall }),
             let above = points.firstIndex(where: { $0.recall >= recall })
         else { return nil }
@@ -57,7 +72,7 @@ public struct CalibratedPolicies: Sendable, Codable {
 
 /// A router that was trained for an index.
 public struct TrainedRouter: Sendable {
-    public let predictor: Predictor
+    public let router: any LearnedRouter
     public let report: TrainingReport
     public let policies: CalibratedPolicies
     public let posteriors: [PosteriorModel]
@@ -66,8 +81,8 @@ public struct TrainedRouter: Sendable {
     public func sections() throws -> [(tag: String, bytes: [UInt8])] {
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.sortedKeys]
-        return predictor.encode() + [
-            PosteriorModel.encode(posteriors),(CalibratedPolicies.section, Array(try encoder.encode(policies)))]
+        let learned = posteriors.isEmpty ? [] : [PosteriorModel.encode(posteriors)]
+        return router.encode() + learned + [(CalibratedPolicies.section, Array(try encoder.encode(policies)))]
     }
 }
 
@@ -84,8 +99,14 @@ extension DiskIndex {
         }
         let learned = try learnPairs(training, progress: progress)
         let homes = try homes()
-        let (predictor, report) = try trainPredictor(
+        let (router, report) = try trainLearnedRouter(
             pairs: learned.pairs, homes: homes, parameters: training.predictor, progress: progress)
+        var policies = calibratePolicies(
+            router: router, learned: learned, homes: homes, model: training.model, training: training, report: report)
+        // A probing model gives each partition a probability of its own: there is no posterior of one neighbour.
+        guard let predictor = router as? Predictor else {
+            return TrainedRouter(router: router, report: report, policies: policies, posteriors: [])
+        }
         // Half of what was held out teaches the posterior, half sets thresholds.
         let held = learned.pairs.heldOut
         let teaching = held.lowerBound..<held.lowerBound + held.count / 2
@@ -95,13 +116,10 @@ extension DiskIndex {
             neighbours: Array(learned.pairs.neighbours[teaching.lowerBound * depth..<teaching.upperBound * depth]),
             depth: depth, homes: homes, threads: training.predictor.training.threads,
             seed: training.predictor.training.seed)
-        var policies = calibratePolicies(
-            predictor: predictor, learned: learned, homes: homes, model: training.model, training: training,
-            report: report)
         policies.curves[CalibratedPolicies.laterRoundsName] = try laterRoundsCurve(
             predictor: predictor, posteriors: posteriors, learned: learned,
             threads: training.predictor.training.threads)
-        return TrainedRouter(predictor: predictor, report: report, policies: policies, posteriors: posteriors)
+        return TrainedRouter(router: router, report: report, policies: policies, posteriors: posteriors)
     }
 
     /// The labelled queries that a training asks for.
@@ -116,22 +134,31 @@ extension DiskIndex {
     }
 
     private func calibratePolicies(
-        predictor: Predictor, learned: LearnPairs, homes: Homes, model: DeviceModel, training: RouterTraining,
+        router: any LearnedRouter, learned: LearnPairs, homes: Homes, model: DeviceModel, training: RouterTraining,
         report: TrainingReport
     ) -> CalibratedPolicies {
         let held = learned.pairs.heldOut.suffix(learned.pairs.heldOutCount / 2)
         let threads = training.predictor.training.threads
-        let routes = routes(of: learned.queries.gather(held), router: predictor, threads: threads)
+        let routes = routes(of: learned.queries.gather(held), router: router, threads: threads)
         let depth = learned.pairs.neighbourCount
         let nearest = held.map { learned.pairs.neighbours[$0 * depth] }
         let account = FetchAccount(
-            index: self, routes: routes, neighbours: nearest, depth: 1, homes: homes, model: model, threads: threads)
+            index: self, routes: routes,
+            neighbours: Array(learned.pairs.neighbours[held.lowerBound * depth..<held.upperBound * depth]),
+            depth: depth, homes: homes, model: model, threads: threads)
+        let depths = CalibratedPolicies.depths.filter { $0 <= depth }
         var curves: [String: [CalibratedPolicies.Point]] = [:]
-        for cost in [ReadCost.vectors, .bytes, .reads, .time(model)] {
-            curves[cost.name] = account.points(account.lambdaLadder(cost: cost), cost: cost, ks: [1]).map {
-                .init(lambda: $0.parameter, recall: $0.recall["1"] ?? 0)
+        func add(_ name: String, _ points: [FetchPoint]) {
+            for k in depths {
+                curves[CalibratedPolicies.curveName(name, k: k)] = points.map {
+                    .init(lambda: $0.parameter, recall: $0.recall[String(k)] ?? 0)
+                }
             }
         }
+        for cost in [ReadCost.vectors, .bytes, .reads, .time(model)] {
+            add(cost.name, account.points(account.lambdaLadder(cost: cost), cost: cost, ks: depths))
+        }
+        if router is LiraModel { add("sigma", account.points(Policy.sigmaLadder, ks: depths)) }
         return CalibratedPolicies(
             model: model, curves: curves,
             reliability: FetchAccount.reliability(routes: routes, nearest: nearest, homes: homes),

@@ -87,87 +87,6 @@ extension DiskIndex {
     }
 }
 
-/// What all workers of one search share: the queries, the next one to take, and where answers go.
-final class SearchJob: @unchecked Sendable {
-    let index: DiskIndex
-    let queries: VectorMatrix
-    let routingRows: VectorMatrix
-    let parameters: SearchParameters
-    private let next = Atomic<Int>(0)
-    // Each query's places are written by the one worker that took the query.
-    private let ids: UnsafeMutablePointer<UInt32>
-    private let distances: UnsafeMutablePointer<Float>
-    private let counters: UnsafeMutablePointer<QueryCounters>
-
-    init(index: DiskIndex, queries: VectorMatrix, routingRows: VectorMatrix, parameters: SearchParameters) {
-        self.index = index
-        self.queries = queries
-        self.routingRows = routingRows
-        self.parameters = parameters
-        let places = queries.count * parameters.k
-        ids = .allocate(capacity: max(places, 1))
-        ids.initialize(repeating: TruthFile.noId, count: places)
-        distances = .allocate(capacity: max(places, 1))
-        distances.initialize(repeating: .infinity, count: places)
-        counters = .allocate(capacity: max(queries.count, 1))
-        counters.initialize(repeating: QueryCounters(), count: queries.count)
-    }
-
-    deinit {
-        ids.deallocate()
-        distances.deallocate()
-        counters.deallocate()
-    }
-
-    /// The next query that nobody has taken, or nil.
-    func takeQuery() -> Int? {
-        let query = next.add(1, ordering: .relaxed).oldValue
-        return query < queries.count ? query : nil
-    }
-
-    func answer(query: Int, neighbours: [Neighbour], counters: QueryCounters) {
-        let k = parameters.k
-        for (rank, neighbour) in neighbours.prefix(k).enumerated() {
-            ids[query * k + rank] = UInt32(truncatingIfNeeded: neighbour.id)
-            distances[query * k + rank] = neighbour.distance
-        }
-        self.counters[query] = counters
-    }
-
-    func takeAnswers() -> TruthFile {
-        let places = queries.count * parameters.k
-        return TruthFile(
-            count: queries.count, k: parameters.k, ids: Array(UnsafeBufferPointer(start: ids, count: places)),
-            distances: Array(UnsafeBufferPointer(start: distances, count: places)))
-    }
-
-    func takeCounters() -> [QueryCounters] {
-        Array(UnsafeBufferPointer(start: counters, count: queries.count))
-    }
-}
-
-/// A query on its way: what it still has to read, and the best that was found.
-private final class QueryInFlight {
-    var query = -1
-    var route = Route()
-    /// Positions in the route: of this round, and of all that was read before.
-    var positions: [Int32] = []
-    var isRead: [Bool] = []
-    var chosen: [UInt32] = []
-    var reads: [SegmentRead] = []
-    var submitted = 0
-    var completed = 0
-    let heap: TopK
-    let seen: SeenIds?
-    var counters = QueryCounters()
-    var started: UInt64 = 0
-
-    init(k: Int, tracksIds: Bool) {
-        heap = TopK(capacity: k)
-        seen = tracksIds ? SeenIds() : nil
-    }
-}
-
 /// One thread's engine.
 final class SearchWorker {
     private let job: SearchJob
@@ -209,7 +128,7 @@ final class SearchWorker {
         while true {
             while let slot = free.last, let query = job.takeQuery() {
                 free.removeLast()
-                begin(query, in: slot)
+                try begin(query, in: slot)
             }
             submitWaiting()
             guard queue.inFlight > 0 else { return }
@@ -223,18 +142,34 @@ final class SearchWorker {
     }
 
     /// Routes a query and plans its reads.
-    private func begin(_ query: Int, in slot: Int) {
+    private func begin(_ query: Int, in slot: Int) throws {
         let state = slots[slot]
         state.query = query
         state.counters = QueryCounters()
         state.heap.removeAll()
         state.seen?.removeAll()
+        state.rounds = 0
         state.started = monotonicNanoseconds()
         route(state)
         plan(state)
         state.counters.routeNanoseconds = monotonicNanoseconds() - state.started
+        try proceed(slot)
+    }
+
+    /// Starts on what was planned: scans what lies in the cache and lines up what must be read.
+    private func proceed(_ slot: Int) throws {
+        let state = slots[slot]
+        if !state.cached.isEmpty {
+            let start = monotonicNanoseconds()
+            for partition in state.cached {
+                if let segment = index.cache?.segment(Int(partition)) {
+                    try scan(segment, partition: Int(partition), state)
+                }
+            }
+            state.counters.scanNanoseconds += monotonicNanoseconds() - start
+        }
         if state.reads.isEmpty {
-            answer(slot)
+            try endRound(slot)
         } else {
             waiting.append(slot)
         }
@@ -275,11 +210,20 @@ final class SearchWorker {
         state.submitted = 0
         state.completed = 0
         state.chosen.removeAll(keepingCapacity: true)
+        state.cached.removeAll(keepingCapacity: true)
+        state.rounds += 1
         for position in state.positions {
-            state.chosen.append(state.route.partitions[Int(position)])
+            let partition = state.route.partitions[Int(position)]
+            if let cache = index.cache, cache.segment(Int(partition)) != nil {
+                state.cached.append(partition)
+                state.counters.cached += UInt64(index.table[Int(partition)].recordCount)
+            } else {
+                state.chosen.append(partition)
+            }
             if rounds != nil { state.isRead[Int(position)] = true }
         }
         SegmentRead.plan(&state.chosen, table: index.table, into: &state.reads)
+        state.seen?.reserve(Int(state.counters.vectors + state.counters.cached))
         guard !state.reads.isEmpty else { return }
         state.counters.rounds += 1
         var records: UInt64 = 0
@@ -295,7 +239,7 @@ final class SearchWorker {
         }
         state.counters.vectors += records
         state.counters.pages = state.counters.bytes / UInt64(PageLayout.pageByteCount)
-        state.seen?.reserve(Int(state.counters.vectors))
+        state.seen?.reserve(Int(state.counters.vectors + state.counters.cached))
     }
 
     /// Submits as many waiting reads as the arena has room for, the oldest query first.
@@ -326,31 +270,37 @@ final class SearchWorker {
         defer { arena.release(offset: read.arenaOffset, byteCount: read.byteCount) }
         for partition in read.partitions {
             let entry = index.table[partition]
-            let segment = arena.base + read.arenaOffset + Int(entry.offset - read.offset)
-            do {
-                let damaged = scanner.scan(
-                    segment: segment, recordCount: Int(entry.recordCount), query: job.queries.row(state.query),
-                    heap: state.heap, seen: state.seen)
-                if let damaged {
-                    throw IndexError.corruptSegment(
-                        path: index.device.path, partition: partition, offset: entry.offset + UInt64(damaged))
-                }
-                try index.refuseStray(segment: segment, partition: partition)
-            } catch {
-                // What is still in flight lands in the arena, which must outlive it.
-                try? queue.drain()
-                throw error
-            }
+            try scan(
+                arena.base + read.arenaOffset + Int(entry.offset - read.offset), partition: partition, state)
         }
         state.counters.scanNanoseconds += monotonicNanoseconds() - start
         state.completed += 1
-        if state.completed == state.reads.count { endRound(slot) }
+        if state.completed == state.reads.count { try endRound(slot) }
+    }
+
+    /// Scores a segment for a query.
+    private func scan(_ segment: UnsafeRawPointer, partition: Int, _ state: QueryInFlight) throws {
+        do {
+            let entry = index.table[partition]
+            let damaged = scanner.scan(
+                segment: segment, recordCount: Int(entry.recordCount), query: job.queries.row(state.query),
+                heap: state.heap, seen: state.seen)
+            if let damaged {
+                throw IndexError.corruptSegment(
+                    path: index.device.path, partition: partition, offset: entry.offset + UInt64(damaged))
+            }
+            try index.refuseStray(segment: segment, partition: partition)
+        } catch {
+            // What is still in flight lands in the arena, which must outlive it.
+            try? queue.drain()
+            throw error
+        }
     }
 
     /// Decides whether another round pays; answers where none does.
-    private func endRound(_ slot: Int) {
+    private func endRound(_ slot: Int) throws {
         let state = slots[slot]
-        if let rounds, state.counters.rounds < UInt64(job.parameters.rounds) {
+        if let rounds, state.rounds < job.parameters.rounds {
             let start = monotonicNanoseconds()
             state.positions.removeAll(keepingCapacity: true)
             sorted.removeAll(keepingCapacity: true)
@@ -359,17 +309,14 @@ final class SearchWorker {
                 route: state.route, isRead: state.isRead, found: sorted, chooser: chooser, into: &state.positions)
             plan(state)
             state.counters.routeNanoseconds += monotonicNanoseconds() - start
-            if !state.reads.isEmpty {
-                waiting.append(slot)
-                return
-            }
+            if !state.reads.isEmpty || !state.cached.isEmpty { return try proceed(slot) }
         }
         answer(slot)
     }
 
     private func answer(_ slot: Int) {
         let state = slots[slot]
-        state.counters.distinct = state.seen.map { UInt64($0.count) } ?? state.counters.vectors
+        state.counters.distinct = state.seen.map { UInt64($0.count) } ?? state.counters.vectors + state.counters.cached
         state.counters.latencyNanoseconds = monotonicNanoseconds() - state.started
         sorted.removeAll(keepingCapacity: true)
         state.heap.drain(into: &sorted)

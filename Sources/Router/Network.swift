@@ -13,9 +13,12 @@ public final class Network: @unchecked Sendable {
     /// Weights (outputs x inputs, row-major) and biases of each layer.
     let layers: [(weights: Tensor, biases: Tensor)]
 
-    /// He initialisation (He et al. 2015); the last layer starts at zero, so that a residual network starts
-    /// as the form that it corrects.
-    public init(dimension: Int, hidden: [Int], partitions: Int, mean: [Float], scale: Float, seed: UInt64) {
+    /// He initialisation (He et al. 2015). The last layer starts at zero, so that a residual network starts
+    /// as the form that it corrects; one that feeds another network (`startsAtZero` false) starts like the others.
+    public init(
+        dimension: Int, hidden: [Int], partitions: Int, mean: [Float], scale: Float, seed: UInt64,
+        startsAtZero: Bool = true
+    ) {
         precondition(mean.count == dimension)
         widths = [dimension] + hidden + [partitions]
         self.mean = mean
@@ -26,7 +29,7 @@ public final class Network: @unchecked Sendable {
             let (inputs, outputs) = (widths[index], widths[index + 1])
             let weights = Tensor(name: "weights \(index)", count: inputs * outputs, rate: 0.001)
             let biases = Tensor(name: "biases \(index)", count: outputs, rate: 0.001)
-            if index < widths.count - 2 {
+            if index < widths.count - 2 || !startsAtZero {
                 let spread = (2 / Float(inputs)).squareRoot()
                 for position in 0..<weights.count { weights.values[position] = Float(random.gaussian()) * spread }
             }
@@ -85,7 +88,11 @@ public final class Network: @unchecked Sendable {
     }
 
     /// Adds to `gradients` (one memory a tensor, in the order of `tensors`) what `logitDeltas` implies.
-    func backward(count: Int, activations: Activations, into gradients: [UnsafeMutablePointer<Float>]) {
+    ///
+    /// - Parameter toInputs: leave the gradient by the inputs in the first of the activations' deltas.
+    func backward(
+        count: Int, activations: Activations, into gradients: [UnsafeMutablePointer<Float>], toInputs: Bool = false
+    ) {
         for index in stride(from: layers.count - 1, through: 0, by: -1) {
             let (inputs, outputs) = (widths[index], widths[index + 1])
             let delta = activations.deltas[index + 1]
@@ -95,14 +102,35 @@ public final class Network: @unchecked Sendable {
             for row in 0..<count {
                 for output in 0..<outputs { gradients[2 * index + 1][output] += delta[row * outputs + output] }
             }
-            guard index > 0 else { continue }
+            guard index > 0 || toInputs else { continue }
             let below = activations.deltas[index]
             MatrixProduct.multiply(
                 delta, stride: outputs, layers[index].weights.values, strideB: inputs, m: count, n: inputs,
                 k: outputs, into: below, stride: inputs)
+            if index == 0 { continue }
             for position in 0..<count * inputs where activations.layers[index][position] <= 0 {
                 below[position] = 0
             }
         }
+    }
+}
+
+extension Network {
+    static func standardisation(of rows: VectorMatrix) -> (mean: [Float], scale: Float) {
+        let sample = rows.gather(0..<min(rows.count, 10_000)).converted(to: .f32)
+        let dimension = sample.dimension
+        var mean = [Float](repeating: 0, count: dimension)
+        for row in 0..<sample.count {
+            for column in 0..<dimension { mean[column] += sample.floatRow(row)[column] / Float(sample.count) }
+        }
+        var variance = 0.0
+        for row in 0..<sample.count {
+            for column in 0..<dimension {
+                let off = Double(sample.floatRow(row)[column] - mean[column])
+                variance += off * off
+            }
+        }
+        variance /= Double(max(sample.count * dimension, 1))
+        return (mean, variance > 0 ? Float(1 / variance.squareRoot()) : 1)
     }
 }

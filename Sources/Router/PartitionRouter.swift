@@ -42,6 +42,12 @@ public protocol PartitionRouter: Sendable {
     func routeBlock(_ queries: VectorMatrix, limit: Int, scratch: RouterScratch, into routes: inout [Route])
 }
 
+/// A router that was learned: it can be kept in an index.
+public protocol LearnedRouter: PartitionRouter {
+    /// The sections that hold it and its centroids.
+    func encode() -> [(tag: String, bytes: [UInt8])]
+}
+
 /// Working memory of one worker; each router subclasses it. Not shared between threads.
 open class RouterScratch {
     public init() {}

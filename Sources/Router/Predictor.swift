@@ -5,7 +5,7 @@ import CKernels
 import Vectors
 
 /// A predictor at search time. Immutable, shared by all workers.
-public final class Predictor: PartitionRouter {
+public final class Predictor: LearnedRouter {
     public let centroids: CentroidIndex
     public let base: PredictorForm.Base
     /// beta of the distance form; unused by the others.
@@ -173,80 +173,5 @@ final class PredictorScratch: RouterScratch {
             positions[hole] = position
         }
         return UnsafePointer(positions)
-    }
-}
-
-/// A trained network, one query at a time: hidden layers whole, of the last layer only the rows of
-/// candidates. Inner products by the same kernel for one query and for many.
-public final class NetworkInference: Sendable {
-    public let widths: [Int]
-    let mean: [Float]
-    let scale: Float
-    /// Outputs x inputs of each layer, and its biases.
-    let weights: [VectorMatrix]
-    let biases: [[Float]]
-    private let product = Distance(metric: .ip, elementType: .f32)
-
-    public init(widths: [Int], mean: [Float], scale: Float, weights: [VectorMatrix], biases: [[Float]]) {
-        self.widths = widths
-        self.mean = mean
-        self.scale = scale
-        self.weights = weights
-        self.biases = biases
-    }
-
-    convenience init(_ network: Network) {
-        var weights: [VectorMatrix] = []
-        for (index, layer) in network.layers.enumerated() {
-            let matrix = VectorMatrix(
-                count: network.widths[index + 1], dimension: network.widths[index], elementType: .f32)
-            matrix.floats.update(from: layer.weights.values, count: layer.weights.count)
-            weights.append(matrix)
-        }
-        self.init(
-            widths: network.widths, mean: network.mean, scale: network.scale, weights: weights,
-            biases: network.layers.map { layer in (0..<layer.biases.count).map { layer.biases.values[$0] } })
-    }
-
-    public var residentByteCount: Int {
-        weights.reduce(0) { $0 + $1.byteCount } + biases.reduce(0) { $0 + $1.count * 4 } + mean.count * 4
-    }
-
-    final class Scratch {
-        let layers: [UnsafeMutablePointer<Float>]
-        let raw: UnsafeMutablePointer<Float>
-
-        init(network: NetworkInference) {
-            layers = network.widths.map { .allocate(capacity: $0) }
-            raw = .allocate(capacity: network.widths.max() ?? 1)
-        }
-
-        deinit {
-            layers.forEach { $0.deallocate() }
-            raw.deallocate()
-        }
-    }
-
-    /// Runs all layers but the last.
-    func hidden(of query: UnsafeRawPointer, type: ElementType, scratch: Scratch) {
-        VectorMatrix.toFloat(query, type, count: widths[0], into: scratch.layers[0])
-        for column in 0..<widths[0] {
-            scratch.layers[0][column] = (scratch.layers[0][column] - mean[column]) * scale
-        }
-        for index in 0..<weights.count - 1 {
-            product.rows(
-                scratch.layers[index], weights[index].bytes, count: widths[index + 1], dimension: widths[index],
-                into: scratch.raw)
-            for output in 0..<widths[index + 1] {
-                scratch.layers[index + 1][output] = max(biases[index][output] - scratch.raw[output], 0)
-            }
-        }
-    }
-
-    /// The last layer's output for one partition.
-    func logit(of partition: Int, scratch: Scratch) -> Float {
-        let last = weights.count - 1
-        let dot = product.pair(scratch.layers[last], weights[last].row(partition), dimension: widths[last])
-        return biases[last][partition] - dot
     }
 }

@@ -40,7 +40,7 @@ extension TrainablePredictor {
                 beta: beta, sharesBeta: sharesBeta)
         } : nil
         let network = form.hidden.map { hidden in
-            let (mean, scale) = Self.standardisation(of: inputs)
+            let (mean, scale) = Network.standardisation(of: inputs)
             return Network(
                 dimension: centroids.dimension, hidden: hidden, partitions: centroids.partitionCount, mean: mean,
                 scale: scale, seed: seed)
@@ -49,24 +49,6 @@ extension TrainablePredictor {
             form: form, centroids: centroids, candidateCount: candidateCount, beta: beta, prototypes: prototypes,
             network: network)
         if let subClusters { setBeta(beta, subClusters: subClusters) }
-    }
-
-    private static func standardisation(of rows: VectorMatrix) -> (mean: [Float], scale: Float) {
-        let sample = rows.gather(0..<min(rows.count, 10_000)).converted(to: .f32)
-        let dimension = sample.dimension
-        var mean = [Float](repeating: 0, count: dimension)
-        for row in 0..<sample.count {
-            for column in 0..<dimension { mean[column] += sample.floatRow(row)[column] / Float(sample.count) }
-        }
-        var variance = 0.0
-        for row in 0..<sample.count {
-            for column in 0..<dimension {
-                let off = Double(sample.floatRow(row)[column] - mean[column])
-                variance += off * off
-            }
-        }
-        variance /= Double(max(sample.count * dimension, 1))
-        return (mean, variance > 0 ? Float(1 / variance.squareRoot()) : 1)
     }
 
     /// One beta for everything; prototypes weigh what they hold: log n_j - beta s_j^2 / 2, n_j the records

@@ -38,14 +38,7 @@ extension Predictor {
         }
         if let network {
             var writer = SectionWriter()
-            writer.append(UInt32(network.widths.count))
-            for width in network.widths { writer.append(UInt32(width)) }
-            writer.append(network.scale)
-            for value in network.mean { writer.append(value) }
-            for (weights, biases) in zip(network.weights, network.biases) {
-                writer.append(weights)
-                for bias in biases { writer.append(bias) }
-            }
+            network.encode(into: &writer)
             sections.append((Self.networkSection, writer.bytes))
         }
         return sections
@@ -112,12 +105,33 @@ extension Predictor {
         _ sections: [String: [UInt8]], centroids: CentroidIndex
     ) throws(RouterError) -> NetworkInference {
         var reader = try SectionReader(networkSection, sections[networkSection])
+        let network = try NetworkInference.decode(
+            from: &reader, inputs: centroids.dimension, outputs: centroids.partitionCount)
+        try reader.finish()
+        return network
+    }
+}
+
+extension NetworkInference {
+    func encode(into writer: inout SectionWriter) {
+        writer.append(UInt32(widths.count))
+        for width in widths { writer.append(UInt32(width)) }
+        writer.append(scale)
+        for value in mean { writer.append(value) }
+        for (weights, biases) in zip(weights, biases) {
+            writer.append(weights)
+            for bias in biases { writer.append(bias) }
+        }
+    }
+
+    /// A network of so many inputs and outputs; nil: any number of outputs.
+    static func decode(from reader: inout SectionReader, inputs: Int, outputs: Int?) throws(RouterError) -> NetworkInference {
         let layers = Int(try reader.integer(UInt32.self))
         guard layers >= 2, layers <= 16 else { throw reader.failure("\(layers) layers") }
         let widths = try reader.numbers(layers).map { Int($0) }
-        guard widths[0] == centroids.dimension, widths[layers - 1] == centroids.partitionCount,
+        guard widths[0] == inputs, widths[layers - 1] == outputs ?? widths[layers - 1],
             widths.allSatisfy({ $0 > 0 && $0 <= 1 << 24 })
-        else { throw reader.failure("widths \(widths), not those of the centroids") }
+        else { throw reader.failure("widths \(widths), not from \(inputs) to \(outputs ?? 0)") }
         let scale = try reader.float()
         let mean = try reader.floats(widths[0])
         var weights: [VectorMatrix] = []
@@ -127,7 +141,6 @@ extension Predictor {
                 try reader.matrix(count: widths[index + 1], dimension: widths[index], elementType: .f32))
             biases.append(try reader.floats(widths[index + 1]))
         }
-        try reader.finish()
         return NetworkInference(widths: widths, mean: mean, scale: scale, weights: weights, biases: biases)
     }
 }

@@ -42,7 +42,7 @@ struct BuildCommand: ParsableCommand {
     @Option(help: "Seed; the same seed gives the same index on any number of threads.")
     var seed: UInt64 = 1
 
-    @Option(help: "Router: distance, subcentroids, prototypes or network.")
+    @Option(help: "Router: distance, subcentroids, prototypes (predictor), network or lira.")
     var router: RouterKind = .distance
 
     @OptionGroup var routerOptions: RouterOptions

@@ -22,7 +22,7 @@ struct MeasureCommand: ParsableCommand {
     @Option(name: .short, help: "Recalls to report.")
     var k: IntList = IntList([1, 10, 100])
 
-    @Option(help: "What to vary: nprobe, eps2, budget-vectors, mass or gain.")
+    @Option(help: "What to vary: nprobe, eps2, budget-vectors, mass, gain or sigma.")
     var sweep: SweepName = .nprobe
 
     @Option(help: "Values of the swept parameter (default: a ladder that suits it).")
@@ -52,6 +52,8 @@ struct MeasureCommand: ParsableCommand {
     @Option(help: "Draw vectors fetched against recall as SVG.")
     var plot: String?
 
+    @OptionGroup var cache: CacheOptions
+
     @OptionGroup var work: WorkOptions
 
     func validate() throws {
@@ -70,13 +72,17 @@ struct MeasureCommand: ParsableCommand {
         let expected = try TruthFile.read(path: truth)
         var measured: [(name: String, measurement: Measurement)] = []
         for path in index {
-            let opened = try DiskIndex(path: path)
+            var opened = try DiskIndex(path: path)
             let cost = try self.cost.value(for: opened)
+            let policies = policies(for: opened, cost: cost)
+            // One cache for the whole sweep, chosen for its middle.
+            opened = try cache.applied(
+                to: opened, policy: policies[policies.count / 2], cost: cost, threads: work.threads)
             var parameters = SearchParameters(
                 k: 1, policy: .nprobe(1), threads: work.threads, inFlight: inflight, cost: cost)
             parameters.rounds = rounds
             let measurement = try opened.measure(
-                queries: rows, truth: expected, ks: k.values, policies: policies(for: opened, cost: cost),
+                queries: rows, truth: expected, ks: k.values, policies: policies,
                 parameters: parameters,
                 progress: work.progress)
             measured.append((URL(fileURLWithPath: path).lastPathComponent, measurement))
@@ -102,6 +108,7 @@ struct MeasureCommand: ParsableCommand {
             return (given ?? ladder).map { .vectorBudget(Int($0)) }
         case .mass:
             return (given ?? [0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99]).map { .mass(Float($0)) }
+        case .sigma: return given.map { $0.map { .sigma(Float($0)) } } ?? Policy.sigmaLadder.enumerated().filter { $0.offset % 3 == 0 }.map(\.element)
         case .gain:
             return given.map { $0.map { .gain(Float($0)) } } ?? Policy.gainLadder(for: opened.table, cost: cost, count: 16)
         }
@@ -112,5 +119,5 @@ struct MeasureCommand: ParsableCommand {
 enum SweepName: String, ExpressibleByArgument, CaseIterable {
     case nprobe, eps2
     case budgetVectors = "budget-vectors"
-    case mass, gain
+    case mass, gain, sigma
 }

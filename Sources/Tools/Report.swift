@@ -20,13 +20,15 @@ enum Report {
             """
         let ks = recallDepths(measurement)
         var titles = ["policy", "parameter"] + ks.map { "recall@\($0)" }
-        titles += ["vectors", "distinct", "segments", "pages", "KiB", "reads", "rounds", "QPS"]
+        // Beside the vectors fetched, never among them.
+        let isCached = measurement.rows.contains { $0.cached > 0 }
+        titles += ["vectors"] + (isCached ? ["cached"] : []) + ["distinct", "segments", "pages", "KiB", "reads", "rounds", "QPS"]
         titles += ["mean ms", "p50 ms", "p99 ms", "p99.9 ms", "bound", "resident MB"]
         let resident = megabytes(index.residentByteCount)
         let rows = measurement.rows.map { row -> [String] in
             var cells = [row.policy, number(row.parameter)]
             cells += ks.map { row.recall[String($0)].map { String(format: "%.4f", $0) } ?? "-" }
-            cells += [row.vectors, row.distinct, row.segments, row.pages, row.bytes / 1024, row.reads].map(
+            cells += ([row.vectors] + (isCached ? [row.cached] : []) + [row.distinct, row.segments, row.pages, row.bytes / 1024, row.reads]).map(
                 short)
             cells += [String(format: "%.2f", row.rounds), short(row.qps)]
             cells += [row.latency.mean, row.latency.p50, row.latency.p99, row.latency.p999].map {
@@ -58,14 +60,14 @@ enum Report {
     static func csv(_ measurement: Measurement) -> String {
         let ks = recallDepths(measurement)
         var header = ["policy", "parameter"] + ks.map { "recall@\($0)" }
-        header += ["vectors", "distinct", "segments", "pages", "bytes", "reads", "rounds", "qps"]
+        header += ["vectors", "cached", "distinct", "segments", "pages", "bytes", "reads", "rounds", "qps"]
         header += ["mean_ms", "p50_ms", "p99_ms", "p999_ms", "route_us", "wait_us", "scan_us"]
         header += ["bound", "resident_bytes"]
         let lines = measurement.rows.map { row -> String in
             var cells = [row.policy, "\(row.parameter)"]
             cells += ks.map { row.recall[String($0)].map { "\($0)" } ?? "" }
             let numbers = [
-                row.vectors, row.distinct, row.segments, row.pages, row.bytes, row.reads, row.rounds, row.qps,
+                row.vectors, row.cached, row.distinct, row.segments, row.pages, row.bytes, row.reads, row.rounds, row.qps,
                 row.latency.mean, row.latency.p50, row.latency.p99, row.latency.p999, row.routeMicroseconds,
                 row.waitMicroseconds, row.scanMicroseconds,
             ]

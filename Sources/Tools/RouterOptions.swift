@@ -4,8 +4,20 @@ import ArgumentParser
 import Index
 import Storage
 
-/// Values of `--router`.
-extension RouterKind: ExpressibleByArgument {}
+/// Values of `--router`; "predictor" is the form that is trained for the nearest by default.
+extension RouterKind: ExpressibleByArgument {
+    public init?(argument: String) {
+        guard let kind = RouterKind(rawValue: argument == "predictor" ? RouterKind.prototypes.rawValue : argument) else {
+            return nil
+        }
+        self = kind
+    }
+}
+
+/// Values of `--labels`.
+enum LabelName: String, ExpressibleByArgument, CaseIterable {
+    case nearest, topk
+}
 
 /// Values of `--mode`.
 enum NetworkMode: String, ExpressibleByArgument, CaseIterable {
@@ -43,8 +55,14 @@ struct RouterOptions: ParsableArguments {
     @Option(help: "Standard deviation of Gaussian noise on training queries.")
     var noise: Float = 0
 
-    @Option(help: "Neighbours of each training query that are targets (1: the nearest; up to 10).")
-    var targets: Int = 1
+    @Option(help: "What a partition is wanted for: the nearest neighbour, or the k nearest (default: topk for lira).")
+    var labels: LabelName?
+
+    @Option(help: "The k of --labels topk, up to 100.")
+    var targets: Int?
+
+    @Option(help: "lira: widths of each tower's layers.")
+    var tower: IntList = IntList([128, 64])
 
     @Option(help: "Partitions that the router gives a probability.")
     var candidates: Int = 256
@@ -61,7 +79,12 @@ struct RouterOptions: ParsableArguments {
         training.predictor.candidates = candidates
         training.predictor.training.epochs = epochs
         training.predictor.training.noise = noise
-        training.predictor.training.targets = targets
+        let isTopK = targets != nil || labels.map { $0 == .topk } ?? (kind == .lira)
+        let depth = isTopK ? targets ?? 10 : 1
+        training.predictor.training.targets = depth
+        training.predictor.lira.depth = depth
+        training.predictor.lira.tower = tower.values
+        training.pairs.neighbourCount = max(10, depth)
         training.predictor.training.seed = seed
         training.predictor.training.threads = work.threads
         training.pairs.learnCount = pairs
@@ -76,7 +99,8 @@ struct RouterOptions: ParsableArguments {
     }
 
     func validate() throws {
-        guard (1...10).contains(targets) else { throw ValidationError("--targets must be from 1 to 10") }
+        if let targets, !(1...100).contains(targets) { throw ValidationError("--targets must be from 1 to 100") }
+        if targets != nil && labels == .nearest { throw ValidationError("--targets belongs to --labels topk") }
         guard candidates >= 1 else { throw ValidationError("--candidates must be at least 1") }
         if let prototypeCodes, !(1...256).contains(prototypeCodes) {
             throw ValidationError("--prototype-codes must be from 1 to 256")

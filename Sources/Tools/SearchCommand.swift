@@ -39,20 +39,24 @@ struct SearchCommand: ParsableCommand {
     @Option(help: "Ask only the first N queries.")
     var first: Int?
 
+    @OptionGroup var cache: CacheOptions
+
     @OptionGroup var work: WorkOptions
 
     func validate() throws { try policy.requireOne() }
 
     func run() throws {
         try requireWritable(out, counters)
-        let opened = try DiskIndex(path: index)
+        var opened = try DiskIndex(path: index)
         let rows = try VectorFile.open(path: queries, first: first).readAll()
         let expected = try truth.map { try TruthFile.read(path: $0) }
         if let expected { try opened.validate(truth: expected, queryCount: rows.count, k: k) }
         var parameters = SearchParameters(
-            k: k, policy: try policy.policy(for: opened, rounds: rounds), threads: work.threads, inFlight: inflight,
+            k: k, policy: try policy.policy(for: opened, k: k, rounds: rounds), threads: work.threads, inFlight: inflight,
             cost: try policy.readCost(for: opened))
         parameters.rounds = rounds
+        opened = try cache.applied(
+            to: opened, policy: parameters.policy, cost: parameters.cost, threads: work.threads)
         let result = try opened.search(rows, parameters: parameters)
         try result.answers.write(path: out)
         if let counters {
@@ -73,93 +77,16 @@ struct SearchCommand: ParsableCommand {
         func mean(_ value: (QueryCounters) -> UInt64) -> String {
             String(format: "%.1f", result.counters.reduce(0.0) { $0 + Double(value($1)) } / n)
         }
+        func micro(_ value: (QueryCounters) -> UInt64) -> String {
+            String(format: "%.1f", result.counters.reduce(0.0) { $0 + Double(value($1)) } / n / 1000)
+        }
         return "\(result.counters.count) queries in \(String(format: "%.3f", result.wallSeconds)) s, "
             + "\(String(format: "%.0f", n / result.wallSeconds)) a second (\(opened.deviceKind)); a query: "
-            + "vectors \(mean(\.vectors)), distinct \(mean(\.distinct)), segments \(mean(\.segments)), "
+            + "vectors \(mean(\.vectors))\(opened.cache == nil ? "" : " (cached \(mean(\.cached)))"), distinct \(mean(\.distinct)), segments \(mean(\.segments)), "
             + "pages \(mean(\.pages)), bytes \(mean(\.bytes)), reads \(mean(\.reads)), rounds \(mean(\.rounds)); "
+            + "us of routing \(micro(\.routeNanoseconds)), waiting \(micro(\.waitNanoseconds)), "
+            + "scanning \(micro(\.scanNanoseconds)) (bound: \(result.bound)); latency ms mean "
+            + String(format: "%.3f, p99 %.3f; ", result.latency.mean, result.latency.p99)
             + "resident \(opened.residentByteCount) bytes"
-    }
-}
-
-/// How to stop: exactly one policy.
-struct PolicyOptions: ParsableArguments {
-    @Option(help: "Read the N nearest partitions (with --eps2: at most N).")
-    var nprobe: Int?
-
-    @Option(help: "Read partitions within (1 + E) times the nearest one's squared distance.")
-    var eps2: Float?
-
-    @Option(help: "Read partitions in order while their records sum to at most N.")
-    var budgetVectors: Int?
-
-    @Option(help: "Read by gain until the probabilities read sum to T.")
-    var mass: Float?
-
-    @Option(help: "Read every partition whose probability over its cost exceeds LAMBDA.")
-    var gain: Float?
-
-    @Option(help: "Mean recall of the nearest neighbour wanted: the gain threshold that reached it on held-out pairs.")
-    var recall: Double?
-
-    @Option(help: "What a gain is measured against: vectors, bytes, reads or time.")
-    var cost: CostName = .vectors
-
-    private var givenCount: Int {
-        [eps2 != nil, budgetVectors != nil, mass != nil, gain != nil, recall != nil].filter { $0 }.count
-            + (nprobe != nil && eps2 == nil ? 1 : 0)
-    }
-
-    /// Whether any policy was asked for.
-    var isGiven: Bool { givenCount > 0 }
-
-    /// Refuses anything but exactly one policy.
-    func requireOne() throws {
-        guard givenCount == 1 else {
-            throw ValidationError(
-                "give one of --nprobe N, --eps2 E [--nprobe N], --budget-vectors N, --mass T, --gain LAMBDA, --recall R")
-        }
-    }
-
-    func validate() throws {
-        if let recall, !(recall > 0 && recall < 1) { throw ValidationError("--recall must be between 0 and 1") }
-    }
-
-    func readCost(for index: DiskIndex) throws -> ReadCost { try cost.value(for: index) }
-
-    func policy(for index: DiskIndex, rounds: Int = 1) throws -> Policy {
-        if let mass { return .mass(mass) }
-        if let gain { return .gain(gain) }
-        if let recall {
-            let cost = try readCost(for: index)
-            guard let policies = index.policies else {
-                throw IndexError.invalid(
-                    "--recall needs thresholds calibrated on learn queries: build with --learn FILE, or train")
-            }
-            guard rounds == 1 || (rounds == 2 && cost == .vectors) else {
-                throw IndexError.invalid("--recall with --rounds is calibrated for two rounds and the cost of vectors")
-            }
-            guard let lambda = policies.lambda(recall: recall, cost: cost, rounds: rounds) else {
-                throw IndexError.invalid("no threshold reached recall \(recall) on the held-out pairs; give --gain or --nprobe")
-            }
-            return .gain(lambda)
-        }
-        if let eps2 { return .eps2(eps2, nprobe: nprobe ?? 64) }
-        if let budgetVectors { return .vectorBudget(budgetVectors) }
-        return .nprobe(nprobe ?? 1)
-    }
-}
-
-/// Values of `--cost`.
-enum CostName: String, ExpressibleByArgument, CaseIterable {
-    case vectors, bytes, reads, time
-
-    /// The cost, time by the model that was calibrated with the router, or else now.
-    func value(for index: DiskIndex) throws -> ReadCost {
-        switch self {
-        case .vectors: .vectors
-        case .bytes: .bytes
-        case .reads: .reads
-        case .time: .time(try index.policies?.model ?? DeviceModel.calibrate(on: index))
-        }
     }
 }

@@ -17,7 +17,7 @@ struct TrainCommand: ParsableCommand {
     @Option(help: "Directory to create; unchanged segments are linked, not copied.")
     var out: String
 
-    @Option(help: "Router: distance, subcentroids, prototypes or network.")
+    @Option(help: "Router: distance, subcentroids, prototypes (predictor), network or lira.")
     var router: RouterKind = .prototypes
 
     @OptionGroup var routerOptions: RouterOptions

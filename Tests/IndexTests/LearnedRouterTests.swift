@@ -26,6 +26,8 @@ struct LearnedRouterTests {
         training.predictor.prototypes = 4
         training.predictor.hidden = [16]
         training.predictor.candidates = 20
+        training.predictor.lira.tower = [16, 8]
+        training.predictor.lira.head = [16]
         training.predictor.training.epochs = 2
         training.predictor.training.batchSize = 64
         training.predictor.training.seed = seed
@@ -56,7 +58,9 @@ struct LearnedRouterTests {
         for query in 0..<5 {
             let route = index.routed(query, of: fixture.queries)
             let sum = route.logProbabilities.reduce(0.0) { $0 + exp(Double($1)) }
-            #expect(abs(sum - 1) < 1e-3 && route.logProbabilities == route.logProbabilities.sorted(by: >))
+            // A probing model gives each partition a probability of its own.
+            #expect(abs(sum - 1) < 1e-3 || (router == .lira && sum > 0.5))
+            #expect(route.logProbabilities == route.logProbabilities.sorted(by: >))
         }
     }
 
@@ -201,6 +205,29 @@ struct LearnedRouterTests {
         #expect(abs(Recall.mean(of: found, against: truth, k: 1, metric: .l2) - 0.9) < 0.1)
         #expect(policies.lambda(recall: 0.9, cost: .vectors, rounds: 3) == nil)
         #expect(policies.lambda(recall: 0.9, cost: .reads, rounds: 2) == nil)
+    }
+
+    /// A sigma reads exactly the partitions that exceed it, and one that was calibrated finds what it promises.
+    @Test func sigmaReadsWhatExceedsIt() throws {
+        let fixture = try Fixture(count: 4000, queryCount: 200)
+        var training = try Self.training(fixture, .lira)
+        training.predictor.training.epochs = 8
+        training.predictor.training.rate = 5
+        try fixture.build("index", .l2, .none, partitions: 40) { $0.router = training }
+        let index = try fixture.open()
+        for sigma in [Float(0.05), 0.3, 0.9] {
+            let found = try index.ask(fixture.queries, .sigma(sigma), threads: 2)
+            for query in 0..<fixture.queries.count {
+                let above = index.routed(query, of: fixture.queries).logProbabilities.filter { $0 > log(sigma) }.count
+                #expect(found.counters[query].segments == UInt64(max(1, above)))
+            }
+        }
+        let policies = try #require(index.policies)
+        let truth = try fixture.truth(k: 10)
+        let sigma = try #require(policies.sigma(recall: 0.9, k: 10))
+        let found = try index.ask(fixture.queries, .sigma(sigma)).answers
+        #expect(abs(Recall.mean(of: found, against: truth, k: 10, metric: .l2) - 0.9) < 0.06)
+        #expect(policies.lambda(recall: 0.9, cost: .vectors, k: 10) != nil)
     }
 
     /// Flips in the learned sections are reported as all others are.

@@ -76,8 +76,7 @@ struct MeasureTests {
         func row(_ recall: Double, _ vectors: Double) -> Measurement.Row {
             Measurement.Row(
                 policy: "nprobe", parameter: vectors / 100, recall: ["1": recall], vectors: vectors,
-                distinct: vectors,
-                segments: 1, pages: vectors / 10, bytes: vectors * 409.6, reads: 1, rounds: 1, qps: 1,
+                cached: 0, distinct: vectors, segments: 1, pages: vectors / 10, bytes: vectors * 409.6, reads: 1, rounds: 1, qps: 1,
                 latency: .init(mean: 1, p50: 1, p99: 1, p999: 1), routeMicroseconds: 1, waitMicroseconds: 1,
                 scanMicroseconds: 1, bound: "disk")
         }

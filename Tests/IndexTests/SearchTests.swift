@@ -58,6 +58,38 @@ struct SearchTests {
         }
     }
 
+    /// Cached segments change no answer; what they spare is in no count of what was fetched.
+    @Test(arguments: Kind.allCases)
+    func whatIsCachedIsNotFetched(kind: Kind) throws {
+        let fixture = try Fixture(count: 4000)
+        try fixture.build("index", .l2, kind, partitions: 60)
+        let index = try fixture.open()
+        let policy = Policy.nprobe(8)
+        let plain = try index.ask(fixture.queries, policy)
+        let budget = Int(index.table.byteCount) / 3
+        let some = try index.caching(byteCount: budget, learn: fixture.queries, policy: policy, threads: 2)
+        let cache = try #require(some.cache)
+        #expect(cache.segmentCount > 0 && cache.byteCount <= budget && cache.byteCount > budget / 2)
+        #expect(some.residentByteCount == index.residentByteCount + cache.byteCount)
+        let found = try some.ask(fixture.queries, policy, threads: 2, inFlight: 5)
+        #expect(found.answers == plain.answers)
+        for (a, b) in zip(found.counters, plain.counters) {
+            #expect(a.vectors + a.cached == b.vectors && a.distinct == b.distinct && b.cached == 0)
+            #expect(a.bytes <= b.bytes && a.segments <= b.segments)
+        }
+        func total(_ result: SearchResult) -> UInt64 { result.counters.reduce(0) { $0 + $1.vectors } }
+        // A third of the bytes, chosen by these queries, spares more than a third of what they fetch.
+        #expect(Double(total(found)) < 0.6 * Double(total(plain)))
+        let whole = try index.caching(byteCount: 1 << 30, learn: fixture.queries, policy: policy, threads: 1)
+        let nothing = try whole.ask(fixture.queries, policy)
+        #expect(nothing.answers == plain.answers)
+        #expect(nothing.counters.allSatisfy { $0.reads == 0 && $0.rounds == 0 && $0.cached > 0 })
+        #expect(refusal {
+            _ = try index.caching(
+                byteCount: 1, learn: VectorMatrix(count: 1, dimension: 3, elementType: .f32), policy: policy, threads: 1)
+        }.contains("dimensions"))
+    }
+
     @Test(arguments: Kind.allCases)
     func countersAreThoseOfTheSegmentsRead(kind: Kind) throws {
         let fixture = try Fixture(count: 4000)

@@ -1,0 +1,91 @@
+// What the workers of a search share, and what each keeps of a query on its way.
+
+import Router
+import Storage
+import Synchronization
+import Vectors
+
+/// What all workers of one search share: the queries, the next one to take, and where answers go.
+final class SearchJob: @unchecked Sendable {
+    let index: DiskIndex
+    let queries: VectorMatrix
+    let routingRows: VectorMatrix
+    let parameters: SearchParameters
+    private let next = Atomic<Int>(0)
+    // Each query's places are written by the one worker that took the query.
+    private let ids: UnsafeMutablePointer<UInt32>
+    private let distances: UnsafeMutablePointer<Float>
+    private let counters: UnsafeMutablePointer<QueryCounters>
+
+    init(index: DiskIndex, queries: VectorMatrix, routingRows: VectorMatrix, parameters: SearchParameters) {
+        self.index = index
+        self.queries = queries
+        self.routingRows = routingRows
+        self.parameters = parameters
+        let places = queries.count * parameters.k
+        ids = .allocate(capacity: max(places, 1))
+        ids.initialize(repeating: TruthFile.noId, count: places)
+        distances = .allocate(capacity: max(places, 1))
+        distances.initialize(repeating: .infinity, count: places)
+        counters = .allocate(capacity: max(queries.count, 1))
+        counters.initialize(repeating: QueryCounters(), count: queries.count)
+    }
+
+    deinit {
+        ids.deallocate()
+        distances.deallocate()
+        counters.deallocate()
+    }
+
+    /// The next query that nobody has taken, or nil.
+    func takeQuery() -> Int? {
+        let query = next.add(1, ordering: .relaxed).oldValue
+        return query < queries.count ? query : nil
+    }
+
+    func answer(query: Int, neighbours: [Neighbour], counters: QueryCounters) {
+        let k = parameters.k
+        for (rank, neighbour) in neighbours.prefix(k).enumerated() {
+            ids[query * k + rank] = UInt32(truncatingIfNeeded: neighbour.id)
+            distances[query * k + rank] = neighbour.distance
+        }
+        self.counters[query] = counters
+    }
+
+    func takeAnswers() -> TruthFile {
+        let places = queries.count * parameters.k
+        return TruthFile(
+            count: queries.count, k: parameters.k, ids: Array(UnsafeBufferPointer(start: ids, count: places)),
+            distances: Array(UnsafeBufferPointer(start: distances, count: places)))
+    }
+
+    func takeCounters() -> [QueryCounters] {
+        Array(UnsafeBufferPointer(start: counters, count: queries.count))
+    }
+}
+
+/// A query on its way: what it still has to read, and the best that was found.
+final class QueryInFlight {
+    var query = -1
+    var route = Route()
+    /// Positions in the route: of this round, and of all that was read before.
+    var positions: [Int32] = []
+    var isRead: [Bool] = []
+    var chosen: [UInt32] = []
+    var reads: [SegmentRead] = []
+    /// Partitions of this round that lie in the cache.
+    var cached: [UInt32] = []
+    /// Rounds planned, whether they read or were served by the cache.
+    var rounds = 0
+    var submitted = 0
+    var completed = 0
+    let heap: TopK
+    let seen: SeenIds?
+    var counters = QueryCounters()
+    var started: UInt64 = 0
+
+    init(k: Int, tracksIds: Bool) {
+        heap = TopK(capacity: k)
+        seen = tracksIds ? SeenIds() : nil
+    }
+}
