@@ -85,7 +85,7 @@ private final class BatchJob {
         let start = monotonicNanoseconds()
         do {
             while output.finished < file.count { try answerBlock() }
-            try output.publish()
+            try timed(\.fileSeconds) { try output.publish() }
         } catch {
             output.abandon()
             throw error

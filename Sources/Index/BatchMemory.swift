@@ -35,28 +35,35 @@ struct BatchMemory {
         let memory = parameters.memoryByteCount
         let (threads, limit) = (parameters.search.threads, routeLimit)
         let rowByteCount = index.layout.rowByteCount
-        let largest = max(index.table.largestSegmentByteCount, 4096)
-        arenaByteCount = max(2 * largest, min(BatchSweep.arenaByteCountDefault, memory / (8 * threads)))
+        let smallestArena = 2 * max(index.table.largestSegmentByteCount, 4096)
         routedAtOnce = max(16, min(256, (2 << 20) / (limit * 24)))
-        writtenAtOnce = max(1, min(Self.answerByteCount, memory / 16) / (parameters.search.k * 8))
         let pairs = fixedPairs.map { min($0, limit) } ?? min(limit, Self.pairsGuess)
         var perQuery = rowByteCount + NearestHeaps.byteCount(capacity: heapCapacity) + pairs * Self.pairByteCount + 8
         if parameters.search.rounds > 1 { perQuery += KeptRoutes.byteCount(limit: limit) }
         let perThread =
-            arenaByteCount + SweepScanner.byteCount(rowByteCount: rowByteCount)
+            smallestArena + SweepScanner.byteCount(rowByteCount: rowByteCount)
             // A block of routes, and its queries in the router's own numbers.
             + routedAtOnce * (limit * 24 + rowByteCount + index.dimension * 4) + index.partitionCount * 8
+            // The router's keys and their spare, of the queries that it takes at once.
+            + 64 * min(index.partitionCount, 32 * limit) * 16
         // What may still be routed when the plan is full.
-        let overhang = fixedPairs != nil ? 0 : BatchMemory.routingTasks * threads * routedAtOnce * limit * Self.pairByteCount
-        let fixed =
-            threads * perThread + overhang + writtenAtOnce * parameters.search.k * 8 + index.partitionCount * 32
-        let least = fixed + max(64, routedAtOnce) * perQuery
+        let overhang = fixedPairs != nil ? 0 : Self.routingTasks * threads * routedAtOnce * limit * Self.pairByteCount
+        let answerByteCount = parameters.search.k * 8
+        let least =
+            threads * perThread + overhang + answerByteCount + index.partitionCount * 32
+            + max(64, routedAtOnce) * perQuery
         guard memory >= least else {
             throw .invalid(
                 "--memory of \(memory) bytes is too little: \(least) are the least for this index, policy and "
                     + "\(threads) threads")
         }
-        queriesMaximum = min((memory - fixed) / perQuery, parameters.queriesAtOnceMaximum ?? .max, 1 << 30)
+        // Three eighths of the rest at most make reads and writes larger, all that is left goes to queries.
+        let rest = memory - least
+        arenaByteCount = max(smallestArena, min(BatchSweep.arenaByteCountDefault, smallestArena + rest / (4 * threads)))
+        writtenAtOnce = 1 + min(Self.answerByteCount, rest / 8) / answerByteCount
+        let spent = threads * (arenaByteCount - smallestArena) + (writtenAtOnce - 1) * answerByteCount
+        let room = max(64, routedAtOnce) + (rest - spent) / perQuery
+        queriesMaximum = min(room, parameters.queriesAtOnceMaximum ?? .max, 1 << 30)
         planMaximum = queriesMaximum.multipliedReportingOverflow(by: pairs).partialValue
     }
 }

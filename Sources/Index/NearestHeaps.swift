@@ -10,47 +10,48 @@ import Synchronization
 final class NearestHeaps: @unchecked Sendable {
     let count: Int
     let capacity: Int
-    /// A max-heap a query, filled up with `none`.
-    private let keys: UnsafeMutablePointer<UInt64>
-    /// Of each query the bits of the farthest distance kept: what is farther need not be offered.
-    private let limits: UnsafeMutablePointer<Atomic<UInt32>>
-    private let busy: UnsafeMutablePointer<Atomic<Bool>>
+    /// Of each query a head, then a max-heap filled up with `none`: what an offer needs lies together, because
+    /// queries of a segment lie far apart.
+    private let words: UnsafeMutablePointer<UInt64>
+    private let wordsEach: Int
     private static let none = UInt64.max
 
+    /// The bits of the farthest distance kept (what is farther need not be offered), and whether a thread is
+    /// changing the heap.
+    private struct Head: ~Copyable {
+        let limit = Atomic<UInt32>(Float.infinity.bitPattern)
+        let isBusy = Atomic<Bool>(false)
+    }
+
     /// Bytes that a query takes.
-    static func byteCount(capacity: Int) -> Int { capacity * 8 + 5 }
+    static func byteCount(capacity: Int) -> Int { (1 + capacity) * 8 }
 
     init(count: Int, capacity: Int) {
-        precondition(count >= 0 && capacity > 0)
+        precondition(count >= 0 && capacity > 0 && MemoryLayout<Head>.stride <= 8)
         self.count = count
         self.capacity = capacity
-        keys = .allocate(capacity: max(count * capacity, 1))
-        limits = .allocate(capacity: max(count, 1))
-        busy = .allocate(capacity: max(count, 1))
+        wordsEach = 1 + capacity
+        words = .allocate(capacity: max(count * wordsEach, 1))
         for query in 0..<count {
-            (limits + query).initialize(to: Atomic(Float.infinity.bitPattern))
-            (busy + query).initialize(to: Atomic(false))
+            UnsafeMutableRawPointer(words + query * wordsEach).bindMemory(to: Head.self, capacity: 1)
+                .initialize(to: Head())
+            heap(query).initialize(repeating: Self.none, count: capacity)
         }
-        removeAll()
     }
 
-    deinit {
-        limits.deinitialize(count: count)
-        busy.deinitialize(count: count)
-        keys.deallocate()
-        limits.deallocate()
-        busy.deallocate()
+    deinit { words.deallocate() }
+
+    @inline(__always)
+    private func head(_ query: Int) -> UnsafeMutablePointer<Head> {
+        UnsafeMutableRawPointer(words + query &* wordsEach).assumingMemoryBound(to: Head.self)
     }
 
-    /// Forgets everything; called between sweeps.
-    func removeAll() {
-        keys.update(repeating: Self.none, count: count * capacity)
-        for query in 0..<count { limits[query].store(Float.infinity.bitPattern, ordering: .relaxed) }
-    }
+    @inline(__always)
+    private func heap(_ query: Int) -> UnsafeMutablePointer<UInt64> { words + (query &* wordsEach &+ 1) }
 
     /// A distance above this one would not be kept. Another thread may lower it at any time.
     @inline(__always)
-    func limit(_ query: Int) -> Float { Float(bitPattern: limits[query].load(ordering: .relaxed)) }
+    func limit(_ query: Int) -> Float { Float(bitPattern: head(query).pointee.limit.load(ordering: .relaxed)) }
 
     /// Offers the records at `positions` of a scanned row of distances. With `distinct` an id that is kept
     /// already is not kept twice: a replica has the same distance to the bit.
@@ -60,7 +61,7 @@ final class NearestHeaps: @unchecked Sendable {
         positions: UnsafePointer<UInt32>, count: Int, distinct: Bool
     ) {
         lock(query)
-        let heap = keys + query * capacity
+        let heap = heap(query)
         for index in 0..<count {
             let position = Int(positions[index])
             let key = Self.key(distance: distances[position], id: ids[position])
@@ -74,7 +75,7 @@ final class NearestHeaps: @unchecked Sendable {
     func offer(_ query: Int, id: UInt32, distance: Float) {
         guard distance <= limit(query) else { return }
         lock(query)
-        let heap = keys + query * capacity
+        let heap = heap(query)
         let key = Self.key(distance: distance, id: id)
         if key < heap[0] { replaceWorst(heap, capacity, by: key) }
         unlock(query, heap)
@@ -84,7 +85,7 @@ final class NearestHeaps: @unchecked Sendable {
     func copySorted(_ query: Int, into sorted: inout [Neighbour]) {
         let first = sorted.count
         for index in 0..<capacity {
-            let key = keys[query * capacity + index]
+            let key = heap(query)[index]
             if key != Self.none { sorted.append(Neighbour(id: UInt64(Self.id(key)), distance: Self.distance(key))) }
         }
         sorted[first...].sort { $0 < $1 }
@@ -95,7 +96,7 @@ final class NearestHeaps: @unchecked Sendable {
     func drain(
         _ query: Int, k: Int, noId: UInt32, ids: UnsafeMutablePointer<UInt32>, distances: UnsafeMutablePointer<Float>
     ) {
-        let heap = keys + query * capacity
+        let heap = heap(query)
         var remaining = capacity
         while remaining > 1 {
             remaining -= 1
@@ -109,13 +110,13 @@ final class NearestHeaps: @unchecked Sendable {
             distances[rank] = isFilled ? Self.distance(heap[rank]) : .infinity
         }
         heap.update(repeating: Self.none, count: capacity)
-        limits[query].store(Float.infinity.bitPattern, ordering: .relaxed)
+        head(query).pointee.limit.store(Float.infinity.bitPattern, ordering: .relaxed)
     }
 
     @inline(__always)
     private func lock(_ query: Int) {
         var spins = 0
-        while busy[query].exchange(true, ordering: .acquiring) {
+        while head(query).pointee.isBusy.exchange(true, ordering: .acquiring) {
             spins += 1
             // The holder may have lost its processor.
             if spins > 64 { sched_yield() }
@@ -125,9 +126,9 @@ final class NearestHeaps: @unchecked Sendable {
     @inline(__always)
     private func unlock(_ query: Int, _ heap: UnsafeMutablePointer<UInt64>) {
         if heap[0] != Self.none {
-            limits[query].store(Self.distance(heap[0]).bitPattern, ordering: .relaxed)
+            head(query).pointee.limit.store(Self.distance(heap[0]).bitPattern, ordering: .relaxed)
         }
-        busy[query].store(false, ordering: .releasing)
+        head(query).pointee.isBusy.store(false, ordering: .releasing)
     }
 
     @inline(__always)

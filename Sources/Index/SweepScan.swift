@@ -21,6 +21,7 @@ final class SweepScanner {
     private let ids: UnsafeMutablePointer<UInt32>
     private let tile: UnsafeMutablePointer<Float>
     private let kept: UnsafeMutablePointer<UInt32>
+    private let limits: UnsafeMutablePointer<Float>
 
     /// Bytes of the two matrices of a tile, each.
     private static let matrixByteCount = 128 << 10
@@ -53,6 +54,7 @@ final class SweepScanner {
         ids = .allocate(capacity: recordsAtOnce)
         tile = .allocate(capacity: queriesAtOnce * Self.tileStride(recordsAtOnce))
         kept = .allocate(capacity: recordsAtOnce)
+        limits = .allocate(capacity: queriesAtOnce)
     }
 
     deinit {
@@ -61,6 +63,7 @@ final class SweepScanner {
         ids.deallocate()
         tile.deallocate()
         kept.deallocate()
+        limits.deallocate()
     }
 
     /// Scores the records of a checked segment for each of `wanting`.
@@ -102,6 +105,8 @@ final class SweepScanner {
         let size = layout.rowByteCount
         for (place, query) in wanting.enumerated() {
             (packed + place * size).copyMemory(from: queries.row(Int(query)), byteCount: size)
+            // Far apart in memory: asked for here, the heaps are at hand when the distances are.
+            limits[place] = heaps.limit(Int(query))
         }
         let stride = Self.tileStride(recordCount)
         distance.block(
@@ -109,7 +114,10 @@ final class SweepScanner {
             outStride: stride)
         for (place, query) in wanting.enumerated() {
             let row = tile + place * stride
-            let passed = Distance.selectAtMost(heaps.limit(Int(query)), of: row, count: recordCount, into: kept)
+            var limit = limits[place]
+            // A query's first segment: a limit of its own, or all its records would pass through the heap.
+            if limit == .infinity { limit = Distance.limitOfLeast(heaps.capacity, of: row, count: recordCount) }
+            let passed = Distance.selectAtMost(limit, of: row, count: recordCount, into: kept)
             if passed > 0 {
                 heaps.offer(
                     Int(query), distances: row, ids: ids, positions: kept, count: passed, distinct: hasReplicas)

@@ -38,6 +38,9 @@ public struct CentroidIndex: PartitionRouter {
     private static let sortShare = 32
     /// Queries that a block compares with a tile of centroids at once.
     static let blockSize = 64
+    /// A block keeps up to so many times the wanted keys before it sorts and drops the others: one sort at the
+    /// end is cheaper than a heap.
+    static let keptShare = 6
     /// Groups that a search through groups looks at, at least.
     public var probes = 56
 
@@ -203,13 +206,37 @@ public struct CentroidIndex: PartitionRouter {
             }
         }
 
+        /// Appends what may be among the `k` nearest to the `found` keys of a query, and returns how many there
+        /// are then. Rows come in rising order, so that sorting by distance alone keeps ties in order.
+        func gather(
+            _ distances: UnsafePointer<Float>, count: Int, firstNumber: Int, k: Int, limit: inout Float,
+            after found: Int, into keys: UnsafeMutablePointer<UInt64>
+        ) -> Int {
+            var found = found
+            if limit == .infinity { limit = Distance.limitOfLeast(k, of: distances, count: count) }
+            let passed = Distance.selectAtMost(limit, of: distances, count: count, into: positions)
+            for position in 0..<passed {
+                let index = Int(positions[position])
+                keys[found + position] = PackedHeap.pack(distances[index], UInt32(firstNumber + index))
+            }
+            found += passed
+            if found > CentroidIndex.keptShare * k {
+                sort(keys, found)
+                found = k
+                limit = PackedHeap.distance(keys[k - 1])
+            }
+            return found
+        }
+
         /// Offers distances that are known.
         func offer(
             _ distances: UnsafePointer<Float>, count: Int, firstNumber: Int, numbers: UnsafePointer<UInt32>?,
             to heap: UnsafeMutablePointer<UInt64>, k: Int
         ) {
-            let found = Distance.selectAtMost(
-                PackedHeap.distance(heap[0]), of: distances, count: count, into: positions)
+            var limit = PackedHeap.distance(heap[0])
+            // Nothing known yet: a limit for the first tile saves a heap of all its rows.
+            if limit == .infinity { limit = Distance.limitOfLeast(k, of: distances, count: count) }
+            let found = Distance.selectAtMost(limit, of: distances, count: count, into: positions)
             for position in 0..<found {
                 let index = Int(positions[position])
                 let number = numbers == nil ? UInt32(firstNumber + index) : numbers![firstNumber + index]
@@ -248,10 +275,12 @@ public struct CentroidIndex: PartitionRouter {
             return
         }
         let sorts = sorts(k)
-        let size = sorts ? rows.count : k
+        // Keys of a query: all, or those near enough so far and room for what a tile may add.
+        let size = sorts ? rows.count : Self.keptShare * k + Scratch.tileCount
         scratch.reserveKeys(count * size)
         let keys = scratch.keys
-        if !sorts { keys.update(repeating: PackedHeap.worst, count: count * k) }
+        var found = [Int](repeating: sorts ? rows.count : 0, count: count)
+        var limits = [Float](repeating: .infinity, count: count)
         for start in stride(from: 0, to: rows.count, by: Scratch.tileCount) {
             let part = min(Scratch.tileCount, rows.count - start)
             scratch.distance.block(
@@ -259,23 +288,20 @@ public struct CentroidIndex: PartitionRouter {
                 into: scratch.blockTile, outStride: Scratch.tileCount)
             for query in 0..<count {
                 let distances = scratch.blockTile + query * Scratch.tileCount
+                let own = keys + query * size
                 if sorts {
-                    let own = keys + query * size + start
-                    for index in 0..<part { own[index] = PackedHeap.pack(distances[index], UInt32(start + index)) }
+                    for index in 0..<part { own[start + index] = PackedHeap.pack(distances[index], UInt32(start + index)) }
                 } else {
-                    scratch.offer(
-                        distances, count: part, firstNumber: start, numbers: nil, to: keys + query * k, k: k)
+                    found[query] = scratch.gather(
+                        distances, count: part, firstNumber: start, k: k, limit: &limits[query], after: found[query],
+                        into: own)
                 }
             }
         }
         for query in 0..<count {
             routes[first + query].removeAll()
-            if sorts {
-                scratch.sort(keys + query * size, size)
-                take(sorted: keys + query * size, k, into: &routes[first + query])
-            } else {
-                take(keys + query * k, k, into: &routes[first + query])
-            }
+            scratch.sort(keys + query * size, found[query])
+            take(sorted: keys + query * size, min(k, found[query]), into: &routes[first + query])
             fillProbabilities(&routes[first + query])
         }
     }

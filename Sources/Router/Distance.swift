@@ -56,6 +56,12 @@ public struct Distance: Sendable {
         return result
     }
 
+    /// A limit that at least `wanted` of the values do not exceed, and seldom many more; infinity where there
+    /// are too few to tell.
+    public static func limitOfLeast(_ wanted: Int, of values: UnsafePointer<Float>, count: Int) -> Float {
+        sonde_limit_of_least(values, count, wanted)
+    }
+
     /// Writes the positions of the values that are at most `limit`, in order; returns how many.
     public static func selectAtMost(
         _ limit: Float, of values: UnsafePointer<Float>, count: Int,

@@ -85,7 +85,8 @@ struct BatchCommand: ParsableCommand {
                     + "have to agree on it (see sonde train)")
         }
         var search = SearchParameters(
-            k: k, policy: try policy.policy(for: opened, k: k, rounds: rounds), threads: work.threads, cost: try policy.readCost(for: opened))
+            k: k, policy: try policy.policy(for: opened, k: k, rounds: rounds), threads: work.threads,
+            cost: try policy.readCost(for: opened))
         search.rounds = rounds
         var parameters = BatchParameters(search: search, memoryByteCount: work.memory.byteCount)
         parameters.shard = shard?.value

@@ -10,7 +10,7 @@ import Testing
         ["synth", "--out", "x.u8bin", "--count", "1", "--dim", "4", "--threads", "0"],
         ["synth", "--out", "x.u8bin", "--count", "1", "--dim", "4", "--memory", "2QiB"],
         ["synth", "--out", "x.u8bin", "--count", "1", "--dim", "4", "--dtype", "f64"],
-        ["build"], ["search"], ["measure"], ["truth"], ["inspect"], ["verify"], ["plot"],
+        ["build"], ["search"], ["batch"], ["measure"], ["truth"], ["inspect"], ["verify"], ["plot"],
     ])
     func wrongUsageEndsWithTwoAndOneLine(arguments: [String]) throws {
         let result = try sonde(arguments)

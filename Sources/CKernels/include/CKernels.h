@@ -50,6 +50,10 @@ size_t sonde_find_not_finite(sonde_element element, const void *from, size_t cou
 /// `positions` has room for `count`.
 size_t sonde_select_at_most(const float *values, size_t count, float limit, uint32_t *positions);
 
+/// A limit that at least `wanted` of the values do not exceed, and seldom many more: what a search that has
+/// found nothing yet starts from. Infinity where there are too few values to tell.
+float sonde_limit_of_least(const float *values, size_t count, size_t wanted);
+
 /// log sum_i exp(weight[i] - beta[i] * distance[i]); share[i] becomes the share of each term in the sum, unless
 /// `share` is NULL.
 float sonde_mixture(const float *weight, const float *beta, const float *distance, size_t count, float *share);
