@@ -33,7 +33,7 @@ import Testing
         let rows = recalls.enumerated().map { position, recall in
             """
             {"policy":"nprobe","parameter":\(position + 1),"recall":{"1":\(recall)},"vectors":\(100 * (position + 1)),
-            "distinct":90,"segments":1,"pages":4,"bytes":16384,"reads":1,"rounds":1,"qps":1000,
+            "cached":0,"distinct":90,"segments":1,"pages":4,"bytes":16384,"reads":1,"rounds":1,"qps":1000,
             "latency_ms":{"mean":1,"p50":1,"p99":2,"p999":3},"route_us":1,"wait_us":1,"scan_us":1,"bound":"disk"}
             """
         }

@@ -27,7 +27,9 @@ extension Methods {
         for plan in plans {
             try copied("prototypes 16", form(.prototypes, min(16, perPartition / 4)), plan, rounds: false)
         }
-        for plan in plans { try copied("codes 256, 16 B", codes(256, bytes: 16), plan, rounds: true) }
+        for plan in plans where plan.duplication == .gain || plan.duplication == .paper {
+            try copied("codes 256, 16 B", codes(256, bytes: 16), plan, rounds: true)
+        }
         // A code of every vector takes minutes to route the whole base with: the best planner only.
         try copied("codes every vector, 16 B", codes(perPartition, bytes: 16), plans[2], rounds: true)
     }
