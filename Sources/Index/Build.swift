@@ -39,7 +39,7 @@ public final class IndexBuilder {
     let space: RoutingSpace
     private var stages: [(name: String, seconds: Double)] = []
     /// Vectors that partitions were learned from.
-    private var sampled: Int?
+    var sampled: Int?
 
     public init(base: VectorFile, directory: String, parameters: BuildParameters, progress: Progress = .none) {
         self.base = base
@@ -78,8 +78,8 @@ public final class IndexBuilder {
                 ).write(segmentsPath: files.segments)
             }
             return try publish(
-                target, files: files, router: router, heads: partitioning.heads, table: table,
-                segmentsDigest: digest)
+                target, files: files, router: router, heads: partitioning.heads, cells: partitioning.cells,
+                table: table, segmentsDigest: digest)
         } catch {
             target.discard()
             throw error
@@ -106,6 +106,13 @@ public final class IndexBuilder {
         if case .soar(let lambda) = parameters.duplication, !(lambda >= 0 && lambda.isFinite) {
             throw .invalid("lambda must be 0 or more, found \(lambda)")
         }
+        if let cells = parameters.subSegments {
+            if cells < 2 || cells > 1 << 20 { throw .invalid("sub-segments must be from 2 to \(1 << 20), found \(cells)") }
+            if parameters.headShare != nil { throw .invalid("heads have no sub-segments: each list is a few pages") }
+            if let router = parameters.router, router.predictor.kind != .lira {
+                throw .invalid("sub-segments are read by a lira router, or by distance without training")
+            }
+        }
         if parameters.threads < 1 { throw .invalid("threads must be at least 1, found \(parameters.threads)") }
         if parameters.iterations < 1 { throw .invalid("iterations must be at least 1, found \(parameters.iterations)") }
         if let pages = parameters.pagesMaximum, pages < 1 || pages > 1 << 30 {
@@ -123,125 +130,28 @@ public final class IndexBuilder {
     }
 
     /// Runs a stage and notes its seconds.
-    private func stage<Result>(_ name: String, _ body: () throws -> Result) rethrows -> Result {
+    func stage<Result>(_ name: String, _ body: () throws -> Result) rethrows -> Result {
         let start = monotonicNanoseconds()
         defer { stages.append((name, Double(monotonicNanoseconds() - start) / 1e9)) }
         return try body()
     }
 
-    // Partitioning.
-
-    private struct Partitioning {
-        /// In file order.
-        var centroids: VectorMatrix
-        /// Of the uncalibrated router.
-        var beta: Float
-        /// Base row of each centroid where centroids are heads.
-        var heads: [UInt32]?
-    }
-
-    private func partition() throws -> Partitioning {
-        var centroids: VectorMatrix
-        var heads: [UInt32]?
-        let beta: Float
-        if let share = parameters.headShare {
-            let rows = try stage("read") { try readWholeBase(for: "choosing heads") }
-            let chosen = stage("heads") {
-                SpannHeads.select(rows, share: share, seed: parameters.seed, threads: parameters.threads)
-            }
-            heads = chosen
-            centroids = rows.gather(chosen)
-            beta = CentroidIndex.defaultBeta(meanDistance: meanHomeDistance(rows, centroids: centroids))
-        } else {
-            let wanted = parameters.partitions ?? max(1, min(base.count, Int(4 * Double(base.count).squareRoot())))
-            let sample = try stage("sample") { try readSample(for: wanted) }
-            let trained = stage("partition") {
-                var means = KMeans(partitions: wanted, seed: parameters.seed, threads: parameters.threads)
-                means.iterations = parameters.iterations
-                means.capRecords = recordsMaximum(sampleShare: Double(sample.count) / Double(base.count))
-                means.progress = { [progress] done, total in progress(stage: "partition", done: done, total: total) }
-                return means.train(sample)
-            }
-            centroids = trained.centroids
-            beta = CentroidIndex.defaultBeta(meanDistance: trained.meanDistance)
-        }
-        // Partitions are numbered along a walk, so that near partitions lie near each other on disk.
-        let order = stage("order") {
-            LocalityOrder.walk(
-                rows: centroids.bytes, count: centroids.count, stride: centroids.rowByteCount,
-                distance: space.distance, dimension: centroids.dimension, grain: 1)
-        }
-        centroids = centroids.gather(order)
-        heads = heads.map { old in order.map { old[Int($0)] } }
-        return Partitioning(centroids: centroids, beta: beta, heads: heads)
-    }
-
-    /// Mean squared distance of a thousand rows to their nearest centroids.
-    private func meanHomeDistance(_ rows: VectorMatrix, centroids: VectorMatrix) -> Double {
-        let count = min(1000, rows.count)
-        let some = rows.gather((0..<count).map { UInt32($0 * rows.count / count) })
-        let homes = NearestCentroids(scanning: centroids).assign(some, threads: parameters.threads)
-        return homes.distances.reduce(0.0) { $0 + Double($1) } / Double(count)
-    }
-
-    /// The cap on records of a partition, scaled to a sample.
-    private func recordsMaximum(sampleShare: Double) -> Int? {
-        guard let pages = parameters.pagesMaximum,
-            let layout = try? PageLayout(dimension: base.dimension, elementType: base.elementType, idByteCount: 4)
-        else { return nil }
-        return max(1, Int(Double(layout.recordsMaximum(pages: pages)) * sampleShare))
-    }
-
-    private func readWholeBase(for purpose: String) throws -> VectorMatrix {
-        let needed = base.count * base.dimension * (base.elementType.byteCount + (parameters.metric.isSpherical ? 4 : 0))
-        guard needed <= parameters.memoryByteCount * 3 / 4 else {
-            throw IndexError.invalid(
-                "\(purpose) holds the whole base in memory: --memory must be at least \(needed / 3 * 4) bytes")
-        }
-        let rows = VectorMatrix(count: base.count, dimension: base.dimension, elementType: base.elementType)
-        try readInParallel(base, rows: 0..<base.count, into: rows, threads: parameters.threads)
-        try refuseLengths(rows, metric: parameters.metric) { "\(base.path): vector \($0)" }
-        return space.rows(from: rows)
-    }
-
-    /// A sample spread evenly over the file, in routing space.
-    private func readSample(for partitions: Int) throws -> VectorMatrix {
-        let rowByteCount = base.dimension * (base.elementType.byteCount + (parameters.metric.isSpherical ? 4 : 0))
-        let affordable = parameters.memoryByteCount / 4 / rowByteCount
-        // k-means iterates over 256 rows a partition and ends with a few rounds over all that it is given:
-        // everything, where it fits.
-        let wanted = parameters.sampleCount ?? max(256 * partitions, 4 << 20)
-        let count = min(base.count, max(min(wanted, affordable), min(base.count, partitions)))
-        sampled = count
-        if count == base.count { return try readWholeBase(for: "a sample of everything") }
-        var random = SeededRandom(seed: parameters.seed)
-        // One row of each stretch of equal length: spread over the file, and read forwards.
-        let rows = (0..<count).map { position -> Int in
-            let low = position * base.count / count
-            let high = (position + 1) * base.count / count
-            return low + random.below(high - low)
-        }
-        let sample = try base.gather(rows)
-        try refuseLengths(sample, metric: parameters.metric) { "\(base.path): vector \(rows[$0])" }
-        return space.rows(from: sample)
-    }
-
     // Publication.
 
     private func publish(
-        _ target: AtomicDirectory, files: IndexFiles, router: CentroidIndex, heads: [UInt32]?, table: SegmentTable,
-        segmentsDigest: FileDigest
+        _ target: AtomicDirectory, files: IndexFiles, router: CentroidIndex, heads: [UInt32]?, cells: CellGroups?,
+        table: SegmentTable, segmentsDigest: FileDigest
     ) throws -> BuildReport {
         var manifest = Manifest(
             metric: parameters.metric.name, elementType: base.elementType.name, dimension: base.dimension,
             count: base.count, partitions: table.count, records: table.recordCount, build: describe(heads: heads),
             files: [IndexFiles.segmentsName: segmentsDigest])
-        var sections = router.encode()
+        var sections = router.encode() + (cells?.encode(parent: nil) ?? [])
         var residentByteCount = router.residentByteCount
         if let training = parameters.router {
             let written = try DiskIndex(
                 path: target.temporaryPath, manifest: manifest, table: table, centroids: router, headIds: heads,
-                device: Devices.open(path: files.segments))
+                cells: cells, device: Devices.open(path: files.segments))
             let trained = try stage("train") { try written.trainRouter(training, progress: progress) }
             sections = try trained.sections()
             residentByteCount = trained.router.residentByteCount
@@ -271,6 +181,7 @@ public final class IndexBuilder {
         if let share = parameters.headShare { build["heads"] = String(share) }
         if let sampled { build["sample"] = String(sampled) }
         if let pages = parameters.pagesMaximum { build["pages-max"] = String(pages) }
+        if let cells = parameters.subSegments { build["sub-segments"] = String(cells) }
         switch parameters.duplication {
         case .none: break
         case .closure(let replicas, let eps1):

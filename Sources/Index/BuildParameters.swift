@@ -31,6 +31,9 @@ public struct BuildParameters: Sendable {
     /// Partitions wanted; nil: from the count of vectors (about 4 sqrt n).
     public var partitions: Int?
     public var duplication = Duplication.none
+    /// Cells of each partition, each a segment of its own beside its siblings, so that a partition need not be read
+    /// whole; nil: a partition is one segment.
+    public var subSegments: Int?
     /// SPANN's heads: this share of the base become centroids themselves, resident and in no segment.
     public var headShare: Double?
     /// No partition holds more records than fit into this many pages: larger ones are split when they are

@@ -22,6 +22,8 @@ public final class DiskIndex: Sendable {
     public let router: any PartitionRouter
     /// Ids of the heads by partition where centroids are base vectors themselves (SPANN), else nil.
     public let headIds: [UInt32]?
+    /// How segments are grouped where partitions are divided into cells (then a segment is a cell), else nil.
+    public let cells: CellGroups?
     /// Thresholds calibrated on held-out pairs, where a router was trained.
     public let policies: CalibratedPolicies?
     /// Posteriors for the nearest and for the ten nearest, where a router was trained.
@@ -53,9 +55,17 @@ public final class DiskIndex: Sendable {
         space = RoutingSpace(metric: metric, baseType: elementType)
         let sections = try TaggedFile.read(path: files.router)
         centroids = try CentroidIndex(decoding: sections)
-        let predictor = try Predictor.decode(sections, centroids: centroids)
-        let probing = try LiraModel.decode(sections, centroids: centroids)
-        if let predictor { router = predictor } else if let probing { router = probing } else { router = centroids }
+        let grouped = try CellGroups.decode(sections, cellCount: centroids.partitionCount)
+        cells = grouped?.groups
+        if let predictor = try Predictor.decode(sections, centroids: centroids) {
+            router = predictor
+        } else if let probing = try LiraModel.decode(sections, centroids: centroids) {
+            router = probing
+        } else if let grouped, let probing = try LiraModel.decode(grouped.parent, centroids: grouped.groups.parents) {
+            router = CellRouter(groups: grouped.groups, cells: centroids, parent: probing)
+        } else {
+            router = centroids
+        }
         posteriors = try PosteriorModel.decode(sections)
         policies = try sections[CalibratedPolicies.section].map { bytes in
             do {
@@ -102,8 +112,9 @@ public final class DiskIndex: Sendable {
     /// An index that is being built: its segments are written, its other files are not.
     init(
         path: String, manifest: Manifest, table: SegmentTable, centroids: CentroidIndex, headIds: [UInt32]?,
-        device: any BlockDevice
+        cells: CellGroups?, device: any BlockDevice
     ) throws(IndexError) {
+        self.cells = cells
         self.path = path
         self.manifest = manifest
         self.table = table
@@ -134,6 +145,7 @@ public final class DiskIndex: Sendable {
         space = other.space
         centroids = other.centroids
         headIds = other.headIds
+        cells = other.cells
         // Thresholds belong to the router that they were calibrated for.
         policies = cache == nil ? nil : other.policies
         self.cache = cache

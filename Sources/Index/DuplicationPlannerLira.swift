@@ -12,6 +12,9 @@ extension DuplicationPlanner {
     /// vector's copy goes to the likeliest partition that is not its home, the second likeliest where the likeliest
     /// is and two exceed one half; vectors that only their home is predicted for get none.
     public func liraRanking(router: any PartitionRouter) throws -> [Placement] {
+        if index.cells != nil {
+            throw IndexError.invalid("\(index.path) has sub-segments: lira's copies are planned for whole partitions")
+        }
         var offers: [(nprobe: Int32, placement: Placement)] = []
         let half = logf(0.5)
         try forEachBatch { ids, rows in

@@ -86,6 +86,9 @@ extension DiskIndex {
         pairs: TrainingPairs, homes: Homes, parameters: PredictorParameters, progress: Progress = .none
     ) throws -> (router: any LearnedRouter, report: TrainingReport) {
         guard parameters.kind == .lira else {
+            if cells != nil {
+                throw IndexError.invalid("\(path) has sub-segments: they are read by a lira router, or by distance")
+            }
             let (predictor, report) = try trainPredictor(
                 pairs: pairs, homes: homes, parameters: parameters, progress: progress)
             return (predictor, report)
@@ -98,9 +101,14 @@ extension DiskIndex {
         let batchSize = options.training.batchSize
         options.training = parameters.training
         options.training.batchSize = min(batchSize, parameters.training.batchSize)
-        let trainer = LiraTrainer(centroids: centroids, pairs: pairs, homes: homes, options: options)
+        // Where partitions are divided into cells, the model speaks of whole partitions.
+        let trainer = LiraTrainer(
+            centroids: cells?.parents ?? centroids, pairs: pairs, homes: cells?.parentHomes(homes) ?? homes,
+            options: options)
         trainer.train { done, total in progress(stage: "train", done: done, total: total) }
-        return (trainer.model(), trainer.report)
+        let model = trainer.model()
+        let router: any LearnedRouter = cells.map { CellRouter(groups: $0, cells: centroids, parent: model) } ?? model
+        return (router, trainer.report)
     }
 
     /// Trains and calibrates a predictor (any kind but `lira`) for this index on `pairs`.

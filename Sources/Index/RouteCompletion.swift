@@ -14,7 +14,7 @@ struct RouteCompletion {
     /// A learned router names the candidates that it has probabilities for. A policy that counts may go on:
     /// through the other partitions by the distance of their centroids. `query` is a row in routing space.
     mutating func complete(_ route: inout Route, query: UnsafeRawPointer, limit: Int) {
-        guard index.router is Predictor, route.count < limit else { return }
+        guard !(index.router is CentroidIndex), route.count < limit else { return }
         let scratch = self.scratch ?? index.centroids.makeScratch()
         self.scratch = scratch
         index.centroids.route(query, limit: limit, scratch: scratch, into: &byDistance)

@@ -158,7 +158,7 @@ extension DiskIndex {
         for cost in [ReadCost.vectors, .bytes, .reads, .time(model)] {
             add(cost.name, account.points(account.lambdaLadder(cost: cost), cost: cost, ks: depths))
         }
-        if router is LiraModel { add("sigma", account.points(Policy.sigmaLadder, ks: depths)) }
+        if !(router is Predictor) { add("sigma", account.points(Policy.sigmaLadder, ks: depths)) }
         return CalibratedPolicies(
             model: model, curves: curves,
             reliability: FetchAccount.reliability(routes: routes, nearest: nearest, homes: homes),

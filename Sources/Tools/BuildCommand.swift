@@ -42,6 +42,9 @@ struct BuildCommand: ParsableCommand {
     @Option(help: "Seed; the same seed gives the same index on any number of threads.")
     var seed: UInt64 = 1
 
+    @Option(help: "Cells of each partition that are read by themselves (a second level of clusters), e.g. 16.")
+    var subSegments: Int?
+
     @Option(help: "Router: distance, subcentroids, prototypes (predictor), network or lira.")
     var router: RouterKind = .distance
 
@@ -63,6 +66,7 @@ struct BuildCommand: ParsableCommand {
         parameters.duplication = duplication
         parameters.headShare = heads
         parameters.pagesMaximum = pagesMax
+        parameters.subSegments = subSegments
         parameters.sampleCount = sample
         parameters.iterations = iterations
         parameters.seed = seed

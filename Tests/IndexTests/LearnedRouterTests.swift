@@ -230,6 +230,53 @@ struct LearnedRouterTests {
         #expect(policies.lambda(recall: 0.9, cost: .vectors, k: 10) != nil)
     }
 
+    /// Cells of a partition stand side by side, add up to it, and are read by themselves.
+    @Test(arguments: [Metric.l2, .cosine])
+    func partitionsOfCellsAreReadInPart(metric: Metric) throws {
+        let fixture = try Fixture(.f32, count: 4000, queryCount: 100)
+        var training = try Self.training(fixture, .lira)
+        training.predictor.training.epochs = 8
+        training.predictor.training.rate = 5
+        try fixture.build("index", metric, .none, partitions: 12) {
+            $0.subSegments = 5
+            $0.router = training
+        }
+        #expect(try Verification.run(path: fixture.directory.file("index")).damage.isEmpty)
+        let index = try fixture.open()
+        let cells = try #require(index.cells)
+        #expect(index.partitionCount == 60 && cells.cellCount == 60 && cells.starts.count == 13)
+        #expect(index.manifest.build["sub-segments"] == "5")
+        let truth = try fixture.truth(k: 10, metric)
+        #expect(try index.ask(fixture.queries, .nprobe(60)).answers == truth)
+        // Cells share their partition's probability, so that together they say what it says.
+        let router = try #require(index.router as? CellRouter)
+        let rows = index.space.rows(from: fixture.queries)
+        let parents = cells.parentOfCell
+        for query in 0..<20 {
+            var (whole, parts) = (Route(), Route())
+            router.parent.route(rows.row(query), limit: 12, scratch: router.parent.makeScratch(), into: &whole)
+            router.route(rows.row(query), limit: 60, scratch: router.makeScratch(), into: &parts)
+            let likeliest = whole.partitions[0]
+            let sum = zip(parts.partitions, parts.logProbabilities).filter { parents[Int($0.0)] == likeliest }
+                .reduce(0.0) { $0 + exp(Double($1.1)) }
+            #expect(abs(sum - exp(Double(whole.logProbabilities[0]))) < 1e-3)
+        }
+        // Less is read for the same recall than by reading every cell of the partitions.
+        func recall(_ result: SearchResult) -> Double { Recall.mean(of: result.answers, against: truth, k: 10, metric: metric) }
+        let whole = try index.ask(fixture.queries, .sigma(1e-4))
+        let part = try index.ask(fixture.queries, .sigma(0.02))
+        func vectors(_ result: SearchResult) -> UInt64 { result.counters.reduce(0) { $0 + $1.vectors } }
+        #expect(vectors(part) < vectors(whole) && recall(part) > 0.8)
+        let homes = try index.homes()
+        let parentHomes = cells.parentHomes(homes)
+        #expect((0..<4000).allSatisfy { parentHomes[$0].first == homes[$0].first.map { parents[Int($0)] } })
+        // Without a trained router the cells are partitions of their own.
+        try fixture.build("plain", metric, .closure, partitions: 12) { $0.subSegments = 5 }
+        let plain = try fixture.open("plain")
+        #expect(plain.cells != nil && plain.router is CentroidIndex)
+        #expect(try plain.ask(fixture.queries, .nprobe(60)).answers == truth)
+    }
+
     /// Flips in the learned sections are reported as all others are.
     @Test func everyFlipOfALearnedRouterIsReported() throws {
         let fixture = try Fixture(count: 1000)

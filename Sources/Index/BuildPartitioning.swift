@@ -1,0 +1,148 @@
+// The first stages of a build: a sample, its k-means (or SPANN's heads, or two levels of clusters), and the order in
+// which partitions lie in the file.
+
+import Router
+import Storage
+import Vectors
+
+extension IndexBuilder {
+    struct Partitioning {
+        /// In file order.
+        var centroids: VectorMatrix
+        /// Of the uncalibrated router.
+        var beta: Float
+        /// Base row of each centroid where centroids are heads.
+        var heads: [UInt32]?
+        /// Where centroids are those of cells: how they are grouped.
+        var cells: CellGroups?
+    }
+
+    func partition() throws -> Partitioning {
+        var centroids: VectorMatrix
+        var heads: [UInt32]?
+        let beta: Float
+        if let share = parameters.headShare {
+            let rows = try stage("read") { try readWholeBase(for: "choosing heads") }
+            let chosen = stage("heads") {
+                SpannHeads.select(rows, share: share, seed: parameters.seed, threads: parameters.threads)
+            }
+            heads = chosen
+            centroids = rows.gather(chosen)
+            beta = CentroidIndex.defaultBeta(meanDistance: meanHomeDistance(rows, centroids: centroids))
+        } else {
+            let wanted = parameters.partitions ?? max(1, min(base.count, Int(4 * Double(base.count).squareRoot())))
+            let sample = try stage("sample") { try readSample(for: wanted) }
+            let trained = stage("partition") {
+                var means = KMeans(partitions: wanted, seed: parameters.seed, threads: parameters.threads)
+                means.iterations = parameters.iterations
+                means.capRecords = recordsMaximum(sampleShare: Double(sample.count) / Double(base.count))
+                means.progress = { [progress] done, total in progress(stage: "partition", done: done, total: total) }
+                return means.train(sample)
+            }
+            centroids = trained.centroids
+            beta = CentroidIndex.defaultBeta(meanDistance: trained.meanDistance)
+            if let cells = parameters.subSegments {
+                return stage("cells") { divide(
+                        sample, into: centroids.gather(Self.walk(centroids, space.distance)), cells: cells, beta: beta) }
+            }
+        }
+        // Partitions are numbered along a walk, so that near partitions lie near each other on disk.
+        let order = stage("order") { Self.walk(centroids, space.distance) }
+        centroids = centroids.gather(order)
+        heads = heads.map { old in order.map { old[Int($0)] } }
+        return Partitioning(centroids: centroids, beta: beta, heads: heads)
+    }
+
+    private static func walk(_ rows: VectorMatrix, _ distance: Distance) -> [UInt32] {
+        LocalityOrder.walk(
+            rows: rows.bytes, count: rows.count, stride: rows.rowByteCount, distance: distance,
+            dimension: rows.dimension, grain: 1)
+    }
+
+    /// A second level of clusters within each partition; cells of a partition stand side by side.
+    private func divide(_ sample: VectorMatrix, into parents: VectorMatrix, cells: Int, beta: Float) -> Partitioning {
+        let homes = NearestCentroids(parents, seed: parameters.seed, threads: parameters.threads)
+            .assign(sample, threads: parameters.threads).partitions
+        var members = [[UInt32]](repeating: [], count: parents.count)
+        for (row, parent) in homes.enumerated() { members[Int(parent)].append(UInt32(row)) }
+        let slots = ResultSlots<(centroids: VectorMatrix, spread: Double)>(count: parents.count)
+        let (work, parameters, distance) = (members, parameters, space.distance)
+        Workers.forEach(count: parents.count, threads: parameters.threads) { parent in
+            guard !work[parent].isEmpty else {
+                slots.set(parent, (parents.gather(parent..<parent + 1), 0))
+                return
+            }
+            let rows = sample.gather(work[parent])
+            var means = KMeans(partitions: min(cells, rows.count), seed: parameters.seed &+ UInt64(parent), threads: 1)
+            means.iterations = parameters.iterations
+            let trained = means.train(rows)
+            let order = Self.walk(trained.centroids, distance)
+            slots.set(parent, (trained.centroids.gather(order), trained.meanDistance * Double(rows.count)))
+        }
+        var parts: [VectorMatrix] = []
+        var starts: [UInt32] = [0]
+        var spread = 0.0
+        for parent in 0..<parents.count {
+            guard let part = slots.take(parent) else { continue }
+            parts.append(part.centroids)
+            starts.append(starts[starts.count - 1] + UInt32(part.centroids.count))
+            spread += part.spread
+        }
+        return Partitioning(
+            centroids: VectorMatrix.joined(parts) ?? parents,
+            beta: CentroidIndex.defaultBeta(meanDistance: spread / Double(max(sample.count, 1))), heads: nil,
+            cells: CellGroups(
+                parents: CentroidIndex(centroids: parents, beta: beta, seed: parameters.seed, threads: parameters.threads),
+                starts: starts))
+    }
+
+    /// Mean squared distance of a thousand rows to their nearest centroids.
+    private func meanHomeDistance(_ rows: VectorMatrix, centroids: VectorMatrix) -> Double {
+        let count = min(1000, rows.count)
+        let some = rows.gather((0..<count).map { UInt32($0 * rows.count / count) })
+        let homes = NearestCentroids(scanning: centroids).assign(some, threads: parameters.threads)
+        return homes.distances.reduce(0.0) { $0 + Double($1) } / Double(count)
+    }
+
+    /// The cap on records of a partition, scaled to a sample.
+    private func recordsMaximum(sampleShare: Double) -> Int? {
+        guard let pages = parameters.pagesMaximum,
+            let layout = try? PageLayout(dimension: base.dimension, elementType: base.elementType, idByteCount: 4)
+        else { return nil }
+        return max(1, Int(Double(layout.recordsMaximum(pages: pages)) * sampleShare))
+    }
+
+    private func readWholeBase(for purpose: String) throws -> VectorMatrix {
+        let needed = base.count * base.dimension * (base.elementType.byteCount + (parameters.metric.isSpherical ? 4 : 0))
+        guard needed <= parameters.memoryByteCount * 3 / 4 else {
+            throw IndexError.invalid(
+                "\(purpose) holds the whole base in memory: --memory must be at least \(needed / 3 * 4) bytes")
+        }
+        let rows = VectorMatrix(count: base.count, dimension: base.dimension, elementType: base.elementType)
+        try readInParallel(base, rows: 0..<base.count, into: rows, threads: parameters.threads)
+        try refuseLengths(rows, metric: parameters.metric) { "\(base.path): vector \($0)" }
+        return space.rows(from: rows)
+    }
+
+    /// A sample spread evenly over the file, in routing space.
+    private func readSample(for partitions: Int) throws -> VectorMatrix {
+        let rowByteCount = base.dimension * (base.elementType.byteCount + (parameters.metric.isSpherical ? 4 : 0))
+        let affordable = parameters.memoryByteCount / 4 / rowByteCount
+        // k-means iterates over 256 rows a partition and ends with a few rounds over all that it is given:
+        // everything, where it fits.
+        let wanted = parameters.sampleCount ?? max(256 * partitions, 4 << 20)
+        let count = min(base.count, max(min(wanted, affordable), min(base.count, partitions)))
+        sampled = count
+        if count == base.count { return try readWholeBase(for: "a sample of everything") }
+        var random = SeededRandom(seed: parameters.seed)
+        // One row of each stretch of equal length: spread over the file, and read forwards.
+        let rows = (0..<count).map { position -> Int in
+            let low = position * base.count / count
+            let high = (position + 1) * base.count / count
+            return low + random.below(high - low)
+        }
+        let sample = try base.gather(rows)
+        try refuseLengths(sample, metric: parameters.metric) { "\(base.path): vector \(rows[$0])" }
+        return space.rows(from: sample)
+    }
+}
