@@ -89,10 +89,7 @@ public final class LiraModel: LearnedRouter {
         for partition in 0..<partitionCount {
             let logit = slope * logits[partition] + shift
             logits[partition] = logit
-            // Rising keys for falling logits; see PredictorScratch.order.
-            let bits = (0 - logit).bitPattern
-            let rising = bits & 0x8000_0000 == 0 ? bits | 0x8000_0000 : ~bits
-            scratch.keys[partition] = UInt64(rising) << 32 | UInt64(partition)
+            scratch.keys[partition] = PackedHeap.packFalling(logit, UInt32(partition))
         }
         sonde_sort_keys(scratch.keys, scratch.spare, partitionCount)
         route.removeAll()

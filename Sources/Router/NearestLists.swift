@@ -35,6 +35,14 @@ struct PackedHeap {
         // Rounding may leave a tiny negative where the true distance is zero.
         UInt64(max(distance, 0).bitPattern) << 32 | UInt64(number)
     }
+    /// A key that rises as `value`, of any sign, falls; equal values by number.
+    static func packFalling(_ value: Float, _ number: UInt32) -> UInt64 {
+        // The bits of a float order as the number does once negative ones are turned round; 0 - x makes both
+        // zeros one.
+        let bits = (0 - value).bitPattern
+        let rising = bits & 0x8000_0000 == 0 ? bits | 0x8000_0000 : ~bits
+        return UInt64(rising) << 32 | UInt64(number)
+    }
     static func distance(_ key: UInt64) -> Float { Float(bitPattern: UInt32(key >> 32)) }
     static func number(_ key: UInt64) -> UInt32 { UInt32(truncatingIfNeeded: key) }
     static let worst = UInt64(Float.infinity.bitPattern) << 32 | UInt64(UInt32.max)

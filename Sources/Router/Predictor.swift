@@ -152,13 +152,7 @@ final class PredictorScratch: RouterScratch {
     /// Positions of the candidates by falling logit, equal ones by partition.
     func order(_ candidates: Route) -> UnsafePointer<UInt32> {
         let count = candidates.count
-        for position in 0..<count {
-            // The bits of a float order as the number does once negative ones are turned round; 0 - x makes
-            // both zeros one.
-            let bits = (0 - logits[position]).bitPattern
-            let rising = bits & 0x8000_0000 == 0 ? bits | 0x8000_0000 : ~bits
-            keys[position] = UInt64(rising) << 32 | UInt64(position)
-        }
+        for position in 0..<count { keys[position] = PackedHeap.packFalling(logits[position], UInt32(position)) }
         sonde_sort_keys(keys, spare, count)
         for place in 0..<count {
             let position = UInt32(truncatingIfNeeded: keys[place])

@@ -30,6 +30,8 @@ struct DataSet {
     var topK: [Int]
     var topKPairs: Int
     var noises: [Float]
+    /// Bytes of coded prototypes: about one for eight dimensions, and 16 everywhere.
+    var codeByteCounts: [Int]
 
     static func known(in directory: String) -> [DataSet] {
         let sift = directory + "/sift-photos-1M/"
@@ -39,14 +41,15 @@ struct DataSet {
                 name: "sift", base: sift + "base.u8bin", learn: sift + "learn.u8bin",
                 queries: [("query", sift + "query.u8bin", sift + "truth.bin")], metric: .l2,
                 partitions: [1000, 256, 4000], fine: [16_000, 64_000], pairs: 400_000, heldRows: 10_000,
-                learnSizes: [20_000, 200_000, 1_990_000], topK: [64, 1000, 4000], topKPairs: 120_000, noises: [4, 12]),
+                learnSizes: [20_000, 200_000, 1_990_000], topK: [64, 1000, 4000], topKPairs: 120_000, noises: [4, 12], codeByteCounts: [16]),
             DataSet(
                 name: "text", base: text + "base.f16bin", learn: text + "learn.f16bin",
                 queries: [
                     ("query", text + "query.f16bin", text + "truth.bin"),
                     ("query-ood", text + "query-ood.f16bin", text + "truth-ood.bin"),
                 ], metric: .cosine, partitions: [400, 100, 1600], fine: [], pairs: 57_000, heldRows: 3_000,
-                learnSizes: [6_000, 20_000], topK: [64, 400], topKPairs: 57_000, noises: [0.01, 0.03]),
+                learnSizes: [6_000, 20_000], topK: [64, 400], topKPairs: 57_000, noises: [0.01, 0.03],
+                codeByteCounts: [16, 48]),
         ]
     }
 }

@@ -100,9 +100,13 @@ struct Methods {
         }
         // Prototypes as codes: resolution for few bytes, up to a code for every vector.
         for count in [64.0, 256] where count < perPartition / 2 {
-            try rowsByRounds("codes \(Int(count)), 16 B", codes(count, bytes: 16))
+            for bytes in experiment.data.codeByteCounts {
+                try rowsByRounds("codes \(Int(count)), \(bytes) B", codes(count, bytes: bytes))
+            }
         }
-        for bytes in [8, 16] { try rowsByRounds("codes every vector, \(bytes) B", codes(perPartition, bytes: bytes)) }
+        for bytes in [8] + experiment.data.codeByteCounts {
+            try rowsByRounds("codes every vector, \(bytes) B", codes(perPartition, bytes: bytes))
+        }
         for count in [4.0, 16, 64] where count < perPartition / 2 {
             try row("prototypes \(Int(count))", form(.prototypes, count))
         }
