@@ -16,5 +16,8 @@ let package = Package(
             name: "predictor", dependencies: [.product(name: "SondeIndex", package: "sonde")],
             path: "predictor",
             swiftSettings: swift),
+        .executableTarget(
+            name: "ring", dependencies: ["CMemory", .product(name: "SondeIndex", package: "sonde")],
+            path: "ring", swiftSettings: swift),
     ]
 )
