@@ -7,14 +7,19 @@ import Storage
 struct RingRun {
     let device: DirectFile
     let seconds: Double
-    /// Page numbers in random order, made before the clock starts.
+    /// Places in the file as shares of 2^32, random, made before the clock starts.
     let places: [UInt32]
 
     init(device: DirectFile, seconds: Double) {
         self.device = device
         self.seconds = seconds
-        var generator = SystemRandomNumberGenerator()
-        places = (0..<1 << 20).map { _ in generator.next() }
+        var state = UInt64.random(in: 1...UInt64.max)
+        places = (0..<1 << 20).map { _ in
+            state ^= state << 13
+            state ^= state >> 7
+            state ^= state << 17
+            return UInt32(truncatingIfNeeded: state >> 32)
+        }
     }
 
     func run(blockByteCount: Int, depth: Int) throws -> Rate {
