@@ -1,0 +1,139 @@
+"""The order of a comparison: a sweep of every contender finds the settings around each wanted recall; repeats
+then ask all contenders in turn at those settings, and only they make ratios."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pictures
+import report
+from asking import Asker, Run
+from builds import Built
+from contenders import TARGETS, Contender
+from processes import Failed
+from targets import at, between, bracket
+
+# Settings asked between the two around a wanted recall, to narrow them.
+REFINEMENTS = 2
+
+
+@dataclass
+class Result:
+    """All that is known of a contender."""
+
+    contender: Contender
+    built: Built
+    # Of the sweep, by threads and k.
+    curves: dict[tuple[int, int], list[dict[str, Any]]] = field(default_factory=dict)
+    # By k: the settings around the recall wanted.
+    brackets: dict[int, tuple[float, float] | None] = field(default_factory=dict)
+    # By (mode, threads, k): a result at the wanted recall for each repeat.
+    at: dict[tuple[str, int, int], list[dict[str, Any]]] = field(default_factory=dict)
+    api: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def ours(self) -> bool:
+        return self.built.index.peer == "sonde"
+
+
+class Session:
+    def __init__(self, asker: Asker, threads: list[int], repeats: int, batch: bool):
+        self.asker, self.threads, self.repeats, self.batch = asker, threads, repeats, batch
+        self.results: list[Result] = []
+        self.left_out: dict[str, str] = {}
+
+    def add(self, contender: Contender, built: Built) -> None:
+        self.results.append(Result(contender, built))
+
+    def leave_out(self, name: str, reason: str) -> None:
+        print(f"{name}: left out: {reason}", flush=True)
+        self.left_out[name] = reason
+
+    def sweep(self) -> None:
+        """Every setting of every ladder once, for pictures; then narrower around each wanted recall."""
+        for result in list(self.results):
+            print(f"sweep: {result.contender.name}", flush=True)
+            try:
+                self.sweep_one(result)
+            except Failed as reason:
+                self.drop(result, str(reason))
+
+    def sweep_one(self, result: Result) -> None:
+        ladders = result.contender.ladder
+        for threads in self.threads:
+            runs = [Run("throughput", threads, k, value) for k in ladders for value in ladders[k]]
+            rows = self.ask(result, runs)
+            for k in ladders:
+                result.curves[threads, k] = [row for row in rows if row["k"] == k]
+        most = self.threads[-1]
+        for k, recall_at, wanted in TARGETS:
+            known = result.curves[most, k]
+            rising = ladders[k][0] <= ladders[k][-1]
+            for step in range(REFINEMENTS + 1):
+                for rank, row in enumerate(sorted(known, key=lambda row: row["setting"], reverse=not rising)):
+                    row["setting_rank"] = rank
+                result.brackets[k] = bracket(known, recall_at, wanted)
+                if not result.brackets[k] or step == REFINEMENTS:
+                    break
+                middle = between(*result.brackets[k])
+                if middle is None:
+                    break
+                known = known + self.ask(result, [Run("throughput", most, k, middle)])
+
+    def repeat(self) -> None:
+        """Asks all contenders in turn, as often as wanted; every second time in the opposite order."""
+        for repeat in range(1, self.repeats + 1):
+            print(f"repeat {repeat} of {self.repeats}", flush=True)
+            order = self.results if repeat % 2 else self.results[::-1]
+            for mode, threads in self.modes():
+                for result in list(order):
+                    if mode == "batch" and not result.contender.batch or result not in self.results:
+                        continue
+                    try:
+                        self.repeat_one(result, mode, threads, repeat)
+                    except Failed as reason:
+                        self.drop(result, str(reason))
+
+    def modes(self) -> list[tuple[str, int]]:
+        modes = [("latency", 1)] + [("throughput", threads) for threads in self.threads]
+        if self.batch:
+            modes += [("short batch", self.threads[-1]), ("batch", self.threads[-1])]
+        return modes
+
+    def repeat_one(self, result: Result, mode: str, threads: int, repeat: int) -> None:
+        if mode == "short batch" and not result.ours:
+            # Peers answer the queries of a throughput run in one batched call: that is their short batch.
+            for k, _, _ in TARGETS:
+                if ("throughput", threads, k) in result.at:
+                    result.at["short batch", threads, k] = result.at["throughput", threads, k]
+            result.api[mode] = result.api.get("throughput", "")
+            return
+        wanted = [(k, recall_at, recall, result.brackets.get(k)) for k, recall_at, recall in TARGETS]
+        wanted = [item for item in wanted if item[3]]
+        runs = [Run(mode, threads, k, setting, repeat) for k, _, _, pair in wanted for setting in pair]
+        rows = self.ask(result, runs)
+        for number, (k, recall_at, recall, _) in enumerate(wanted):
+            low, high = rows[2 * number], rows[2 * number + 1]
+            result.at.setdefault((mode, threads, k), []).append(at(low, high, recall_at, recall))
+            result.api[mode] = high["api"]
+
+    def ask(self, result: Result, runs: list[Run]) -> list[dict[str, Any]]:
+        # Copies: ranks are put into them.
+        return [dict(row) for row in self.asker.ask(result.contender, result.built, runs)]
+
+    def drop(self, result: Result, reason: str) -> None:
+        self.results.remove(result)
+        self.leave_out(result.contender.name, reason)
+
+    def write(self, out: Path) -> None:
+        data = self.asker.data
+        rows = [row for row in self.asker.rows.rows.values() if row["data"] == data.tag]
+        for k, recall_at, _ in TARGETS:
+            for threads in self.threads:
+                pictures.curves(out / f"recall{recall_at}-threads{threads}.svg", self.results, threads, k, recall_at)
+        text = report.compose(self.results, self.left_out, data, rows, self.threads, self.repeats, self.batch)
+        (out / "compare.md").write_text(text)
+        print(text)
+        print(f"written: {out / 'compare.md'} and pictures beside it")
