@@ -21,11 +21,14 @@ from data import Data
 from environments import Environments
 
 HERE = Path(__file__).parent
+# A group of searches that takes longer hangs: a peer did.
+SEARCH_SECONDS = 3600
 
 
 @dataclass(frozen=True)
 class Run:
-    """One measurement: `mode` is throughput, latency (one query at a time, one thread) or batch."""
+    """One measurement: `mode` is throughput, latency (one query at a time, one thread), short batch (the queries
+    as one job) or batch (the long file of queries)."""
 
     mode: str
     threads: int
@@ -101,7 +104,7 @@ class Asker:
         }))
         ended = processes.run(
             [python, HERE / "peers" / "worker.py", job], runs[0].threads, stem.with_name(stem.name + ".txt"),
-            self.environments.variables(built.index.peer))
+            self.environments.variables(built.index.peer), limit=SEARCH_SECONDS)
         found = json.loads(result.read_text())
         rows = []
         for run, path, figures in zip(runs, answers, found["runs"]):

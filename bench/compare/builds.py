@@ -12,8 +12,8 @@ from typing import Any
 import processes
 from contenders import Index
 from data import Data
-from environments import Environments, Unavailable
-from processes import Failed, TookTooLong
+from environments import Environments
+from processes import Failed
 
 HERE = Path(__file__).parent
 
@@ -41,7 +41,7 @@ class Builder:
     def build(self, index: Index, others: dict[str, Index]) -> Built:
         """Builds the index, and before it the one that it is made from, unless they are there.
 
-        Raises Unavailable, Failed or TookTooLong; the log of a failed build is OUT/log/DATA/build-NAME.txt.
+        Raises Unavailable or Failed; the log of a failed build is OUT/log/DATA/build-NAME.txt.
         """
         # Other parameters are another index.
         digest = hashlib.sha256(json.dumps(index.parameters, sort_keys=True).encode()).hexdigest()[:8]
@@ -87,10 +87,8 @@ class Builder:
             processes.run(
                 [python, HERE / "peers" / "worker.py", job], self.threads, self.logs / f"build-{index.name}.txt",
                 self.environments.variables(index.peer), limit=self.limit)
-        except (Failed, TookTooLong):
+        except Failed:
             shutil.rmtree(path, ignore_errors=True)
             raise
         return json.loads(result.read_text())
 
-
-__all__ = ["Builder", "Built", "Failed", "TookTooLong", "Unavailable"]

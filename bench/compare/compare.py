@@ -16,9 +16,10 @@ from pathlib import Path
 import contenders as table
 import sonde
 from asking import Asker
-from builds import Builder, Failed, TookTooLong, Unavailable
+from builds import Builder
 from data import prepare
-from environments import Environments
+from environments import Environments, Unavailable
+from processes import Failed
 from session import Session
 
 HERE = Path(__file__).resolve().parent
@@ -67,7 +68,7 @@ def main() -> None:
             if index.peer != "sonde":
                 environments.python(index.peer)
             session.add(contender, builder.build(index, indexes))
-        except (Unavailable, Failed, TookTooLong) as reason:
+        except (Unavailable, Failed) as reason:
             session.leave_out(contender.name, str(reason))
     if options.build_only:
         return

@@ -37,7 +37,9 @@ def find(root: Path, out: Path) -> Binary:
     if not path.exists():
         subprocess.run(["swift", "build", "-c", "release", "--product", "sonde"], cwd=root, check=True)
     bare = processes.run([path, "--version"], 1, out / "log" / "sonde-version.txt")
-    has_batch = subprocess.run([path, "batch", "--help"], capture_output=True).returncode == 0
+    # An unknown command with --help gets the general help, and 0.
+    help_of_batch = subprocess.run([path, "batch", "--help"], capture_output=True, text=True).stdout
+    has_batch = "sonde batch" in help_of_batch
     return Binary(path, hashlib.sha256(path.read_bytes()).hexdigest()[:16], has_batch, bare.peak_mb)
 
 
@@ -55,7 +57,7 @@ def search(
     out, counters = logs / "sonde-answers.bin", logs / "sonde-counters.csv"
     for path in (out, counters):
         path.unlink(missing_ok=True)
-    batch = run.mode == "batch" and binary.has_batch
+    batch = run.mode in ("short batch", "batch") and binary.has_batch
     in_flight = 1 if run.mode == "latency" else IN_FLIGHT
     command = [
         binary.path, "batch" if batch else "search", "--index", index, "--queries", queries, "-k", run.k,
@@ -69,7 +71,7 @@ def search(
         command += ["--restart"]
     else:
         command += ["--inflight", in_flight, "--counters", counters]
-    ended = processes.run(command, run.threads, logs / "sonde-search.txt")
+    ended = processes.run(command, run.threads, logs / "sonde-search.txt", limit=3600)
     count, seconds = number(r"(\d+) queries in", ended.output), number(r"queries in ([\d.]+) s", ended.output)
     figures: dict[str, Any] = {
         "qps": count / seconds,

@@ -27,10 +27,10 @@ class Peer:
         os.unlink(copy)
 
     def open(self, directory, threads):
+        # Opened for one thread it waits for ever (its loader wants two contexts); searches use `threads`.
         self.index = diskannpy.StaticDiskIndex(
-            index_directory=directory, num_threads=threads, num_nodes_to_cache=0, distance_metric="l2",
-            vector_dtype=np.uint8,
-            dimensions=self.parameters["dimension"],
+            index_directory=directory, num_threads=max(threads, 2), num_nodes_to_cache=0, distance_metric="l2",
+            vector_dtype=np.uint8, dimensions=self.parameters["dimension"],
         )
 
     def search(self, queries, k, setting, threads):

@@ -25,7 +25,7 @@ def memory():
     """Resident MB now and at most, from the kernel."""
     with open("/proc/self/status") as status:
         fields = dict(line.split(":", 1) for line in status)
-    return {"now": int(fields["VmRSS"].split()[0]) / 1e3, "peak": int(fields["VmHWM"].split()[0]) / 1e3}
+    return {"now": int(fields["VmRSS"].split()[0]) * 1024 / 1e6, "peak": int(fields["VmHWM"].split()[0]) * 1024 / 1e6}
 
 
 def reset_peak():
