@@ -32,7 +32,15 @@ def size(path: Path) -> int:
 
 
 class Builder:
-    def __init__(self, out: Path, data: Data, sonde: Path, environments: Environments, threads: int, limit: float | None):
+    def __init__(
+        self,
+        out: Path,
+        data: Data,
+        sonde: Path,
+        environments: Environments,
+        threads: int,
+        limit: float | None,
+    ):
         self.out, self.data, self.sonde, self.environments = out, data, sonde, environments
         self.threads, self.limit = threads, limit
         self.folder = out / "index" / data.tag
@@ -68,8 +76,11 @@ class Builder:
         else:
             command = [self.sonde, "build", "--base", self.data.base, "--index", path]
         ended = processes.run(
-            command + options + ["--threads", self.threads, "--quiet"], self.threads,
-            self.logs / f"build-{index.name}.txt", limit=self.limit)
+            command + options + ["--threads", self.threads, "--quiet"],
+            self.threads,
+            self.logs / f"build-{index.name}.txt",
+            limit=self.limit,
+        )
         return {"seconds": ended.seconds, "peak_mb": ended.peak_mb}
 
     def by_peer(self, index: Index, path: Path) -> dict[str, Any]:
@@ -78,17 +89,29 @@ class Builder:
         job = self.logs / f"build-{index.name}.json"
         result = self.logs / f"build-{index.name}-result.json"
         job.parent.mkdir(parents=True, exist_ok=True)
-        job.write_text(json.dumps({
-            "action": "build", "peer": index.peer, "parameters": dict(index.parameters, dimension=self.data.dimension),
-            "search": {}, "base": str(self.data.base), "index": str(path), "threads": self.threads,
-            "result": str(result),
-        }))
+        job.write_text(
+            json.dumps(
+                {
+                    "action": "build",
+                    "peer": index.peer,
+                    "parameters": dict(index.parameters, dimension=self.data.dimension),
+                    "search": {},
+                    "base": str(self.data.base),
+                    "index": str(path),
+                    "threads": self.threads,
+                    "result": str(result),
+                }
+            )
+        )
         try:
             processes.run(
-                [python, HERE / "peers" / "worker.py", job], self.threads, self.logs / f"build-{index.name}.txt",
-                self.environments.variables(index.peer), limit=self.limit)
+                [python, HERE / "peers" / "worker.py", job],
+                self.threads,
+                self.logs / f"build-{index.name}.txt",
+                self.environments.variables(index.peer),
+                limit=self.limit,
+            )
         except Failed:
             shutil.rmtree(path, ignore_errors=True)
             raise
         return json.loads(result.read_text())
-

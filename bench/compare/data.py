@@ -70,7 +70,9 @@ class Data:
         return right / (len(ids) * k)
 
 
-def prepare(source: Path, out: Path, sonde: Path, base_count: int | None, query_count: int | None, batch_count: int) -> Data:
+def prepare(
+    source: Path, out: Path, sonde: Path, base_count: int | None, query_count: int | None, batch_count: int
+) -> Data:
     """The files under OUT/data, made where they are not there yet: links where nothing is cut off."""
     whole = {name: read_vectors(source / f"{name}.u8bin") for name in ("base", "query", "learn")}
     count = min(base_count or len(whole["base"]), len(whole["base"]))
@@ -90,12 +92,34 @@ def prepare(source: Path, out: Path, sonde: Path, base_count: int | None, query_
     extra = min(max(batch_count - asked, 0), len(whole["learn"]) - trained)
     batch = here / f"batch-{asked + extra}.u8bin"
     if not batch.exists():
-        write_vectors(batch, np.concatenate([whole["query"][:asked], whole["learn"][len(whole["learn"]) - extra:]]))
+        write_vectors(
+            batch, np.concatenate([whole["query"][:asked], whole["learn"][len(whole["learn"]) - extra :]])
+        )
     truth = here / "truth.bin"
     if not truth.exists():
-        command = [sonde, "truth", "--base", here / "base.u8bin", "--queries", here / "query.u8bin",
-                   "-k", TRUTH_DEPTH, "--out", truth, "--quiet"]
+        command = [
+            sonde,
+            "truth",
+            "--base",
+            here / "base.u8bin",
+            "--queries",
+            here / "query.u8bin",
+            "-k",
+            TRUTH_DEPTH,
+            "--out",
+            truth,
+            "--quiet",
+        ]
         subprocess.run([str(part) for part in command], check=True)
     return Data(
-        tag, here / "base.u8bin", here / "query.u8bin", here / "learn.u8bin", truth, count,
-        whole["base"].shape[1], asked, batch, asked + extra)
+        tag,
+        here / "base.u8bin",
+        here / "query.u8bin",
+        here / "learn.u8bin",
+        truth,
+        count,
+        whole["base"].shape[1],
+        asked,
+        batch,
+        asked + extra,
+    )

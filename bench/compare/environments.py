@@ -88,11 +88,13 @@ class Environments:
         python = self.python(name)
         ask = "import sysconfig; print(sysconfig.get_path('platlib')); print(sysconfig.get_config_var('LIBDIR'))"
         packages, libraries = subprocess.run(
-            [str(python), "-c", ask], check=True, capture_output=True, text=True).stdout.split()
+            [str(python), "-c", ask], check=True, capture_output=True, text=True
+        ).stdout.split()
         return {"LD_LIBRARY_PATH": f"{packages}/{peer.library_folder}:{libraries}"}
 
     def version(self, name: str) -> str:
         ask = "import sys; from importlib.metadata import version; print(version(sys.argv[1]))"
         package = PEERS[name].packages[0].split("=")[0]
         return subprocess.run(
-            [str(self.python(name)), "-c", ask, package], check=True, capture_output=True, text=True).stdout.strip()
+            [str(self.python(name)), "-c", ask, package], check=True, capture_output=True, text=True
+        ).stdout.strip()

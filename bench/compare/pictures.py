@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def curves(path: Path, results: list[Result], threads: int, k: int, recall_at: int) -> None:
     """Solid and thick: ours. Solid: peers on the disk. Dashed: peers in memory."""
     figure, axes = pyplot.subplots(figsize=(9, 6))
-    colours = pyplot.get_cmap("tab20").colors
+    colours = pyplot.get_cmap("tab20")
     for number, result in enumerate(results):
         rows = sorted(result.curves.get((threads, k), []), key=lambda row: row["recall"][str(recall_at)])
         # Below, nobody would use it; at 1 the scale ends.
@@ -28,9 +28,15 @@ def curves(path: Path, results: list[Result], threads: int, k: int, recall_at: i
             continue
         memory = "memory" in result.contender.storage
         axes.plot(
-            [1 - recall for recall, _ in points], [qps for _, qps in points], marker="o", markersize=3,
-            linewidth=2.2 if result.ours else 1.1, linestyle="--" if memory else "-",
-            color=colours[number % len(colours)], label=f"{result.contender.name}{' (in memory)' if memory else ''}")
+            [1 - recall for recall, _ in points],
+            [qps for _, qps in points],
+            marker="o",
+            markersize=3,
+            linewidth=2.2 if result.ours else 1.1,
+            linestyle="--" if memory else "-",
+            color=colours(number % 20),
+            label=f"{result.contender.name}{' (in memory)' if memory else ''}",
+        )
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.invert_xaxis()

@@ -30,7 +30,11 @@ class Ended:
 
 
 def run(
-    command: list, threads: int, log: Path, variables: dict[str, str] | None = None, limit: float | None = None,
+    command: list,
+    threads: int,
+    log: Path,
+    variables: dict[str, str] | None = None,
+    limit: float | None = None,
 ) -> Ended:
     """Runs a command on the first `threads` processors and waits for it, `limit` seconds at most.
 
@@ -43,8 +47,12 @@ def run(
     start = time.perf_counter()
     with open(log, "wb") as output:
         child = subprocess.Popen(
-            [str(part) for part in launch], stdout=output, stderr=subprocess.STDOUT, env=environment,
-            start_new_session=True)
+            [str(part) for part in launch],
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            start_new_session=True,
+        )
         try:
             status = child.wait(limit)
         except BaseException as stopped:

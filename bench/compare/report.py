@@ -25,7 +25,9 @@ def text(value: float | None, digits: int | None = None) -> str:
 
 def markdown(titles: list[str], rows: list[list[str]]) -> str:
     rule = "|" + "|".join(["---"] + ["--:"] * (len(titles) - 1)) + "|"
-    return "\n".join(["| " + " | ".join(titles) + " |", rule] + ["| " + " | ".join(row) + " |" for row in rows])
+    return "\n".join(
+        ["| " + " | ".join(titles) + " |", rule] + ["| " + " | ".join(row) + " |" for row in rows]
+    )
 
 
 def figures(result: Result, mode: str, threads: int, k: int) -> dict[str, Any]:
@@ -34,8 +36,19 @@ def figures(result: Result, mode: str, threads: int, k: int) -> dict[str, Any]:
 
 
 def target_table(results: list[Result], threads: list[int], k: int) -> str:
-    titles = ["contender", "vectors lie", *[f"QPS, {count} thr." for count in threads], "mean ms", "p99 ms",
-              "KiB a query", "reads a query", "resident MB", "peak RSS MB", "index MB", "build s"]
+    titles = [
+        "contender",
+        "vectors lie",
+        *[f"QPS, {count} thr." for count in threads],
+        "mean ms",
+        "p99 ms",
+        "KiB a query",
+        "reads a query",
+        "resident MB",
+        "peak RSS MB",
+        "index MB",
+        "build s",
+    ]
     rows = []
     for result in results:
         speed = [figures(result, "throughput", count, k) for count in threads]
@@ -52,7 +65,13 @@ def target_table(results: list[Result], threads: list[int], k: int) -> str:
             + [text(each.get("qps")) for each in speed]
             + [text(alone.get("mean_ms"), 3), text(alone.get("p99_ms"), 3)]
             + [text(cost["bytes"] / 1024 if cost["bytes"] is not None else None), text(cost["reads"])]
-            + [text(cost["resident_mb"]), text(cost["peak_mb"]), text(result.built.bytes / 1e6), text(result.built.seconds)])
+            + [
+                text(cost["resident_mb"]),
+                text(cost["peak_mb"]),
+                text(result.built.bytes / 1e6),
+                text(result.built.seconds),
+            ]
+        )
     return markdown(titles, rows)
 
 
@@ -75,25 +94,48 @@ def batch_table(results: list[Result], threads: int, k: int, data: Data) -> str:
             continue
         cost = long or short
         kib = cost["bytes"] / 1024 if cost.get("bytes") is not None else None
-        rows.append([
-            result.contender.name, result.contender.storage, text(short.get("qps")), text(long.get("qps")),
-            text(kib), text(cost.get("peak_mb")), result.api.get("batch", "-")])
-    titles = ["contender", "vectors lie", f"QPS, {data.query_count:,}", f"QPS, {data.batch_count:,}", "KiB a query",
-              "peak RSS MB", "asked by"]
+        rows.append(
+            [
+                result.contender.name,
+                result.contender.storage,
+                text(short.get("qps")),
+                text(long.get("qps")),
+                text(kib),
+                text(cost.get("peak_mb")),
+                result.api.get("batch", "-"),
+            ]
+        )
+    titles = [
+        "contender",
+        "vectors lie",
+        f"QPS, {data.query_count:,}",
+        f"QPS, {data.batch_count:,}",
+        "KiB a query",
+        "peak RSS MB",
+        "asked by",
+    ]
     return markdown(titles, rows)
 
 
 def compose(
-    results: list[Result], left_out: dict[str, str], data: Data, rows: list[dict[str, Any]], threads: list[int],
-    repeats: int, batch: bool,
+    results: list[Result],
+    left_out: dict[str, str],
+    data: Data,
+    rows: list[dict[str, Any]],
+    threads: list[int],
+    repeats: int,
+    batch: bool,
 ) -> str:
-    loads = [row["load"] for row in rows] or [0.0]
+    repeated = [row for row in rows if row["repeat"]] or rows
+    loads = [row["load"] for row in repeated] or [0.0]
+    begun = [row["started"] for row in repeated] or [0.0]
     most = threads[-1]
     parts = [
         "# Against peers",
         f"{data.tag}: {data.count:,} x {data.dimension} u8, l2, {data.query_count:,} queries; {platform.machine()}, "
-        f"Linux {platform.release()}; load average when runs began {min(loads):.1f} to {max(loads):.1f}; medians of "
-        f"{repeats} interleaved repeats, interpolated between the two settings around each recall.",
+        f"Linux {platform.release()}; load average when repeats began {min(loads):.1f} to {max(loads):.1f}, over "
+        f"{(max(begun) - min(begun)) / 60:.0f} minutes; medians of {repeats} interleaved "
+        "repeats, interpolated between the two settings around each recall.",
         "Bytes a query: /proc/self/io (peers), reads submitted (sonde; the same number). Reads a query: "
         "/proc/diskstats, where the device read nothing for others meanwhile (peers), reads submitted (sonde). "
         "Latency: one query at a time, one thread. Resident: what the index and a search add to the process: over "
@@ -104,15 +146,26 @@ def compose(
     for k, recall_at, wanted in TARGETS:
         parts.append(f"## recall@{recall_at} = {wanted:.2f}")
         parts.append(target_table(results, threads, k))
-        parts.append(f"QPS, {most} threads, ours over theirs:\n\n" + ratio_table(results, "throughput", most, k, "qps"))
-        parts.append("p99 latency, ours over theirs (less is better):\n\n" + ratio_table(results, *LATENCY, k, "p99_ms"))
+        parts.append(
+            f"QPS, {most} threads, ours over theirs:\n\n" + ratio_table(results, "throughput", most, k, "qps")
+        )
+        parts.append(
+            "p99 latency, ours over theirs (less is better):\n\n"
+            + ratio_table(results, *LATENCY, k, "p99_ms")
+        )
         if batch:
             parts.append(f"Batch jobs, {most} threads:\n\n" + batch_table(results, most, k, data))
             for mode, count in (("short batch", data.query_count), ("batch", data.batch_count)):
                 parts.append(
-                    f"QPS of {count:,} queries, ours over theirs:\n\n" + ratio_table(results, mode, most, k, "qps"))
+                    f"QPS of {count:,} queries, ours over theirs:\n\n"
+                    + ratio_table(results, mode, most, k, "qps")
+                )
     parts.append("## How each was asked")
-    parts.append("\n".join(f"- {result.contender.name}: {result.api.get('throughput', '-')}" for result in results))
+    parts.append(
+        "\n".join(f"- {result.contender.name}: {result.api.get('throughput', '-')}" for result in results)
+    )
     if left_out:
-        parts.append("## Left out\n\n" + "\n".join(f"- {name}: {reason}" for name, reason in left_out.items()))
+        parts.append(
+            "## Left out\n\n" + "\n".join(f"- {name}: {reason}" for name, reason in left_out.items())
+        )
     return "\n\n".join(part for part in parts if part) + "\n"

@@ -74,10 +74,8 @@ class Session:
             for step in range(REFINEMENTS + 1):
                 for rank, row in enumerate(sorted(known, key=lambda row: row["setting"], reverse=not rising)):
                     row["setting_rank"] = rank
-                result.brackets[k] = bracket(known, recall_at, wanted)
-                if not result.brackets[k] or step == REFINEMENTS:
-                    break
-                middle = between(*result.brackets[k])
+                around = result.brackets[k] = bracket(known, recall_at, wanted)
+                middle = between(*around) if around and step < REFINEMENTS else None
                 if middle is None:
                     break
                 known = known + self.ask(result, [Run("throughput", most, k, middle)])
@@ -115,13 +113,15 @@ class Session:
             for k, _, _ in TARGETS:
                 if ("throughput", threads, k) in result.at:
                     result.at[mode, threads, k] = result.at["throughput", threads, k]
-            result.api[mode] = result.api.get("throughput", "-") + (", rate of the short job" if mode == "batch" else "")
+            result.api[mode] = result.api.get("throughput", "-") + (
+                ", rate of the short job" if mode == "batch" else ""
+            )
             return
-        wanted = [(k, recall_at, recall, result.brackets.get(k)) for k, recall_at, recall in TARGETS]
-        wanted = [item for item in wanted if item[3]]
-        runs = [Run(mode, threads, k, setting, repeat) for k, _, _, pair in wanted for setting in pair]
+        pairs = {k: pair for k, pair in result.brackets.items() if pair}
+        wanted = [target for target in TARGETS if target[0] in pairs]
+        runs = [Run(mode, threads, k, setting, repeat) for k, _, _ in wanted for setting in pairs[k]]
         rows = self.ask(result, runs)
-        for number, (k, recall_at, recall, _) in enumerate(wanted):
+        for number, (k, recall_at, recall) in enumerate(wanted):
             low, high = rows[2 * number], rows[2 * number + 1]
             result.at.setdefault((mode, threads, k), []).append(at(low, high, recall_at, recall))
             result.api[mode] = high["api"]
@@ -136,11 +136,14 @@ class Session:
 
     def write(self, out: Path) -> None:
         data = self.asker.data
-        rows = [row for row in self.asker.rows.rows.values() if row["data"] == data.tag]
         for k, recall_at, _ in TARGETS:
             for threads in self.threads:
-                pictures.curves(out / f"recall{recall_at}-threads{threads}.svg", self.results, threads, k, recall_at)
-        text = report.compose(self.results, self.left_out, data, rows, self.threads, self.repeats, self.batch)
+                pictures.curves(
+                    out / f"recall{recall_at}-threads{threads}.svg", self.results, threads, k, recall_at
+                )
+        text = report.compose(
+            self.results, self.left_out, data, self.asker.used, self.threads, self.repeats, self.batch
+        )
         (out / "compare.md").write_text(text)
         print(text)
         print(f"written: {out / 'compare.md'} and pictures beside it")

@@ -60,8 +60,21 @@ def search(
     batch = run.mode in ("short batch", "batch") and binary.has_batch
     in_flight = 1 if run.mode == "latency" else IN_FLIGHT
     command = [
-        binary.path, "batch" if batch else "search", "--index", index, "--queries", queries, "-k", run.k,
-        f"--{how['knob']}", f"{run.setting:g}", "--threads", run.threads, "--out", out, "--quiet",
+        binary.path,
+        "batch" if batch else "search",
+        "--index",
+        index,
+        "--queries",
+        queries,
+        "-k",
+        run.k,
+        f"--{how['knob']}",
+        f"{run.setting:g}",
+        "--threads",
+        run.threads,
+        "--out",
+        out,
+        "--quiet",
     ]
     if "cost" in how:
         command += ["--cost", how["cost"]]
@@ -76,12 +89,16 @@ def search(
     figures: dict[str, Any] = {
         "qps": count / seconds,
         # Answers and queries lie in this memory too, as they do in every process.
-        "peak_mb": ended.peak_mb, "resident_mb": max(ended.peak_mb - binary.bare_mb, 0.0),
+        "peak_mb": ended.peak_mb,
+        "resident_mb": max(ended.peak_mb - binary.bare_mb, 0.0),
         "index_resident_mb": number(r"resident (\d+) bytes", ended.output) / 1e6,
         "api": "sonde batch" if batch else f"sonde search, {in_flight} in flight a thread",
     }
     if batch:
-        figures |= {"bytes": number(r"bytes (\d+)", ended.output) / count, "reads": number(r"reads (\d+)", ended.output) / count}
+        figures |= {
+            "bytes": number(r"bytes (\d+)", ended.output) / count,
+            "reads": number(r"reads (\d+)", ended.output) / count,
+        }
     else:
         figures |= of_counters(counters, latency=run.mode == "latency")
     return read_neighbours(out)[0], figures
@@ -97,7 +114,8 @@ def of_counters(path: Path, latency: bool) -> dict[str, Any]:
     if latency:
         times = table["latency_us"] / 1e3
         figures |= {
-            "mean_ms": float(times.mean()), "p50_ms": float(np.percentile(times, 50)),
+            "mean_ms": float(times.mean()),
+            "p50_ms": float(np.percentile(times, 50)),
             "p99_ms": float(np.percentile(times, 99)),
         }
     return figures

@@ -15,19 +15,19 @@ struct RunFailure: Error, CustomStringConvertible {
     var description: String
 }
 
-/// The part of fio's JSON that is looked at.
+/// The part of fio's JSON that is looked at; its names are in snake case.
 private struct FioReport: Decodable {
     struct Job: Decodable {
         struct Direction: Decodable {
             var iops: Double
-            var bw_bytes: Double
-            var total_ios: Double
+            var bwBytes: Double
+            var totalIos: Double
             var runtime: Double
         }
         var error: Int
         var read: Direction
-        var usr_cpu: Double
-        var sys_cpu: Double
+        var usrCpu: Double
+        var sysCpu: Double
     }
     var jobs: [Job]
 }
@@ -45,22 +45,25 @@ struct Fio {
     /// as ours takes none.
     func run(blockByteCount: Int, depth: Int) throws -> Rate {
         var arguments = [
-            "--name=read", "--filename=\(path)", "--rw=randread", "--bs=\(blockByteCount)", "--iodepth=\(depth)",
+            "--name=read", "--filename=\(path)", "--rw=randread", "--bs=\(blockByteCount)",
+            "--iodepth=\(depth)",
             "--ioengine=io_uring", "--direct=1", "--fixedbufs", "--registerfiles", "--thread", "--numjobs=1",
             "--norandommap", "--randrepeat=0", "--gtod_reduce=1", "--invalidate=0", "--time_based",
             "--runtime=\(Int(seconds * 1000))ms", "--output-format=json",
         ]
         if hugePages { arguments += ["--iomem=mmaphuge", "--hugepage-size=2m"] }
         let text = try Self.launch(arguments)
+        let decoder = JSONDecoder()
+        decoder.keyDecodingStrategy = .convertFromSnakeCase
         // Notes precede the JSON where fio has something to say.
         guard let start = text.firstIndex(of: "{"),
-            let report = try? JSONDecoder().decode(FioReport.self, from: Data(text[start...].utf8)),
+            let report = try? decoder.decode(FioReport.self, from: Data(text[start...].utf8)),
             let job = report.jobs.first, job.error == 0
         else { throw RunFailure(description: "fio failed: \(text.prefix(500))") }
-        let processor = (job.usr_cpu + job.sys_cpu) / 100 * job.read.runtime * 1e3
+        let processor = (job.usrCpu + job.sysCpu) / 100 * job.read.runtime * 1e3
         return Rate(
-            readsPerSecond: job.read.iops, bytesPerSecond: job.read.bw_bytes,
-            processorMicroseconds: processor / max(job.read.total_ios, 1))
+            readsPerSecond: job.read.iops, bytesPerSecond: job.read.bwBytes,
+            processorMicroseconds: processor / max(job.read.totalIos, 1))
     }
 
     private static func launch(_ arguments: [String]) throws -> String {
@@ -73,7 +76,8 @@ struct Fio {
         let text = String(decoding: output.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
         process.waitUntilExit()
         guard process.terminationStatus == 0 else {
-            throw RunFailure(description: "fio ended with \(process.terminationStatus): install it (apt-get install fio)")
+            throw RunFailure(
+                description: "fio ended with \(process.terminationStatus): install it (apt-get install fio)")
         }
         return text
     }

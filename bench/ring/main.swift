@@ -51,7 +51,9 @@ private struct Options {
                 out = argument
             }
         }
-        guard !out.isEmpty, repeats > 0, seconds > 0 else { throw RunFailure(description: "usage: ring OUT [options]") }
+        guard !out.isEmpty, repeats > 0, seconds > 0 else {
+            throw RunFailure(description: "usage: ring OUT [options]")
+        }
     }
 }
 
@@ -61,7 +63,8 @@ private func makeFile(_ path: String, byteCount: Int) throws {
     let existing = try? FileManager.default.attributesOfItem(atPath: path)[.size] as? Int
     if existing == byteCount { return }
     FileHandle.standardError.write(Data("making \(path), \(byteCount >> 20) MiB\n".utf8))
-    guard FileManager.default.createFile(atPath: path, contents: nil), let handle = FileHandle(forWritingAtPath: path)
+    guard FileManager.default.createFile(atPath: path, contents: nil),
+        let handle = FileHandle(forWritingAtPath: path)
     else {
         throw RunFailure(description: "\(path): cannot write")
     }
@@ -90,7 +93,9 @@ private func load() -> String {
 /// Prints a line at once, also into a file.
 private func show(_ line: String) { FileHandle.standardOutput.write(Data((line + "\n").utf8)) }
 
-private func format(_ pattern: String, _ values: CVarArg...) -> String { String(format: pattern, arguments: values) }
+private func format(_ pattern: String, _ values: CVarArg...) -> String {
+    String(format: pattern, arguments: values)
+}
 
 private func run(_ options: Options) throws {
     // Neither our arena nor fio, which inherits it, gets huge pages behind the back of this comparison.
@@ -129,13 +134,16 @@ private func run(_ options: Options) throws {
             }
             let ratios = pairs.map { $0.ring.readsPerSecond / $0.fio.readsPerSecond }
             ratiosOfAll.append(median(ratios))
-            func figure(_ side: KeyPath<(ring: Rate, fio: Rate), Rate>, _ value: KeyPath<Rate, Double>) -> Double {
+            func figure(_ side: KeyPath<(ring: Rate, fio: Rate), Rate>, _ value: KeyPath<Rate, Double>)
+                -> Double
+            {
                 median(pairs.map { $0[keyPath: side][keyPath: value] })
             }
             let line = format(
                 "| %d | %d | %.0f | %.0f | %.3f | %.3f | %.2f (%.2f - %.2f) | %.2f, %.2f |", kibibytes, depth,
                 figure(\.ring, \.readsPerSecond), figure(\.fio, \.readsPerSecond),
-                figure(\.ring, \.bytesPerSecond) * 1e-9, figure(\.fio, \.bytesPerSecond) * 1e-9, median(ratios),
+                figure(\.ring, \.bytesPerSecond) * 1e-9, figure(\.fio, \.bytesPerSecond) * 1e-9,
+                median(ratios),
                 ratios.min()!, ratios.max()!, figure(\.ring, \.processorMicroseconds),
                 figure(\.fio, \.processorMicroseconds))
             show(line)
@@ -143,7 +151,10 @@ private func run(_ options: Options) throws {
         }
     }
     lines += [
-        "", format("Least ratio %.2f, median %.2f; load at the end %@.", ratiosOfAll.min()!, median(ratiosOfAll), load()),
+        "",
+        format(
+            "Least ratio %.2f, median %.2f; load at the end %@.", ratiosOfAll.min()!, median(ratiosOfAll),
+            load()),
     ]
     lines.suffix(2).forEach(show)
     try (lines.joined(separator: "\n") + "\n").write(

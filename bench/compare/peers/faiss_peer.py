@@ -21,10 +21,11 @@ class Peer:
             index = faiss.IndexIVFFlat(quantizer, dimension, lists)
         else:
             index = faiss.IndexIVFScalarQuantizer(
-                quantizer, dimension, lists, faiss.ScalarQuantizer.QT_8bit_direct, faiss.METRIC_L2, False)
+                quantizer, dimension, lists, faiss.ScalarQuantizer.QT_8bit_direct, faiss.METRIC_L2, False
+            )
         index.train(np.asarray(vectors, np.float32))
         for start in range(0, len(vectors), 100_000):
-            index.add(np.asarray(vectors[start:start + 100_000], np.float32))
+            index.add(np.asarray(vectors[start : start + 100_000], np.float32))
         faiss.write_index(index, os.path.join(directory, "index.faiss"))
 
     def open(self, directory, threads):

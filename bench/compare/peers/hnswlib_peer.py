@@ -16,9 +16,12 @@ class Peer:
         vectors = np.memmap(base, np.uint8, "r", offset=8).reshape(-1, self.parameters["dimension"])
         index = hnswlib.Index(space="l2", dim=vectors.shape[1])
         index.init_index(
-            max_elements=len(vectors), ef_construction=self.parameters["complexity"], M=self.parameters["links"])
+            max_elements=len(vectors),
+            ef_construction=self.parameters["complexity"],
+            M=self.parameters["links"],
+        )
         for start in range(0, len(vectors), 100_000):
-            index.add_items(np.asarray(vectors[start:start + 100_000], np.float32), num_threads=threads)
+            index.add_items(np.asarray(vectors[start : start + 100_000], np.float32), num_threads=threads)
         index.save_index(os.path.join(directory, "index.hnsw"))
 
     def open(self, directory, threads):

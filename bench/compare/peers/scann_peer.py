@@ -18,8 +18,10 @@ class Peer:
         searcher = (
             scann.scann_ops_pybind.builder(np.asarray(vectors, np.float32), 10, "squared_l2")
             .tree(
-                num_leaves=leaves, num_leaves_to_search=min(100, leaves),
-                training_sample_size=min(self.parameters["sample"], len(vectors)))
+                num_leaves=leaves,
+                num_leaves_to_search=min(100, leaves),
+                training_sample_size=min(self.parameters["sample"], len(vectors)),
+            )
             .score_ah(2, anisotropic_quantization_threshold=0.2)
             .reorder(100)
             .set_n_training_threads(threads)
@@ -35,10 +37,16 @@ class Peer:
     def search(self, queries, k, setting, threads):
         ask = self.searcher.search_batched if threads == 1 else self.searcher.search_batched_parallel
         return ask(
-            np.asarray(queries, np.float32), final_num_neighbors=k, leaves_to_search=int(setting),
-            pre_reorder_num_neighbors=self.reordered.get(k, 10 * k))[0]
+            np.asarray(queries, np.float32),
+            final_num_neighbors=k,
+            leaves_to_search=int(setting),
+            pre_reorder_num_neighbors=self.reordered.get(k, 10 * k),
+        )[0]
 
     def search_one(self, query, k, setting):
         return self.searcher.search(
-            np.asarray(query, np.float32), final_num_neighbors=k, leaves_to_search=int(setting),
-            pre_reorder_num_neighbors=self.reordered.get(k, 10 * k))[0]
+            np.asarray(query, np.float32),
+            final_num_neighbors=k,
+            leaves_to_search=int(setting),
+            pre_reorder_num_neighbors=self.reordered.get(k, 10 * k),
+        )[0]

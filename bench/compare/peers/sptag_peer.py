@@ -19,18 +19,38 @@ class Peer:
         made = self.parameters
         sections = {
             "Base": dict(
-                DistCalcMethod="L2", IndexAlgoType="BKT", ValueType="UInt8", Dim=dimension,
-                VectorPath=os.path.abspath(base), VectorType="DEFAULT", VectorSize=count,
-                IndexDirectory=os.path.abspath(directory), HeadIndexFolder="head", SSDIndex="lists.bin"),
+                DistCalcMethod="L2",
+                IndexAlgoType="BKT",
+                ValueType="UInt8",
+                Dim=dimension,
+                VectorPath=os.path.abspath(base),
+                VectorType="DEFAULT",
+                VectorSize=count,
+                IndexDirectory=os.path.abspath(directory),
+                HeadIndexFolder="head",
+                SSDIndex="lists.bin",
+            ),
             "SelectHead": dict(
-                isExecute="true", NumberOfThreads=threads, Ratio=made["heads"], SelectThreshold=0, SplitFactor=0,
-                SplitThreshold=0),
+                isExecute="true",
+                NumberOfThreads=threads,
+                Ratio=made["heads"],
+                SelectThreshold=0,
+                SplitFactor=0,
+                SplitThreshold=0,
+            ),
             "BuildHead": dict(isExecute="true", NumberOfThreads=threads),
             "BuildSSDIndex": dict(
-                isExecute="true", BuildSsdIndex="true", NumberOfThreads=threads,
-                InternalResultNum=made["candidates"], ReplicaCount=made["replicas"],
-                PostingPageLimit=made["pages"], SearchPostingPageLimit=made["pages"],
-                TmpDir=os.path.abspath(directory), UseDirectIO="true", SearchThreadNum=threads),
+                isExecute="true",
+                BuildSsdIndex="true",
+                NumberOfThreads=threads,
+                InternalResultNum=made["candidates"],
+                ReplicaCount=made["replicas"],
+                PostingPageLimit=made["pages"],
+                SearchPostingPageLimit=made["pages"],
+                TmpDir=os.path.abspath(directory),
+                UseDirectIO="true",
+                SearchThreadNum=threads,
+            ),
         }
         index = SPTAG.AnnIndex("SPANN", "UInt8", dimension)
         for section, values in sections.items():

@@ -14,14 +14,18 @@ class Peer:
 
     def empty(self):
         return Index(
-            ndim=self.parameters["dimension"], metric="l2sq", dtype=self.parameters["dtype"],
-            connectivity=self.parameters["links"], expansion_add=self.parameters["complexity"])
+            ndim=self.parameters["dimension"],
+            metric="l2sq",
+            dtype=self.parameters["dtype"],
+            connectivity=self.parameters["links"],
+            expansion_add=self.parameters["complexity"],
+        )
 
     def build(self, base, directory, threads):
         vectors = np.memmap(base, np.uint8, "r", offset=8).reshape(-1, self.parameters["dimension"])
         index = self.empty()
         for start in range(0, len(vectors), 100_000):
-            block = np.asarray(vectors[start:start + 100_000], np.float16)
+            block = np.asarray(vectors[start : start + 100_000], np.float16)
             index.add(np.arange(start, start + len(block)), block, threads=threads)
         index.save(os.path.join(directory, "index.usearch"))
 

@@ -25,7 +25,10 @@ def memory():
     """Resident MB now and at most, from the kernel."""
     with open("/proc/self/status") as status:
         fields = dict(line.split(":", 1) for line in status)
-    return {"now": int(fields["VmRSS"].split()[0]) * 1024 / 1e6, "peak": int(fields["VmHWM"].split()[0]) * 1024 / 1e6}
+    return {
+        "now": int(fields["VmRSS"].split()[0]) * 1024 / 1e6,
+        "peak": int(fields["VmHWM"].split()[0]) * 1024 / 1e6,
+    }
 
 
 def reset_peak():
@@ -70,8 +73,10 @@ def run_latency(peer, queries, run):
         ids[row] = found
     times *= 1e3
     return ids, {
-        "mean_ms": float(times.mean()), "p50_ms": float(np.percentile(times, 50)),
-        "p99_ms": float(np.percentile(times, 99)), "qps": float(1e3 / times.mean()),
+        "mean_ms": float(times.mean()),
+        "p50_ms": float(np.percentile(times, 50)),
+        "p99_ms": float(np.percentile(times, 99)),
+        "qps": float(1e3 / times.mean()),
     }
 
 
@@ -83,7 +88,12 @@ def search(peer, job):
     reset_peak()
     start = time.perf_counter()
     peer.open(job["index"], job["threads"])
-    result = {"open_seconds": time.perf_counter() - start, "bare_mb": bare["now"], "open_mb": memory()["now"], "runs": []}
+    result = {
+        "open_seconds": time.perf_counter() - start,
+        "bare_mb": bare["now"],
+        "open_mb": memory()["now"],
+        "runs": [],
+    }
     for run in job["runs"]:
         asked = queries[run["queries"], run["first"]]
         # Pools of threads, first touches: not what is measured.
@@ -98,7 +108,8 @@ def search(peer, job):
         figures["bytes"] = change["own_bytes"] / len(asked)
         # The device's own count holds only while nobody else reads from it.
         alone = abs(change["bytes"] - change["own_bytes"]) <= 0.03 * change["own_bytes"]
-        figures["reads"] = change["reads"] / len(asked) if alone else None
+        own = change["reads"] / len(asked) if change["own_bytes"] else 0.0
+        figures["reads"] = own if alone or not change["own_bytes"] else None
         np.save(run["answers"], np.asarray(ids).astype(np.int64))
         result["runs"].append(figures)
     after = memory()
