@@ -20,7 +20,6 @@ from builds import Builder
 from data import prepare
 from environments import Environments, Unavailable
 from processes import Failed
-from session import Session
 
 HERE = Path(__file__).resolve().parent
 
@@ -56,6 +55,9 @@ def arguments() -> argparse.Namespace:
 
 def main() -> None:
     options = arguments()
+    # Here, because its pictures need what only `run` installs: --help works without.
+    from session import Session
+
     out = options.out.resolve()
     out.mkdir(parents=True, exist_ok=True)
     threads = sorted(int(count) for count in options.threads.split(","))
