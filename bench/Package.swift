@@ -21,5 +21,8 @@ let package = Package(
             dependencies: [
                 .product(name: "SondeIndex", package: "sonde"), .product(name: "SondeBLAS", package: "sonde"),
             ], path: "routing", swiftSettings: swift),
+        .executableTarget(
+            name: "ring", dependencies: ["CMemory", .product(name: "SondeIndex", package: "sonde")],
+            path: "ring", swiftSettings: swift),
     ]
 )

@@ -33,9 +33,9 @@ public struct CentroidIndex: PartitionRouter {
     /// `efMinimum`.
     public var efFactor: Float = 2
     public var efMinimum = 96
-    /// From this many wanted on, and while centroids are at most so many times those wanted, a scan sorts all
-    /// of them by digits instead of keeping a heap: 256 of 1000 then take a quarter of the time.
-    private static let sortShare = 32
+    /// While centroids are at most so many times those wanted, a scan sorts all of them by digits instead of looking
+    /// for a limit first.
+    private static let sortShare = 2
     /// Queries that a block compares with a tile of centroids at once.
     static let blockSize = 64
     /// A block keeps up to so many times the wanted keys before it sorts and drops the others: one sort at the
@@ -130,6 +130,9 @@ public struct CentroidIndex: PartitionRouter {
             return memory
         }()
         private var allocatedBlockTile: UnsafeMutablePointer<Float>?
+        /// Of each query of a block: keys gathered, and the distance beyond which rows are of no use.
+        var found = [Int](repeating: 0, count: CentroidIndex.blockSize)
+        var limits = [Float](repeating: .infinity, count: CentroidIndex.blockSize)
         let positions = UnsafeMutablePointer<UInt32>.allocate(capacity: Scratch.tileCount)
         let graph: CentroidGraph.Scratch?
         private(set) var heap: UnsafeMutablePointer<UInt64>
@@ -171,18 +174,6 @@ public struct CentroidIndex: PartitionRouter {
 
         /// Sorts keys in place.
         func sort(_ keys: UnsafeMutablePointer<UInt64>, _ count: Int) { sonde_sort_keys(keys, spare, count) }
-
-        /// All rows by distance, equal ones by number, in `keys`.
-        func sortAll(_ query: UnsafeRawPointer, _ rows: VectorMatrix) {
-            reserveKeys(rows.count)
-            let keys = keys
-            for start in stride(from: 0, to: rows.count, by: Self.tileCount) {
-                let part = min(Self.tileCount, rows.count - start)
-                distance.rows(query, rows.row(start), count: part, dimension: rows.dimension, into: tile)
-                for index in 0..<part { keys[start + index] = PackedHeap.pack(tile[index], UInt32(start + index)) }
-            }
-            sort(keys, rows.count)
-        }
 
         func reserve(_ count: Int) {
             if count <= capacity { return }
@@ -274,39 +265,57 @@ public struct CentroidIndex: PartitionRouter {
             }
             return
         }
-        let sorts = sorts(k)
-        // Keys of a query: all, or those near enough so far and room for what a tile may add.
-        let size = sorts ? rows.count : Self.keptShare * k + Scratch.tileCount
-        scratch.reserveKeys(count * size)
-        let keys = scratch.keys
-        var found = [Int](repeating: sorts ? rows.count : 0, count: count)
-        var limits = [Float](repeating: .infinity, count: count)
-        for start in stride(from: 0, to: rows.count, by: Scratch.tileCount) {
-            let part = min(Scratch.tileCount, rows.count - start)
-            scratch.distance.block(
-                queries, queries: count, rows.row(start), count: part, dimension: dimension,
-                into: scratch.blockTile, outStride: Scratch.tileCount)
-            for query in 0..<count {
-                let distances = scratch.blockTile + query * Scratch.tileCount
-                let own = keys + query * size
-                if sorts {
-                    for index in 0..<part { own[start + index] = PackedHeap.pack(distances[index], UInt32(start + index)) }
-                } else {
-                    found[query] = scratch.gather(
-                        distances, count: part, firstNumber: start, k: k, limit: &limits[query], after: found[query],
-                        into: own)
-                }
-            }
-        }
+        let size = gatherNearest(rows, queries, count: count, k: k, scratch: scratch)
         for query in 0..<count {
-            routes[first + query].removeAll()
-            scratch.sort(keys + query * size, found[query])
-            take(sorted: keys + query * size, min(k, found[query]), into: &routes[first + query])
+            take(nearestOf: query, size: size, k, scratch, into: &routes[first + query])
             fillProbabilities(&routes[first + query])
         }
     }
 
-    private func sorts(_ k: Int) -> Bool { k >= Self.sortShare && partitionCount <= k * Self.sortShare }
+    /// Fills `scratch.keys` with the keys of rows that may be among the `k` nearest of each query, `scratch.found` of
+    /// them from every multiple of the size that is returned.
+    private func gatherNearest(
+        _ rows: VectorMatrix, _ queries: UnsafeRawPointer, count: Int, k: Int, scratch: Scratch
+    ) -> Int {
+        // Where most are wanted all are sorted; else those near enough so far, and room for what a tile may add.
+        let all = rows.count <= k * Self.sortShare
+        let size = all ? rows.count : Self.keptShare * k + Scratch.tileCount
+        scratch.reserveKeys(count * size)
+        for query in 0..<count {
+            scratch.found[query] = all ? rows.count : 0
+            scratch.limits[query] = .infinity
+        }
+        let tile = count == 1 ? scratch.tile : scratch.blockTile
+        for start in stride(from: 0, to: rows.count, by: Scratch.tileCount) {
+            let part = min(Scratch.tileCount, rows.count - start)
+            if count == 1 {
+                scratch.distance.rows(queries, rows.row(start), count: part, dimension: dimension, into: tile)
+            } else {
+                scratch.distance.block(
+                    queries, queries: count, rows.row(start), count: part, dimension: dimension, into: tile,
+                    outStride: Scratch.tileCount)
+            }
+            for query in 0..<count {
+                let distances = tile + query * Scratch.tileCount
+                let own = scratch.keys + query * size
+                if all {
+                    for index in 0..<part { own[start + index] = PackedHeap.pack(distances[index], UInt32(start + index)) }
+                } else {
+                    scratch.found[query] = scratch.gather(
+                        distances, count: part, firstNumber: start, k: k, limit: &scratch.limits[query],
+                        after: scratch.found[query], into: own)
+                }
+            }
+        }
+        return size
+    }
+
+    private func take(nearestOf query: Int, size: Int, _ k: Int, _ scratch: Scratch, into route: inout Route) {
+        let (keys, found) = (scratch.keys + query * size, scratch.found[query])
+        scratch.sort(keys, found)
+        route.removeAll()
+        take(sorted: keys, min(k, found), into: &route)
+    }
 
     public func route(
         _ query: UnsafeRawPointer, limit: Int, scratch: RouterScratch, into route: inout Route
@@ -315,17 +324,10 @@ public struct CentroidIndex: PartitionRouter {
         route.removeAll()
         let k = min(limit, partitionCount)
         if k <= 0 { return }
-        scratch.reserve(k)
         switch storage {
-        case .scan(let rows) where sorts(k):
-            scratch.sortAll(query, rows)
-            take(sorted: scratch.keys, k, into: &route)
         case .scan(let rows):
-            scratch.heap.update(repeating: PackedHeap.worst, count: k)
-            scratch.offer(
-                query, rows.bytes, count: rows.count, dimension: rows.dimension, numbers: nil,
-                to: scratch.heap, k: k)
-            take(scratch.heap, k, into: &route)
+            let size = gatherNearest(rows, query, count: 1, k: k, scratch: scratch)
+            take(nearestOf: 0, size: size, k, scratch, into: &route)
         case .groups(let groups):
             routeThroughGroups(groups, query, k, scratch)
             take(scratch.heap, k, into: &route)
@@ -346,6 +348,7 @@ public struct CentroidIndex: PartitionRouter {
     private func routeThroughGroups(
         _ groups: CentroidGroups, _ query: UnsafeRawPointer, _ k: Int, _ scratch: Scratch
     ) {
+        scratch.reserve(k)
         // Enough groups to hold twice what is wanted.
         let mean = max(1, partitionCount / groups.groupCount)
         let wanted = min(groups.groupCount, max(probes, 2 * k / mean + 1))

@@ -1,5 +1,8 @@
-// In C because Swift cannot ask for 64-byte loads in one function.
+// In C because Swift cannot ask for 64-byte loads in one function, and does not see prctl.
 #include "CMemory.h"
+#include <sys/prctl.h>
+
+int bench_huge_pages_forbid(void) { return prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0); }
 
 typedef uint64_t words __attribute__((vector_size(64)));
 
