@@ -97,6 +97,23 @@ enum Report {
         ).svg
     }
 
+    /// A probing report: means, then both histograms by doubling widths.
+    static func text(_ report: ProbingReport) -> String {
+        var ends = [0, 1]
+        while let last = ends.last, last + 1 < max(report.probed.count, report.needed.count) { ends.append(2 * last) }
+        let rows = zip(ends, ends.dropFirst()).map { low, high -> [String] in
+            func share(_ histogram: [Int]) -> String {
+                let inside = histogram.indices.filter { $0 > low && $0 <= high }.reduce(0) { $0 + histogram[$1] }
+                return String(format: "%.3f", Double(inside) / Double(max(histogram.reduce(0, +), 1)))
+            }
+            return [high == low + 1 ? "\(high)" : "\(low + 1)-\(high)", share(report.probed), share(report.needed)]
+        }
+        return String(
+            format: "nprobe %.2f, optimal %.2f; %.1f %% of the partitions read held none of the %d nearest\n",
+            report.meanProbed, report.meanNeeded, report.waste * 100, report.k)
+            + aligned(["partitions", "share of queries that read", "that need"], rows, leftColumns: [0])
+    }
+
     /// The k of every recall@k measured, rising.
     static func recallDepths(_ measurement: Measurement) -> [Int] {
         Set(measurement.rows.flatMap { $0.recall.keys }).compactMap { Int($0) }.sorted()

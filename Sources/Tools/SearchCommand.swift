@@ -33,6 +33,9 @@ struct SearchCommand: ParsableCommand {
     @Option(help: "Truth file: print the recall.")
     var truth: String?
 
+    @Flag(help: "With --truth: how many partitions were read, how many an oracle needs, how many held nothing.")
+    var probing = false
+
     @Option(help: "Queries that each thread keeps in flight; 1 answers one at a time (latency mode).")
     var inflight: Int = 8
 
@@ -43,7 +46,10 @@ struct SearchCommand: ParsableCommand {
 
     @OptionGroup var work: WorkOptions
 
-    func validate() throws { try policy.requireOne() }
+    func validate() throws {
+        try policy.requireOne()
+        if probing && truth == nil { throw ValidationError("--probing needs --truth FILE") }
+    }
 
     func run() throws {
         try requireWritable(out, counters)
@@ -69,6 +75,13 @@ struct SearchCommand: ParsableCommand {
         if let expected {
             let recall = Recall.mean(of: result.answers, against: expected, k: k, metric: opened.metric)
             print("recall@\(k) " + String(format: "%.4f", recall))
+            if probing {
+                print(
+                    Report.text(
+                        try opened.probing(
+                            queries: rows, truth: expected, k: k, policy: parameters.policy, cost: parameters.cost,
+                            threads: work.threads)))
+            }
         }
     }
 

@@ -111,4 +111,33 @@ struct MeasureTests {
         foreign.ids[199] = 300
         try index.validate(truth: foreign, queryCount: 39, k: 5)
     }
+
+    /// Against counting by hand; with replicas an oracle needs no more partitions than without.
+    @Test(arguments: [Kind.none, .closure])
+    func probingIsComparedWithWhereNeighboursLive(kind: Kind) throws {
+        let fixture = try Fixture(count: 3000, queryCount: 60)
+        try fixture.build("index", .l2, kind, partitions: 40)
+        let index = try fixture.open()
+        let truth = try fixture.truth(k: 10)
+        let report = try index.probing(queries: fixture.queries, truth: truth, k: 10, policy: .nprobe(6), threads: 2)
+        #expect(report.probed.reduce(0, +) == 60 && report.needed.reduce(0, +) == 60)
+        let homes = try index.homes()
+        var (needed, waste, recall, probed) = (0, 0.0, 0.0, 0)
+        for query in 0..<60 {
+            let read = index.routed(query, of: fixture.queries).partitions.prefix(6)
+                .filter { index.table[Int($0)].recordCount > 0 }
+            let lists = (0..<10).map { Set(homes[Int(truth.id(query: query, rank: $0))]) }
+            let union = lists.reduce(Set()) { $0.union($1) }
+            if kind == .none { needed += union.count }
+            probed += read.count
+            waste += Double(read.filter { !union.contains($0) }.count) / Double(read.count)
+            recall += Double(lists.filter { !$0.isDisjoint(with: read) }.count) / 10
+        }
+        #expect(abs(report.meanProbed - Double(probed) / 60) < 1e-9)
+        #expect(abs(report.waste - waste / 60) < 1e-9 && abs(report.recall - recall / 60) < 1e-9)
+        if kind == .none { #expect(abs(report.meanNeeded - Double(needed) / 60) < 1e-9) }
+        let everything = try index.probing(queries: fixture.queries, truth: truth, k: 10, policy: .nprobe(40), threads: 1)
+        #expect(abs(everything.recall - 1) < 1e-9 && everything.meanNeeded == report.meanNeeded)
+        #expect(report.meanNeeded >= 1 && report.meanNeeded < 10)
+    }
 }
