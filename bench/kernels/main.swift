@@ -94,9 +94,42 @@ private struct Kernel {
             padded(text(median(one)), 8), padded(text(median(rates), 1), 9), padded(text(median(shares)), 7),
             padded(text(median(many)), 8), padded(text(1e3 / median(many), 0), 9),
             padded(text(median(gains), 1), 7),
+            padded(metric.value == SONDE_L2 ? text(abandonGain(buffer, out, rows, query: query)) : "-", 8),
         ]
         let name = "\(String(cString: sonde_tier_name(tier))) \(metric.name) \(element.name) \(dimension)"
         print(name + String(repeating: " ", count: max(1, 24 - name.count)) + columns.joined(separator: " "))
+    }
+
+    /// Time of whole rows over time of abandoning after half of each, rows and query in the cache.
+    private func abandonGain(
+        _ buffer: UnsafeMutableRawPointer, _ out: UnsafeMutablePointer<Float>, _ rows: sonde_rows_function,
+        query: UnsafeMutableRawPointer
+    ) -> Double {
+        let stride = dimension * element.byteCount
+        let count = cachedByteCount / stride
+        let positions = UnsafeMutablePointer<UInt32>.allocate(capacity: count)
+        defer { positions.deallocate() }
+        rows(query, buffer, stride, count, dimension / 2, out)
+        let limit = (0..<count).map { out[$0] }.sorted()[count / 20]
+        let repeats = tier == SONDE_SCALAR ? 10 : 100
+        var gains: [Double] = []
+        var far = Float(0)
+        for _ in 0..<9 {
+            let whole = seconds { for _ in 0..<repeats { rows(query, buffer, stride, count, dimension, out) } }
+            let abandoned = seconds {
+                for _ in 0..<repeats {
+                    rows(query, buffer, stride, count, dimension / 2, out)
+                    for position in 0..<sonde_select_at_most(out, count, limit, positions) {
+                        var distance = Float(0)
+                        rows(query, buffer + Int(positions[position]) * stride, stride, 1, dimension, &distance)
+                        far = max(far, distance)
+                    }
+                }
+            }
+            gains.append(whole / abandoned)
+        }
+        // Used, so that the loop stays.
+        return far < 0 ? 0 : median(gains)
     }
 
     /// Numbers of a fair size: denormal or infinite ones have timings of their own.
@@ -135,8 +168,8 @@ madvise(buffer, bufferByteCount, Int32(MADV_HUGEPAGE))
 buffer.initializeMemory(as: UInt8.self, repeating: 1, count: bufferByteCount)
 out.initialize(repeating: 0, count: max(bufferByteCount / 64, blockQueries * blockRows))
 
-print("                         1xN ns   GB/s from  of plain   MxN ns  million   MxN over")
-print("kernel                  a pair        DRAM      read   a pair  pairs/s       1xN")
+print("                         1xN ns   GB/s from  of plain   MxN ns  million   MxN over  abandon")
+print("kernel                  a pair        DRAM      read   a pair  pairs/s       1xN  over 1xN")
 for tier in tiers {
     for metric in [("l2", SONDE_L2), ("ip", SONDE_IP), ("cosine", SONDE_COSINE)] {
         for element in [
