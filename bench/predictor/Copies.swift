@@ -45,6 +45,13 @@ extension Methods {
                 return try none(try trained(router).router, sweep)
             }
         }
+        let perPartition = Double(try experiment.index().count) / Double(experiment.partitions)
+        var coded = codes(perPartition, bytes: 16)
+        coded.candidates = 1024
+        try experiment.row("codes every vector, 16 B") {
+            let (router, note) = try trained(coded)
+            return try none(router, .gain(.time(model)), note)
+        }
         var plans = [
             CopyPlan(name: "slots", duplication: .slots, maximum: 8),
             CopyPlan(name: "closure", duplication: .closure(replicas: 8, eps1: 10), maximum: 8),
@@ -61,6 +68,9 @@ extension Methods {
         for plan in plans {
             try copied("kmeans", router, plan, rounds: false, cost: .time(model))
         }
+        try copied(
+            "codes every vector, 16 B", coded, CopyPlan(name: "slots", duplication: .slots, maximum: 8), rounds: false,
+            cost: .time(model))
     }
 
     /// One router on the index that a planner makes.
