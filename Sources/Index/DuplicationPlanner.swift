@@ -221,6 +221,11 @@ public struct DuplicationPlanner: Sendable {
         return nearest
     }
 
+    /// Calls `body` with every vector of the index that has records, once, as a row of routing space.
+    public func forEachVector(_ body: (UInt32, UnsafeRawPointer) throws -> Void) throws {
+        try forEachBatch { ids, rows in for (row, id) in ids.enumerated() { try body(id, rows.row(row)) } }
+    }
+
     /// Calls `body` with the vectors of the index, each once, in routing space and batch by batch.
     func forEachBatch(_ body: ([UInt32], VectorMatrix, NearestCentroids) throws -> Void) throws {
         let search = NearestCentroids(index.centroids.centroids(), seed: 1, threads: threads)

@@ -130,6 +130,63 @@ private let geometric: [DuplicationPlan] = [
     }
 }
 
+@Suite struct LiraRedundancyTests {
+    private func probing(_ planned: Planned) throws -> (model: any LearnedRouter, pairs: LearnPairs) {
+        let learned = try planned.index.learnPairs(learn: planned.learn, parameters: LearnParameters())
+        var parameters = PredictorParameters()
+        parameters.kind = .lira
+        parameters.lira.tower = [24, 12]
+        parameters.lira.head = [24]
+        parameters.training.epochs = 6
+        parameters.training.batchSize = 128
+        parameters.training.rate = 5
+        return (
+            try planned.index.trainLearnedRouter(pairs: learned.pairs, homes: planned.homes, parameters: parameters).router,
+            learned
+        )
+    }
+
+    /// By falling predicted nprobe; to the likeliest partition that is not home, the second likeliest only where two
+    /// exceed one half; nothing where only the home does.
+    @Test func thePublishedRuleIsFollowed() throws {
+        let planned = try Planned()
+        let model = try probing(planned).model
+        let ranking = try planned.planner().liraRanking(router: model)
+        #expect(ranking.count > 50 && Set(ranking.map(\.id)).count == ranking.count)
+        var expected: [UInt32: (nprobe: Int, target: UInt32)] = [:]
+        try planned.planner().forEachVector { id, row in
+            var route = Route()
+            model.route(row, limit: 40, scratch: model.makeScratch(), into: &route)
+            let wanted = route.logProbabilities.filter { exp($0) > 0.5 }.count
+            let home = planned.homes[Int(id)]
+            if wanted >= 1, !home.contains(route.partitions[0]) {
+                expected[id] = (wanted, route.partitions[0])
+            } else if wanted >= 2, !home.contains(route.partitions[1]) {
+                expected[id] = (wanted, route.partitions[1])
+            }
+        }
+        #expect(ranking.count == expected.count)
+        #expect(ranking.allSatisfy { expected[$0.id]?.target == $0.partition })
+        let order = ranking.compactMap { expected[$0.id]?.nprobe }
+        #expect(order == order.sorted(by: >) && Set(order).count > 1)
+        #expect(try planned.planner().lira(router: model, eta: 0.01).copies == Array(ranking.prefix(30)))
+        #expect(try planned.planner().lira(router: model, eta: 0).isEmpty)
+    }
+
+    /// Copies that cost nothing to hold are taken while they save anything; dear ones are not.
+    @Test func onlyAsManyAsPayAreCopied() throws {
+        let planned = try Planned()
+        let (model, learned) = try probing(planned)
+        func count(_ price: Double) throws -> Int {
+            try planned.planner().liraAdaptive(
+                router: model, pairs: learned.pairs, depth: 10, recall: 0.8, bytePrice: price
+            ).copies.count
+        }
+        #expect(try count(1e6) == 0)
+        #expect(try count(-1e6) == planned.planner().liraRanking(router: model).count)
+    }
+}
+
 /// Takes partition 0 for partition 1 and the other way round: a router whose mistakes are known.
 private struct Confused: PartitionRouter {
     let router: any PartitionRouter
