@@ -45,14 +45,16 @@ struct AssignStage {
         let base = builder.base
         let result = Result(spill: try SpillFile(path: spillPath), partitions: centroids.count)
         let chunk = VectorMatrix(
-            count: min(base.count, builder.rowsAtOnce), dimension: base.dimension, elementType: base.elementType)
+            count: min(base.count, builder.rowsAtOnce), dimension: base.dimension,
+            elementType: base.elementType)
         var headRows = HeadCursor(heads: heads)
         let search = NearestCentroids(
             centroids, seed: builder.parameters.seed, threads: builder.parameters.threads)
         var first = 0
         while first < base.count {
             let count = min(chunk.count, base.count - first)
-            try readInParallel(base, rows: first..<first + count, into: chunk, threads: builder.parameters.threads)
+            try readInParallel(
+                base, rows: first..<first + count, into: chunk, threads: builder.parameters.threads)
             let start = first
             try refuseLengths(chunk, count: count, metric: builder.parameters.metric) {
                 "\(base.path): vector \(start + $0)"
@@ -61,7 +63,8 @@ struct AssignStage {
             let lists = assign(builder.space.rows(from: rows), search: search)
             for row in 0..<count {
                 // Heads are resident and in no segment.
-                let places = headRows.contains(first + row) ? 0..<0 : lists.starts[row]..<lists.starts[row + 1]
+                let places =
+                    headRows.contains(first + row) ? 0..<0 : lists.starts[row]..<lists.starts[row + 1]
                 var records = UInt8(places.count)
                 try result.spill.append(&records, count: 1)
                 for place in places {
@@ -84,7 +87,8 @@ struct AssignStage {
         case .none:
             return PartitionLists(homes: search.assign(rows, threads: threads))
         case .closure(let replicas, let eps1):
-            let candidates = search.nearest(min(Self.closureCandidates, centroids.count), rows, threads: threads)
+            let candidates = search.nearest(
+                min(Self.closureCandidates, centroids.count), rows, threads: threads)
             return Closure(maximum: replicas, eps1: eps1)
                 .replicas(candidates, centroids: centroids, threads: threads)
         case .soar(let lambda):
@@ -97,7 +101,8 @@ struct AssignStage {
 extension IndexBuilder {
     /// Rows of the base that a pass holds at a time.
     var rowsAtOnce: Int {
-        let rowByteCount = base.dimension * (base.elementType.byteCount + (parameters.metric.isSpherical ? 4 : 0)) + 1024
+        let rowByteCount =
+            base.dimension * (base.elementType.byteCount + (parameters.metric.isSpherical ? 4 : 0)) + 1024
         return max(1024, min(parameters.memoryByteCount / 8, 64 << 20) / rowByteCount)
     }
 }

@@ -25,9 +25,12 @@ extension DiskIndex {
             throw IndexError.invalid("a block must hold at least 1 query, found \(most)")
         }
         if manifest.count > Int(UInt32.max) {
-            throw IndexError.invalid("\(path) holds \(manifest.count) vectors; result files keep ids of 32 bits")
+            throw IndexError.invalid(
+                "\(path) holds \(manifest.count) vectors; result files keep ids of 32 bits")
         }
-        return try BatchJob(index: self, queries: queries, out: out, parameters: parameters, progress: progress).run()
+        return try BatchJob(
+            index: self, queries: queries, out: out, parameters: parameters, progress: progress
+        ).run()
     }
 }
 
@@ -50,24 +53,29 @@ private final class BatchJob {
 
     private var threads: Int { parameters.search.threads }
 
-    init(index: DiskIndex, queries: VectorFile, out: String, parameters: BatchParameters, progress: Progress) throws {
+    init(index: DiskIndex, queries: VectorFile, out: String, parameters: BatchParameters, progress: Progress)
+        throws
+    {
         self.index = index
         self.parameters = parameters
         self.progress = progress
         let policy = parameters.search.policy
-        let candidates = policy.candidateLimit(partitions: index.partitionCount, records: index.manifest.records)
+        let candidates = policy.candidateLimit(
+            partitions: index.partitionCount, records: index.manifest.records)
         let named = policy.countsPartitions ? nil : (index.router as? Predictor)?.candidateCount
         let routeLimit = max(1, min(candidates, named ?? candidates))
         var pairs: Int?
         if case .nprobe(let count) = policy { pairs = count }
         let capacity =
-            parameters.search.rounds > 1 ? LaterRounds(index: index, k: parameters.search.k)?.heapCapacity : nil
+            parameters.search.rounds > 1
+            ? LaterRounds(index: index, k: parameters.search.k)?.heapCapacity : nil
         let heapCapacity = capacity ?? parameters.search.k
         memory = try BatchMemory(
             index: index, parameters: parameters, heapCapacity: heapCapacity, routeLimit: routeLimit,
             fixedPairs: pairs)
         file = queries.range(parameters.shard?.range(of: queries.count) ?? 0..<queries.count)
-        output = try BatchOutput(path: out, index: index, queries: queries, shardQueries: file, parameters: parameters)
+        output = try BatchOutput(
+            path: out, index: index, queries: queries, shardQueries: file, parameters: parameters)
         let atOnce = min(memory.queriesMaximum, file.count - output.finished)
         rows = VectorMatrix(count: atOnce, dimension: index.dimension, elementType: index.elementType)
         heaps = NearestHeaps(count: atOnce, capacity: heapCapacity)
@@ -202,7 +210,8 @@ private final class BatchJob {
         progress(stage: "batch", done: range.upperBound, total: file.count)
     }
 
-    private func timed<Value>(_ seconds: WritableKeyPath<BatchSummary, Double>, _ body: () throws -> Value) rethrows
+    private func timed<Value>(_ seconds: WritableKeyPath<BatchSummary, Double>, _ body: () throws -> Value)
+        rethrows
         -> Value
     {
         let start = monotonicNanoseconds()

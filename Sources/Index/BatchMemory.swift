@@ -38,7 +38,8 @@ struct BatchMemory {
         let smallestArena = 2 * max(index.table.largestSegmentByteCount, 4096)
         routedAtOnce = max(16, min(256, (2 << 20) / (limit * 24)))
         let pairs = fixedPairs.map { min($0, limit) } ?? min(limit, Self.pairsGuess)
-        var perQuery = rowByteCount + NearestHeaps.byteCount(capacity: heapCapacity) + pairs * Self.pairByteCount + 8
+        var perQuery =
+            rowByteCount + NearestHeaps.byteCount(capacity: heapCapacity) + pairs * Self.pairByteCount + 8
         if parameters.search.rounds > 1 { perQuery += KeptRoutes.byteCount(limit: limit) }
         let perThread =
             smallestArena + SweepScanner.byteCount(rowByteCount: rowByteCount)
@@ -47,7 +48,8 @@ struct BatchMemory {
             // The router's keys and their spare, of the queries that it takes at once.
             + 64 * min(index.partitionCount, 32 * limit) * 16
         // What may still be routed when the plan is full.
-        let overhang = fixedPairs != nil ? 0 : Self.routingTasks * threads * routedAtOnce * limit * Self.pairByteCount
+        let overhang =
+            fixedPairs != nil ? 0 : Self.routingTasks * threads * routedAtOnce * limit * Self.pairByteCount
         let answerByteCount = parameters.search.k * 8
         let least =
             threads * perThread + overhang + answerByteCount + index.partitionCount * 32
@@ -59,7 +61,8 @@ struct BatchMemory {
         }
         // Three eighths of the rest at most make reads and writes larger, all that is left goes to queries.
         let rest = memory - least
-        arenaByteCount = max(smallestArena, min(BatchSweep.arenaByteCountDefault, smallestArena + rest / (4 * threads)))
+        arenaByteCount = max(
+            smallestArena, min(BatchSweep.arenaByteCountDefault, smallestArena + rest / (4 * threads)))
         writtenAtOnce = 1 + min(Self.answerByteCount, rest / 8) / answerByteCount
         let spent = threads * (arenaByteCount - smallestArena) + (writtenAtOnce - 1) * answerByteCount
         let room = max(64, routedAtOnce) + (rest - spent) / perQuery

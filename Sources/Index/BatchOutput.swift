@@ -23,7 +23,8 @@ final class BatchOutput {
     ///   - queries: those of the whole job.
     ///   - shardQueries: those answered here.
     init(
-        path: String, index: DiskIndex, queries: VectorFile, shardQueries: VectorFile, parameters: BatchParameters
+        path: String, index: DiskIndex, queries: VectorFile, shardQueries: VectorFile,
+        parameters: BatchParameters
     ) throws {
         self.path = path
         self.shardQueries = shardQueries
@@ -36,7 +37,8 @@ final class BatchOutput {
             identity.entries + [
                 (
                     "range of queries",
-                    range.map { "\($0.lowerBound) to \($0.upperBound) as a part" } ?? (isIvecs ? "all as ivecs" : "all")
+                    range.map { "\($0.lowerBound) to \($0.upperBound) as a part" }
+                        ?? (isIvecs ? "all as ivecs" : "all")
                 )
             ])
         if parameters.restarts { try JobJournal.remove(of: path) }
@@ -46,7 +48,8 @@ final class BatchOutput {
             last = journal?.last
         }
         writer = try ResultWriter(
-            path: path, count: shardQueries.count, k: k, headerByteCount: part?.headerByteCount ?? 8, isIvecs: isIvecs,
+            path: path, count: shardQueries.count, k: k, headerByteCount: part?.headerByteCount ?? 8,
+            isIvecs: isIvecs,
             continuing: last?.position)
         if let last { try checkQueries(last) }
     }
@@ -100,7 +103,8 @@ final class BatchOutput {
         guard queryChecksum == entry.queryChecksum else {
             throw StorageError(
                 .invalidValue, path: JobJournal.path(of: path),
-                detail: "is of another job: the first \(finished) queries of \(shardQueries.path) have changed",
+                detail:
+                    "is of another job: the first \(finished) queries of \(shardQueries.path) have changed",
                 expected: Checksum.text(entry.queryChecksum), found: Checksum.text(queryChecksum),
                 advice: "choose another --out, or give --restart to begin anew")
         }
@@ -122,7 +126,10 @@ final class BatchOutput {
         let cost: String =
             if case .time(let model) = parameters.cost { "time by \(model)" } else { parameters.cost.name }
         return JobIdentity([
-            ("index", "\(index.manifest.checksum) (\(index.count) vectors, \(index.partitionCount) partitions)"),
+            (
+                "index",
+                "\(index.manifest.checksum) (\(index.count) vectors, \(index.partitionCount) partitions)"
+            ),
             (
                 "queries",
                 "\(Checksum.text(try queries.fingerprint())) (\(queries.count) of dimension \(queries.dimension), "

@@ -15,7 +15,8 @@ public struct Shard: Sendable, Equatable {
     /// The queries of this shard, of `total`; shards differ by one query at most.
     public func range(of total: Int) -> Range<Int> {
         // Wide products: total times count may leave 64 bits only where neither is real.
-        total / count * index + min(index, total % count)..<total / count * (index + 1) + min(index + 1, total % count)
+        total / count * index + min(index, total % count)..<total / count * (index + 1)
+            + min(index + 1, total % count)
     }
 }
 
@@ -62,5 +63,7 @@ public struct BatchSummary: Sendable {
     public var scanSeconds: Double { Double(sweep.scanNanoseconds) / 1e9 / Double(threads) }
     public var queriesPerSecond: Double { Double(queries) / max(wallSeconds, 1e-9) }
     /// Bytes of the device a second, over all that was not waiting for anything else.
-    public var bytesPerSecond: Double { Double(sweep.bytes) / max(wallSeconds - routeSeconds - fileSeconds, 1e-9) }
+    public var bytesPerSecond: Double {
+        Double(sweep.bytes) / max(wallSeconds - routeSeconds - fileSeconds, 1e-9)
+    }
 }

@@ -159,7 +159,9 @@ final class BatchRoutingWorker: @unchecked Sendable {
     }
 
     /// Appends the chosen positions of a route as partitions; a query that reads nothing is answered.
-    private func append(_ partitions: [UInt32], query: Int, kept: KeptRoutes?, to chosen: inout QueryPartitions) {
+    private func append(
+        _ partitions: [UInt32], query: Int, kept: KeptRoutes?, to chosen: inout QueryPartitions
+    ) {
         var reads = false
         for position in positions {
             let partition = partitions[Int(position)]

@@ -49,7 +49,8 @@ public final class BatchSweep: @unchecked Sendable {
 
     public convenience init(index: DiskIndex, queries: VectorMatrix, k: Int, threads: Int) {
         self.init(
-            index: index, queries: queries, heaps: NearestHeaps(count: queries.count, capacity: k), threads: threads,
+            index: index, queries: queries, heaps: NearestHeaps(count: queries.count, capacity: k),
+            threads: threads,
             arenaByteCount: Self.arenaByteCountDefault)
     }
 
@@ -66,7 +67,9 @@ public final class BatchSweep: @unchecked Sendable {
     /// Reads every segment of the plan once and scans it against its queries.
     ///
     /// - Throws: `StorageError` from reading, `IndexError.corruptSegment` for a page that fails its checksum.
-    public func sweep(_ plan: SweepPlan, progress: (@Sendable (Int, Int) -> Void)? = nil) throws -> SweepCounters {
+    public func sweep(_ plan: SweepPlan, progress: (@Sendable (Int, Int) -> Void)? = nil) throws
+        -> SweepCounters
+    {
         var wanted = plan.wanted
         var reads: [SegmentRead] = []
         SegmentRead.plan(&wanted, table: index.table, joinLimit: readByteCount, into: &reads)
@@ -102,7 +105,9 @@ public final class BatchSweep: @unchecked Sendable {
         }
         for query in 0..<queries.count {
             heaps.drain(query, k: k, noId: TruthFile.noId, ids: ids, distances: distances)
-            for rank in 0..<k { answers.set(query: query, rank: rank, id: ids[rank], distance: distances[rank]) }
+            for rank in 0..<k {
+                answers.set(query: query, rank: rank, id: ids[rank], distance: distances[rank])
+            }
         }
         return answers
     }
@@ -142,7 +147,8 @@ private final class SweepWorker {
                 free.removeLast()
                 var read = groups[number]
                 read.arenaOffset = place
-                queue.submit(offset: read.offset, byteCount: read.byteCount, arenaOffset: place, tag: UInt64(slot))
+                queue.submit(
+                    offset: read.offset, byteCount: read.byteCount, arenaOffset: place, tag: UInt64(slot))
                 counters.reads += 1
                 counters.bytes += UInt64(read.byteCount)
                 inFlight[slot] = read
@@ -181,6 +187,7 @@ private final class SweepWorker {
         counters.vectors += UInt64(entry.recordCount)
         counters.comparisons += UInt64(entry.recordCount) * UInt64(queries.count)
         scanner.scan(
-            segment: segment, recordCount: Int(entry.recordCount), queries: UnsafeBufferPointer(rebasing: planned[queries]))
+            segment: segment, recordCount: Int(entry.recordCount),
+            queries: UnsafeBufferPointer(rebasing: planned[queries]))
     }
 }

@@ -41,7 +41,8 @@ public final class IndexBuilder {
     /// Vectors that partitions were learned from.
     var sampled: Int?
 
-    public init(base: VectorFile, directory: String, parameters: BuildParameters, progress: Progress = .none) {
+    public init(base: VectorFile, directory: String, parameters: BuildParameters, progress: Progress = .none)
+    {
         self.base = base
         self.directory = directory
         self.parameters = parameters
@@ -93,40 +94,59 @@ public final class IndexBuilder {
             throw .invalid("partitions must be from 1 to the \(count) vectors, found \(partitions)")
         }
         if let share = parameters.headShare {
-            if !(share > 0 && share <= 0.5) { throw .invalid("heads must be over 0 and at most 0.5, found \(share)") }
-            if parameters.partitions != nil { throw .invalid("give either partitions or heads: heads are the partitions") }
+            if !(share > 0 && share <= 0.5) {
+                throw .invalid("heads must be over 0 and at most 0.5, found \(share)")
+            }
+            if parameters.partitions != nil {
+                throw .invalid("give either partitions or heads: heads are the partitions")
+            }
             if parameters.metric == .ip {
-                throw .invalid("heads need a metric in which they can be scored resident: l2 or cosine, not ip")
+                throw .invalid(
+                    "heads need a metric in which they can be scored resident: l2 or cosine, not ip")
             }
         }
         if case .closure(let replicas, let eps1) = parameters.duplication {
-            if replicas < 1 || replicas > 64 { throw .invalid("replicas must be from 1 to 64, found \(replicas)") }
+            if replicas < 1 || replicas > 64 {
+                throw .invalid("replicas must be from 1 to 64, found \(replicas)")
+            }
             if !(eps1 >= 0) { throw .invalid("eps1 must be 0 or more, found \(eps1)") }
         }
         if case .soar(let lambda) = parameters.duplication, !(lambda >= 0 && lambda.isFinite) {
             throw .invalid("lambda must be 0 or more, found \(lambda)")
         }
         if let cells = parameters.subSegments {
-            if cells < 2 || cells > 1 << 20 { throw .invalid("sub-segments must be from 2 to \(1 << 20), found \(cells)") }
-            if parameters.headShare != nil { throw .invalid("heads have no sub-segments: each list is a few pages") }
+            if cells < 2 || cells > 1 << 20 {
+                throw .invalid("sub-segments must be from 2 to \(1 << 20), found \(cells)")
+            }
+            if parameters.headShare != nil {
+                throw .invalid("heads have no sub-segments: each list is a few pages")
+            }
             if let router = parameters.router, router.predictor.kind != .lira {
                 throw .invalid("sub-segments are read by a lira router, or by distance without training")
             }
         }
-        if parameters.threads < 1 { throw .invalid("threads must be at least 1, found \(parameters.threads)") }
-        if parameters.iterations < 1 { throw .invalid("iterations must be at least 1, found \(parameters.iterations)") }
+        if parameters.threads < 1 {
+            throw .invalid("threads must be at least 1, found \(parameters.threads)")
+        }
+        if parameters.iterations < 1 {
+            throw .invalid("iterations must be at least 1, found \(parameters.iterations)")
+        }
         if let pages = parameters.pagesMaximum, pages < 1 || pages > 1 << 30 {
             throw .invalid("pages-max must be from 1 to \(1 << 30), found \(pages)")
         }
         if let router = parameters.router {
             try router.predictor.validate()
-            if let learn = router.learn, learn.dimension != base.dimension || learn.elementType != base.elementType {
+            if let learn = router.learn,
+                learn.dimension != base.dimension || learn.elementType != base.elementType
+            {
                 throw .invalid(
                     "\(learn.path) holds \(learn.elementType.name) of \(learn.dimension) dimensions, \(base.path) "
                         + "\(base.elementType.name) of \(base.dimension)")
             }
         }
-        if let sample = parameters.sampleCount, sample < 1 { throw .invalid("sample must be at least 1, found \(sample)") }
+        if let sample = parameters.sampleCount, sample < 1 {
+            throw .invalid("sample must be at least 1, found \(sample)")
+        }
     }
 
     /// Runs a stage and notes its seconds.
@@ -139,22 +159,26 @@ public final class IndexBuilder {
     // Publication.
 
     private func publish(
-        _ target: AtomicDirectory, files: IndexFiles, router: CentroidIndex, heads: [UInt32]?, cells: CellGroups?,
+        _ target: AtomicDirectory, files: IndexFiles, router: CentroidIndex, heads: [UInt32]?,
+        cells: CellGroups?,
         table: SegmentTable, segmentsDigest: FileDigest
     ) throws -> BuildReport {
         var manifest = Manifest(
             metric: parameters.metric.name, elementType: base.elementType.name, dimension: base.dimension,
-            count: base.count, partitions: table.count, records: table.recordCount, build: describe(heads: heads),
+            count: base.count, partitions: table.count, records: table.recordCount,
+            build: describe(heads: heads),
             files: [IndexFiles.segmentsName: segmentsDigest])
         var sections = router.encode() + (cells?.encode(parent: nil) ?? [])
         var residentByteCount = router.residentByteCount
         if let training = parameters.router {
             let written = try DiskIndex(
-                path: target.temporaryPath, manifest: manifest, table: table, centroids: router, headIds: heads,
+                path: target.temporaryPath, manifest: manifest, table: table, centroids: router,
+                headIds: heads,
                 cells: cells, device: Devices.open(path: files.segments))
             let trained = try stage("train") { try written.trainRouter(training, progress: progress) }
             sections = try trained.sections()
-            residentByteCount = trained.router.residentByteCount
+            residentByteCount =
+                trained.router.residentByteCount
                 + trained.posteriors.reduce(0) { $0 + $1.residentByteCount }
             manifest.build.merge(training.predictor.description) { $1 }
         }

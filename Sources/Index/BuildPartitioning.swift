@@ -30,20 +30,26 @@ extension IndexBuilder {
             centroids = rows.gather(chosen)
             beta = CentroidIndex.defaultBeta(meanDistance: meanHomeDistance(rows, centroids: centroids))
         } else {
-            let wanted = parameters.partitions ?? max(1, min(base.count, Int(4 * Double(base.count).squareRoot())))
+            let wanted =
+                parameters.partitions ?? max(1, min(base.count, Int(4 * Double(base.count).squareRoot())))
             let sample = try stage("sample") { try readSample(for: wanted) }
             let trained = stage("partition") {
                 var means = KMeans(partitions: wanted, seed: parameters.seed, threads: parameters.threads)
                 means.iterations = parameters.iterations
                 means.capRecords = recordsMaximum(sampleShare: Double(sample.count) / Double(base.count))
-                means.progress = { [progress] done, total in progress(stage: "partition", done: done, total: total) }
+                means.progress = { [progress] done, total in
+                    progress(stage: "partition", done: done, total: total)
+                }
                 return means.train(sample)
             }
             centroids = trained.centroids
             beta = CentroidIndex.defaultBeta(meanDistance: trained.meanDistance)
             if let cells = parameters.subSegments {
-                return stage("cells") { divide(
-                        sample, into: centroids.gather(Self.walk(centroids, space.distance)), cells: cells, beta: beta) }
+                return stage("cells") {
+                    divide(
+                        sample, into: centroids.gather(Self.walk(centroids, space.distance)), cells: cells,
+                        beta: beta)
+                }
             }
         }
         // Partitions are numbered along a walk, so that near partitions lie near each other on disk.
@@ -60,7 +66,9 @@ extension IndexBuilder {
     }
 
     /// A second level of clusters within each partition; cells of a partition stand side by side.
-    private func divide(_ sample: VectorMatrix, into parents: VectorMatrix, cells: Int, beta: Float) -> Partitioning {
+    private func divide(_ sample: VectorMatrix, into parents: VectorMatrix, cells: Int, beta: Float)
+        -> Partitioning
+    {
         let homes = NearestCentroids(parents, seed: parameters.seed, threads: parameters.threads)
             .assign(sample, threads: parameters.threads).partitions
         var members = [[UInt32]](repeating: [], count: parents.count)
@@ -73,7 +81,8 @@ extension IndexBuilder {
                 return
             }
             let rows = sample.gather(work[parent])
-            var means = KMeans(partitions: min(cells, rows.count), seed: parameters.seed &+ UInt64(parent), threads: 1)
+            var means = KMeans(
+                partitions: min(cells, rows.count), seed: parameters.seed &+ UInt64(parent), threads: 1)
             means.iterations = parameters.iterations
             let trained = means.train(rows)
             let order = Self.walk(trained.centroids, distance)
@@ -92,7 +101,8 @@ extension IndexBuilder {
             centroids: VectorMatrix.joined(parts) ?? parents,
             beta: CentroidIndex.defaultBeta(meanDistance: spread / Double(max(sample.count, 1))), heads: nil,
             cells: CellGroups(
-                parents: CentroidIndex(centroids: parents, beta: beta, seed: parameters.seed, threads: parameters.threads),
+                parents: CentroidIndex(
+                    centroids: parents, beta: beta, seed: parameters.seed, threads: parameters.threads),
                 starts: starts))
     }
 
@@ -107,16 +117,20 @@ extension IndexBuilder {
     /// The cap on records of a partition, scaled to a sample.
     private func recordsMaximum(sampleShare: Double) -> Int? {
         guard let pages = parameters.pagesMaximum,
-            let layout = try? PageLayout(dimension: base.dimension, elementType: base.elementType, idByteCount: 4)
+            let layout = try? PageLayout(
+                dimension: base.dimension, elementType: base.elementType, idByteCount: 4)
         else { return nil }
         return max(1, Int(Double(layout.recordsMaximum(pages: pages)) * sampleShare))
     }
 
     private func readWholeBase(for purpose: String) throws -> VectorMatrix {
-        let needed = base.count * base.dimension * (base.elementType.byteCount + (parameters.metric.isSpherical ? 4 : 0))
+        let needed =
+            base.count * base.dimension
+            * (base.elementType.byteCount + (parameters.metric.isSpherical ? 4 : 0))
         guard needed <= parameters.memoryByteCount * 3 / 4 else {
             throw IndexError.invalid(
-                "\(purpose) holds the whole base in memory: --memory must be at least \(needed / 3 * 4) bytes")
+                "\(purpose) holds the whole base in memory: --memory must be at least \(needed / 3 * 4) bytes"
+            )
         }
         let rows = VectorMatrix(count: base.count, dimension: base.dimension, elementType: base.elementType)
         try readInParallel(base, rows: 0..<base.count, into: rows, threads: parameters.threads)
@@ -126,7 +140,8 @@ extension IndexBuilder {
 
     /// A sample spread evenly over the file, in routing space.
     private func readSample(for partitions: Int) throws -> VectorMatrix {
-        let rowByteCount = base.dimension * (base.elementType.byteCount + (parameters.metric.isSpherical ? 4 : 0))
+        let rowByteCount =
+            base.dimension * (base.elementType.byteCount + (parameters.metric.isSpherical ? 4 : 0))
         let affordable = parameters.memoryByteCount / 4 / rowByteCount
         // k-means iterates over 256 rows a partition and ends with a few rounds over all that it is given:
         // everything, where it fits.

@@ -30,7 +30,8 @@ public struct QueryCounters: Sendable, Equatable {
 
     /// The columns of `search --counters`, in order.
     public static let columns = [
-        "query", "vectors", "cached", "distinct", "segments", "pages", "bytes", "reads", "rounds", "route_us", "wait_us",
+        "query", "vectors", "cached", "distinct", "segments", "pages", "bytes", "reads", "rounds", "route_us",
+        "wait_us",
         "scan_us", "latency_us",
     ]
 

@@ -61,7 +61,9 @@ public final class DiskIndex: Sendable {
             router = predictor
         } else if let probing = try LiraModel.decode(sections, centroids: centroids) {
             router = probing
-        } else if let grouped, let probing = try LiraModel.decode(grouped.parent, centroids: grouped.groups.parents) {
+        } else if let grouped,
+            let probing = try LiraModel.decode(grouped.parent, centroids: grouped.groups.parents)
+        {
             router = CellRouter(groups: grouped.groups, cells: centroids, parent: probing)
         } else {
             router = centroids
@@ -71,7 +73,8 @@ public final class DiskIndex: Sendable {
             do {
                 return try JSONDecoder().decode(CalibratedPolicies.self, from: Data(bytes))
             } catch {
-                throw IndexError.inconsistent(path: files.router, detail: "section policies is not readable: \(error)")
+                throw IndexError.inconsistent(
+                    path: files.router, detail: "section policies is not readable: \(error)")
             }
         }
         headIds = try sections[IndexFiles.headIdsTag].map { try Self.decodeHeadIds($0, path: files.router) }
@@ -83,7 +86,8 @@ public final class DiskIndex: Sendable {
         else {
             throw IndexError.inconsistent(
                 path: path,
-                detail: "manifest.json names \(manifest.partitions) partitions, segments.table holds \(table.count), "
+                detail:
+                    "manifest.json names \(manifest.partitions) partitions, segments.table holds \(table.count), "
                     + "router.bin \(centroids.partitionCount); the files are of different indexes")
         }
         if let device {
@@ -97,7 +101,8 @@ public final class DiskIndex: Sendable {
             guard found == manifest.files[name] else {
                 throw IndexError.inconsistent(
                     path: path,
-                    detail: "is not the file that manifest.json names (checksum \(Checksum.text(found.crc32c)) of "
+                    detail:
+                        "is not the file that manifest.json names (checksum \(Checksum.text(found.crc32c)) of "
                         + "\(found.byteCount) bytes); the files are of different indexes")
             }
         }
@@ -134,7 +139,8 @@ public final class DiskIndex: Sendable {
     }
 
     init(
-        copying other: DiskIndex, router: any PartitionRouter, posteriors: [PosteriorModel]?, device: any BlockDevice,
+        copying other: DiskIndex, router: any PartitionRouter, posteriors: [PosteriorModel]?,
+        device: any BlockDevice,
         cache: SegmentCache? = nil
     ) {
         path = other.path
@@ -159,7 +165,9 @@ public final class DiskIndex: Sendable {
             throw .inconsistent(path: path, detail: "head ids take \(bytes.count) bytes, not a multiple of 4")
         }
         return bytes.withUnsafeBytes { raw in
-            (0..<raw.count / 4).map { UInt32(littleEndian: raw.loadUnaligned(fromByteOffset: $0 * 4, as: UInt32.self)) }
+            (0..<raw.count / 4).map {
+                UInt32(littleEndian: raw.loadUnaligned(fromByteOffset: $0 * 4, as: UInt32.self))
+            }
         }
     }
 
@@ -197,7 +205,6 @@ struct IndexFiles {
         for id in headIds { withUnsafeBytes(of: id.littleEndian) { bytes.append(contentsOf: $0) } }
         return bytes
     }
-
 
     static let segmentsName = "segments.bin"
     static let tableName = "segments.table"

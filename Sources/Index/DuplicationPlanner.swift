@@ -84,7 +84,8 @@ public struct DuplicationPlanner: Sendable {
     public func plan(_ plan: DuplicationPlan) throws -> ReplicaPlan {
         switch plan {
         case .none: ReplicaPlan()
-        case .closure(let replicas, let eps1): ReplicaPlan(copies: try closure(replicas: replicas, eps1: eps1))
+        case .closure(let replicas, let eps1):
+            ReplicaPlan(copies: try closure(replicas: replicas, eps1: eps1))
         case .soar(let lambda): ReplicaPlan(copies: try soar(lambda: lambda))
         case .random(let seed): ReplicaPlan(copies: try random(seed: seed))
         case .slots: ReplicaPlan(copies: try slots())
@@ -131,9 +132,13 @@ public struct DuplicationPlanner: Sendable {
             let nearest = max(candidates.distances[first], .leastNormalMagnitude)
             for position in first..<first + candidates.k {
                 let partition = candidates.partitions[position]
-                guard partition != NearestLists.none, free[Int(partition)] > 0, !home.contains(partition) else { continue }
+                guard partition != NearestLists.none, free[Int(partition)] > 0, !home.contains(partition)
+                else { continue }
                 offers.append(
-                    (candidates.distances[position] / nearest, Placement(id: UInt32(id), partition: partition)))
+                    (
+                        candidates.distances[position] / nearest,
+                        Placement(id: UInt32(id), partition: partition)
+                    ))
             }
         }
         offers.sort { a, b in
@@ -170,15 +175,19 @@ public struct DuplicationPlanner: Sendable {
 
     /// Copies by a rule that looks at one vector; where they are more than allowed, those nearest to their
     /// new partition by ratio of distances.
-    private func chosenByRows(_ choose: (VectorMatrix, NearestCentroids) -> PartitionLists) throws -> [Placement] {
+    private func chosenByRows(_ choose: (VectorMatrix, NearestCentroids) -> PartitionLists) throws
+        -> [Placement]
+    {
         var offers: [(ratio: Float, placement: Placement)] = []
-        try forEachBatch { ids, rows, search in
+        try forEachBatchWithSearch { ids, rows, search in
             let lists = choose(rows, search)
             for (row, id) in ids.enumerated() {
                 let home = homes[Int(id)]
                 for position in lists.starts[row]..<lists.starts[row + 1]
                 where !home.contains(lists.partitions[position]) {
-                    let ratio = lists.distances[position] / max(lists.distances[lists.starts[row]], .leastNormalMagnitude)
+                    let ratio =
+                        lists.distances[position]
+                        / max(lists.distances[lists.starts[row]], .leastNormalMagnitude)
                     offers.append((ratio, Placement(id: id, partition: lists.partitions[position])))
                 }
             }
@@ -209,7 +218,7 @@ public struct DuplicationPlanner: Sendable {
         var nearest = NearestTable(
             k: k, partitions: [UInt32](repeating: NearestLists.none, count: index.count * k),
             distances: [Float](repeating: .infinity, count: index.count * k))
-        try forEachBatch { ids, rows, search in
+        try forEachBatchWithSearch { ids, rows, search in
             let lists = search.nearest(k, rows, threads: threads)
             for (row, id) in ids.enumerated() {
                 for place in 0..<k {
@@ -227,7 +236,7 @@ public struct DuplicationPlanner: Sendable {
     }
 
     /// Calls `body` with the vectors of the index, each once, in routing space and batch by batch.
-    func forEachBatch(_ body: ([UInt32], VectorMatrix, NearestCentroids) throws -> Void) throws {
+    func forEachBatchWithSearch(_ body: ([UInt32], VectorMatrix, NearestCentroids) throws -> Void) throws {
         let search = NearestCentroids(index.centroids.centroids(), seed: 1, threads: threads)
         try forEachBatch { ids, rows in try body(ids, rows, search) }
     }

@@ -81,15 +81,19 @@ struct CatchmentTable {
     func won(_ traits: CopyTraits) -> Double { rate(traits) { $0.won } }
 
     /// Expected weight that a move wins: what the copy wins less what only the old home would have met.
-    func wonByMove(_ traits: CopyTraits) -> Double { rate(traits) { $0.won } - rate(traits) { $0.covered - $0.kept } }
+    func wonByMove(_ traits: CopyTraits) -> Double {
+        rate(traits) { $0.won } - rate(traits) { $0.covered - $0.kept }
+    }
 
     private func rate(_ traits: CopyTraits, _ value: (Sum) -> Double) -> Double {
         let (margin, mass, cell) = traits.levels
         var rate = value(all) / max(all.candidates, 1)
         for sum in [margins[margin], masses[mass], cells[cell]] where sum.candidates > 0 {
             // `belief` events at the parent's rate stand for belief / rate candidates.
-            rate = rate > 0
-                ? (value(sum) + Self.belief) / (sum.candidates + Self.belief / rate) : value(sum) / sum.candidates
+            rate =
+                rate > 0
+                ? (value(sum) + Self.belief) / (sum.candidates + Self.belief / rate)
+                : value(sum) / sum.candidates
         }
         return rate
     }

@@ -61,7 +61,8 @@ public final class GainPlanner {
         planner: DuplicationPlanner, routes: CatchmentRoutes, parameters: GainParameters = GainParameters()
     ) throws(IndexError) {
         guard parameters.k >= 1, parameters.k <= routes.held.depth, !routes.held.routes.isEmpty else {
-            throw .invalid("recall@\(parameters.k) needs pairs of as many neighbours and some of them held out")
+            throw .invalid(
+                "recall@\(parameters.k) needs pairs of as many neighbours and some of them held out")
         }
         self.planner = planner
         self.routes = routes
@@ -99,12 +100,14 @@ public final class GainPlanner {
             guard let after = operatingPoint(homes.applying(tried)) else { continue }
             if after.cost < best.cost { best = (tried, after.cost, some.reduce(0) { $0 + $1.mass }) }
         }
-        let won = recall(homes.applying(best.plan), table: table, lambda: point.lambda)
+        let won =
+            recall(homes.applying(best.plan), table: table, lambda: point.lambda)
             - recall(homes, table: table, lambda: point.lambda)
         homes = homes.applying(best.plan)
         plan = plan.followed(by: best.plan)
         return GainRound(
-            plan: best.plan, offered: offers.count, before: point.cost, after: best.cost, lambda: point.lambda,
+            plan: best.plan, offered: offers.count, before: point.cost, after: best.cost,
+            lambda: point.lambda,
             price: point.price, expectedMass: best.expected, wonMass: won)
     }
 
@@ -190,12 +193,14 @@ public final class GainPlanner {
         }
         let readShares = reads.map { $0 / max(queries, 1) }
         return priced(
-            describing: describing, evidence: evidence, point: point, logCosts: logCosts, readShares: readShares)
+            describing: describing, evidence: evidence, point: point, logCosts: logCosts,
+            readShares: readShares)
     }
 
     /// What the gain threshold reads.
     private func choose(
-        _ routes: LikelyPartitions, row: Int, logCosts: [Float], threshold: Float, into chosen: inout ChosenPartitions
+        _ routes: LikelyPartitions, row: Int, logCosts: [Float], threshold: Float,
+        into chosen: inout ChosenPartitions
     ) {
         chosen.removeAll()
         var best: (partition: UInt32, gain: Float)?
@@ -249,7 +254,8 @@ public final class GainPlanner {
         var catchments = CatchmentTable()
         forEachCandidate { vector, position, traits in
             catchments.add(
-                traits, won: evidence.won[position], kept: evidence.kept[position], covered: evidence.covered[vector])
+                traits, won: evidence.won[position], kept: evidence.kept[position],
+                covered: evidence.covered[vector])
         }
         let addition = parameters.cost.additions(layout: planner.index.layout)
         var offers: [Offer] = []
@@ -258,7 +264,9 @@ public final class GainPlanner {
             let mass = won / max(evidence.queries, 1)
             let partition = own.partitions[position]
             var paid = readShares[Int(partition)] * addition.record
-            if parameters.moving { paid -= (homes[vector].first.map { readShares[Int($0)] } ?? 0) * addition.record }
+            if parameters.moving {
+                paid -= (homes[vector].first.map { readShares[Int($0)] } ?? 0) * addition.record
+            }
             guard mass > 0, mass * point.price > paid else { return }
             offers.append(
                 Offer(
@@ -273,7 +281,8 @@ public final class GainPlanner {
 
     /// The offers taken: the best of each vector while the budget lasts; a segment's free slots first, then
     /// whole units whose records repay them together. By falling value.
-    private func accept(_ offers: [Offer], budget: Int, point: OperatingPoint, table: SegmentTable) -> [Offer] {
+    private func accept(_ offers: [Offer], budget: Int, point: OperatingPoint, table: SegmentTable) -> [Offer]
+    {
         let layout = planner.index.layout
         let unit = parameters.cost.additions(layout: layout).unit
         var free = (0..<table.count).map { partition in
@@ -282,7 +291,8 @@ public final class GainPlanner {
         var taken = [Bool](repeating: false, count: planner.index.count)
         let sorted = offers.sorted { a, b in
             a.value == b.value
-                ? (a.placement.id, a.placement.partition) < (b.placement.id, b.placement.partition) : a.value > b.value
+                ? (a.placement.id, a.placement.partition) < (b.placement.id, b.placement.partition)
+                : a.value > b.value
         }
         var left = budget
         var accepted: [Offer] = []
@@ -302,7 +312,9 @@ public final class GainPlanner {
         }
         paid.sort { a, b in
             a.net == b.net
-                ? (a.offer.placement.id, a.offer.placement.partition) < (b.offer.placement.id, b.offer.placement.partition)
+                ? (a.offer.placement.id, a.offer.placement.partition) < (
+                    b.offer.placement.id, b.offer.placement.partition
+                )
                 : a.net > b.net
         }
         var units: [Int: [Offer]] = [:]

@@ -13,19 +13,23 @@ extension DuplicationPlanner {
     /// is and two exceed one half; vectors that only their home is predicted for get none.
     public func liraRanking(router: any PartitionRouter) throws -> [Placement] {
         if index.cells != nil {
-            throw IndexError.invalid("\(index.path) has sub-segments: lira's copies are planned for whole partitions")
+            throw IndexError.invalid(
+                "\(index.path) has sub-segments: lira's copies are planned for whole partitions")
         }
         var offers: [(nprobe: Int32, placement: Placement)] = []
         let half = logf(0.5)
         try forEachBatch { ids, rows in
-            let routes = index.routes(ofRoutingRows: rows, router: router, limit: router.partitionCount, threads: threads)
+            let routes = index.routes(
+                ofRoutingRows: rows, router: router, limit: router.partitionCount, threads: threads)
             for (row, id) in ids.enumerated() {
                 let route = routes[row]
                 let wanted = route.logProbabilities.prefix { $0 > half }.count
                 guard wanted >= 1, !homes[Int(id)].isEmpty else { continue }
                 let home = homes[Int(id)]
-                let target = !home.contains(route.partitions[0])
-                    ? route.partitions[0] : wanted >= 2 && !home.contains(route.partitions[1]) ? route.partitions[1] : nil
+                let target =
+                    !home.contains(route.partitions[0])
+                    ? route.partitions[0]
+                    : wanted >= 2 && !home.contains(route.partitions[1]) ? route.partitions[1] : nil
                 if let target { offers.append((Int32(wanted), Placement(id: id, partition: target))) }
             }
         }
@@ -52,13 +56,17 @@ extension DuplicationPlanner {
         let ranking = try liraRanking(router: router)
         let held = pairs.heldOut
         let routes = index.routes(
-            ofRoutingRows: pairs.queries.gather(held), router: router, limit: router.partitionCount, threads: threads)
+            ofRoutingRows: pairs.queries.gather(held), router: router, limit: router.partitionCount,
+            threads: threads)
         let neighbours = Array(pairs.neighbours[(held.lowerBound * pairs.neighbourCount)...])
         func cost(_ homes: Homes) -> Double? {
             let account = FetchAccount(
-                index: index, routes: routes, neighbours: neighbours, depth: pairs.neighbourCount, homes: homes,
+                index: index, routes: routes, neighbours: neighbours, depth: pairs.neighbourCount,
+                homes: homes,
                 table: homes.expectedTable(for: index), threads: threads)
-            return FetchAccount.cost(of: account.points(Policy.sigmaLadder, ks: [depth]), k: depth, recall: recall) {
+            return FetchAccount.cost(
+                of: account.points(Policy.sigmaLadder, ks: [depth]), k: depth, recall: recall
+            ) {
                 $0.vectors
             }
         }

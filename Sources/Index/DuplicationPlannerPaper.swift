@@ -16,7 +16,9 @@ extension DuplicationPlanner {
         var missed: [(loss: Float, placement: Placement)] = []
         for (query, route) in routes.enumerated() {
             let home = homes[Int(nearest[query])]
-            guard let predicted = route.partitions.first, !home.isEmpty, !home.contains(predicted) else { continue }
+            guard let predicted = route.partitions.first, !home.isEmpty, !home.contains(predicted) else {
+                continue
+            }
             var covered: Float = -.infinity
             for position in 0..<route.count where home.contains(route.partitions[position]) {
                 covered = max(covered, route.logProbabilities[position])
@@ -25,7 +27,8 @@ extension DuplicationPlanner {
         }
         missed.sort { a, b in
             a.loss == b.loss
-                ? (a.placement.id, a.placement.partition) < (b.placement.id, b.placement.partition) : a.loss > b.loss
+                ? (a.placement.id, a.placement.partition) < (b.placement.id, b.placement.partition)
+                : a.loss > b.loss
         }
         var wanted: [Placement: Int] = [:]
         var order: [Placement] = []

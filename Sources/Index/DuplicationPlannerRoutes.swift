@@ -117,20 +117,23 @@ public final class CatchmentRoutes: Sendable {
             limit: Self.queryLimit, threads: threads)
         var catchments = [
             Catchment(
-                routes: routes, neighbours: Array(pairs.neighbours[..<(pairs.trainingCount * depth)]), depth: depth,
+                routes: routes, neighbours: Array(pairs.neighbours[..<(pairs.trainingCount * depth)]),
+                depth: depth,
                 describesOnly: false, rows: nil)
         ]
         var own = LikelyPartitions()
         var rowOfId = [Int](repeating: -1, count: index.count)
         try planner.forEachBatch { ids, rows in
             for (row, id) in ids.enumerated() { rowOfId[Int(id)] = own.count + row }
-            own.append(routing: rows, router: router, floor: Self.floor, limit: Self.ownLimit, threads: threads)
+            own.append(
+                routing: rows, router: router, floor: Self.floor, limit: Self.ownLimit, threads: threads)
         }
         self.own = own.reordered(rowOfId)
         if let selfNeighbours {
             catchments.append(
                 Catchment(
-                    routes: self.own, neighbours: selfNeighbours.neighbours, depth: selfNeighbours.neighbourCount,
+                    routes: self.own, neighbours: selfNeighbours.neighbours,
+                    depth: selfNeighbours.neighbourCount,
                     describesOnly: true, rows: selfNeighbours.ids))
         }
         self.catchments = catchments
@@ -179,7 +182,8 @@ extension ReadCost {
     func logarithms(table: SegmentTable) -> [Float] {
         (0..<table.count).map { partition in
             let entry = table[partition]
-            return entry.recordCount == 0 ? .infinity : logf(of(entry, unitByteCount: table.layout.unitByteCount))
+            return entry.recordCount == 0
+                ? .infinity : logf(of(entry, unitByteCount: table.layout.unitByteCount))
         }
     }
 

@@ -36,7 +36,8 @@ public struct ExactSearch: Sendable {
         let usable = memoryByteCount - scratch
         guard usable >= 2 * max(queryCost, rowCost) * 64 else {
             throw IndexError.invalid(
-                "--memory \(memoryByteCount) is too little: \(scratch + 128 * max(queryCost, rowCost)) bytes are the least")
+                "--memory \(memoryByteCount) is too little: \(scratch + 128 * max(queryCost, rowCost)) bytes are the least"
+            )
         }
         let queriesAtOnce = min(queries.count, max(64, usable / 2 / queryCost))
         let chunkByteCount = min(usable - queriesAtOnce * queryCost, 256 << 20)
@@ -51,14 +52,17 @@ public struct ExactSearch: Sendable {
                 count: range.count, dimension: queries.dimension, elementType: queries.elementType)
             try queries.read(rows: range, into: block)
             try refuseLengths(block, metric: metric) { "\(queries.path): vector \(range.lowerBound + $0)" }
-            let chunk = VectorMatrix(count: rowsAtOnce, dimension: base.dimension, elementType: base.elementType)
+            let chunk = VectorMatrix(
+                count: rowsAtOnce, dimension: base.dimension, elementType: base.elementType)
             var start = 0
             while start < base.count {
                 let rows = start..<min(base.count, start + rowsAtOnce)
                 try readInParallel(base, rows: rows, into: chunk, threads: threads)
                 if pass == 0 {
                     let first = start
-                    try refuseLengths(chunk, count: rows.count, metric: metric) { "\(base.path): vector \(first + $0)" }
+                    try refuseLengths(chunk, count: rows.count, metric: metric) {
+                        "\(base.path): vector \(first + $0)"
+                    }
                 }
                 compare(block, with: chunk, rowCount: rows.count, firstId: UInt64(start), heaps: heaps)
                 start = rows.upperBound
@@ -70,7 +74,8 @@ public struct ExactSearch: Sendable {
                 heap.nearest.drain(into: &sorted)
                 for (rank, neighbour) in sorted.enumerated() {
                     truth.set(
-                        query: range.lowerBound + index, rank: rank, id: UInt32(truncatingIfNeeded: neighbour.id),
+                        query: range.lowerBound + index, rank: rank,
+                        id: UInt32(truncatingIfNeeded: neighbour.id),
                         distance: neighbour.distance)
                 }
             }
@@ -134,7 +139,8 @@ private final class ExactHeap: @unchecked Sendable {
     init(k: Int) { nearest = TopK(capacity: k) }
 
     func offer(
-        _ distances: UnsafePointer<Float>, count: Int, firstId: UInt64, positions: UnsafeMutablePointer<UInt32>
+        _ distances: UnsafePointer<Float>, count: Int, firstId: UInt64,
+        positions: UnsafeMutablePointer<UInt32>
     ) {
         let passed = Distance.selectAtMost(nearest.bound, of: distances, count: count, into: positions)
         for index in 0..<passed {

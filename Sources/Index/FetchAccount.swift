@@ -67,7 +67,9 @@ public struct FetchAccount: Sendable {
     }
 
     /// Tries every policy.
-    public func points(_ policies: [Policy], cost: ReadCost = .vectors, ks: [Int] = [1, 10, 100]) -> [FetchPoint] {
+    public func points(_ policies: [Policy], cost: ReadCost = .vectors, ks: [Int] = [1, 10, 100])
+        -> [FetchPoint]
+    {
         let slots = ResultSlots<FetchPoint>(count: policies.count)
         Workers.forEach(count: policies.count, threads: threads) { slot in
             slots.set(slot, point(policies[slot], cost: cost, ks: ks.filter { $0 <= depth }))
@@ -138,20 +140,26 @@ public struct FetchAccount: Sendable {
 
 extension DiskIndex {
     /// Routes every row with `router` (this index's own unless another is given).
-    public func routes(of queries: VectorMatrix, router: (any PartitionRouter)? = nil, limit: Int = 4096, threads: Int)
+    public func routes(
+        of queries: VectorMatrix, router: (any PartitionRouter)? = nil, limit: Int = 4096, threads: Int
+    )
         -> [Route]
     {
         routes(
-            ofRoutingRows: space.rows(from: queries), router: router ?? self.router, limit: limit, threads: threads)
+            ofRoutingRows: space.rows(from: queries), router: router ?? self.router, limit: limit,
+            threads: threads)
     }
 
     /// Routes rows that are in routing space already.
-    func routes(ofRoutingRows rows: VectorMatrix, router: any PartitionRouter, limit: Int, threads: Int) -> [Route] {
+    func routes(ofRoutingRows rows: VectorMatrix, router: any PartitionRouter, limit: Int, threads: Int)
+        -> [Route]
+    {
         let slots = ResultSlots<[Route]>(count: (rows.count + 255) / 256)
         Workers.forEachBlock(count: rows.count, blockSize: 256, threads: threads) { _, range in
             var block: [Route] = []
             router.routeBlock(
-                rows.gather(range), limit: min(limit, partitionCount), scratch: router.makeScratch(), into: &block)
+                rows.gather(range), limit: min(limit, partitionCount), scratch: router.makeScratch(),
+                into: &block)
             slots.set(range.lowerBound / 256, block)
         }
         return (0..<(rows.count + 255) / 256).flatMap { slots.take($0) ?? [] }

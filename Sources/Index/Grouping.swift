@@ -63,11 +63,13 @@ struct Grouping {
         let base = builder.base
         try assignment.spill.rewind()
         let chunk = VectorMatrix(
-            count: min(base.count, builder.rowsAtOnce), dimension: base.dimension, elementType: base.elementType)
+            count: min(base.count, builder.rowsAtOnce), dimension: base.dimension,
+            elementType: base.elementType)
         var first = 0
         while first < base.count {
             let count = min(chunk.count, base.count - first)
-            try readInParallel(base, rows: first..<first + count, into: chunk, threads: builder.parameters.threads)
+            try readInParallel(
+                base, rows: first..<first + count, into: chunk, threads: builder.parameters.threads)
             try body(chunk, first, count)
             first += count
             builder.progress(stage: "group", done: first, total: base.count)
@@ -123,7 +125,8 @@ struct Grouping {
             let orders = ResultSlots<[UInt32]>(count: end - start)
             Workers.forEach(count: end - start, threads: threads) { task in
                 orders.set(
-                    task, bucket.order(partition: first + task, recordsMaximum: recordsMaximum, distance: distance))
+                    task,
+                    bucket.order(partition: first + task, recordsMaximum: recordsMaximum, distance: distance))
             }
             for task in 0..<end - start {
                 try bucket.append(partition: first + task, order: orders.take(task) ?? [], to: writer)

@@ -29,7 +29,8 @@ public struct IndexRewriter {
     ///   `StorageError` from reading and writing, an existing `directory` among it. Nothing is left then.
     @discardableResult
     public func write(
-        to directory: String, plan: ReplicaPlan = ReplicaPlan(), sections: [(tag: String, bytes: [UInt8])]? = nil,
+        to directory: String, plan: ReplicaPlan = ReplicaPlan(),
+        sections: [(tag: String, bytes: [UInt8])]? = nil,
         build: [String: String] = [:]
     ) throws -> Manifest {
         try validate(plan)
@@ -81,7 +82,8 @@ public struct IndexRewriter {
     private func share(into files: IndexFiles) throws {
         let old = IndexFiles(directory: index.path)
         for (source, target, name) in [
-            (old.segments, files.segments, IndexFiles.segmentsName), (old.table, files.table, IndexFiles.tableName),
+            (old.segments, files.segments, IndexFiles.segmentsName),
+            (old.table, files.table, IndexFiles.tableName),
         ] {
             guard let digest = index.manifest.files[name] else {
                 throw IndexError.inconsistent(path: old.manifest, detail: "names no file \(name)")
@@ -90,7 +92,9 @@ public struct IndexRewriter {
         }
     }
 
-    private func routerSections(_ given: [(tag: String, bytes: [UInt8])]?) throws -> [(tag: String, bytes: [UInt8])] {
+    private func routerSections(_ given: [(tag: String, bytes: [UInt8])]?) throws -> [(
+        tag: String, bytes: [UInt8]
+    )] {
         guard var sections = given else {
             let present = try TaggedFile.read(path: IndexFiles(directory: index.path).router)
             return present.sorted { $0.key < $1.key }.map { ($0.key, $0.value) }
@@ -137,7 +141,9 @@ private struct Rewriting {
         ranges.append(start..<counts.count)
         self.ranges = ranges
         var numbers = [UInt32](repeating: 0, count: counts.count)
-        for (number, range) in ranges.enumerated() { for partition in range { numbers[partition] = UInt32(number) } }
+        for (number, range) in ranges.enumerated() {
+            for partition in range { numbers[partition] = UInt32(number) }
+        }
         rangeOfPartition = numbers
     }
 
@@ -191,7 +197,9 @@ private struct Rewriting {
         return counts
     }
 
-    private func take(_ count: Int, from spill: SpillFile, into bucket: Bucket, distances: CentroidDistances) throws {
+    private func take(_ count: Int, from spill: SpillFile, into bucket: Bucket, distances: CentroidDistances)
+        throws
+    {
         let vector = UnsafeMutableRawPointer.allocate(byteCount: index.layout.rowByteCount, alignment: 64)
         defer { vector.deallocate() }
         for _ in 0..<count {
@@ -214,7 +222,8 @@ private struct Rewriting {
             let end = min(bucket.partitions.upperBound, first + Self.batch * rewriter.threads)
             let orders = ResultSlots<[UInt32]>(count: end - start)
             Workers.forEach(count: end - start, threads: rewriter.threads) { task in
-                orders.set(task, bucket.order(partition: first + task, recordsMaximum: nil, distance: distance))
+                orders.set(
+                    task, bucket.order(partition: first + task, recordsMaximum: nil, distance: distance))
             }
             for task in 0..<end - start {
                 try bucket.append(partition: first + task, order: orders.take(task) ?? [], to: writer)

@@ -55,7 +55,9 @@ extension DiskIndex {
             heads: headIds?.count ?? 0, replication: replication, pages: units * layout.pagesPerUnit,
             pageByteCount: layout.unitByteCount, recordsPerPage: layout.recordsPerUnit,
             fill: Double(manifest.records) / Double(max(units * layout.recordsPerUnit, 1)),
-            partitionRecords: [sizes.first ?? 0, sizes.isEmpty ? 0 : sizes[sizes.count / 2], sizes.last ?? 0],
+            partitionRecords: [
+                sizes.first ?? 0, sizes.isEmpty ? 0 : sizes[sizes.count / 2], sizes.last ?? 0,
+            ],
             emptyPartitions: sizes.prefix { $0 == 0 }.count, indexByteCount: manifest.totalByteCount,
             residentByteCount: residentByteCount, build: manifest.build)
     }

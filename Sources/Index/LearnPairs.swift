@@ -54,13 +54,15 @@ extension DiskIndex {
             parts.append(try learn.rows(0..<count))
         }
         guard let queries = VectorMatrix.joined(parts), queries.count >= 64 else {
-            throw IndexError.invalid("training needs at least 64 queries: give a learn file or synthetic queries")
+            throw IndexError.invalid(
+                "training needs at least 64 queries: give a learn file or synthetic queries")
         }
         let nprobe = parameters.nprobe ?? defaultLabelProbes
         let truth = try nearest(
             of: queries, k: parameters.neighbourCount, nprobe: nprobe, threads: parameters.threads,
             memoryByteCount: parameters.memoryByteCount, stage: "label", progress: progress)
-        let accuracy = try labelAccuracy(queries: queries, labels: truth, parameters: parameters, nprobe: nprobe)
+        let accuracy = try labelAccuracy(
+            queries: queries, labels: truth, parameters: parameters, nprobe: nprobe)
         return LearnPairs(
             pairs: TrainingPairs(
                 queries: space.rows(from: queries), neighbours: truth.ids,
@@ -76,13 +78,16 @@ extension DiskIndex {
         try requireSameKind(learn)
         let count = min(learn.count, labels.count, parameters.learnCount ?? .max)
         guard labels.k >= parameters.neighbourCount, count >= 64 else {
-            throw IndexError.invalid("labels hold \(labels.k) neighbours of \(count) queries; more are needed")
+            throw IndexError.invalid(
+                "labels hold \(labels.k) neighbours of \(count) queries; more are needed")
         }
         let queries = try learn.rows(0..<count)
         var neighbours: [UInt32] = []
         neighbours.reserveCapacity(count * parameters.neighbourCount)
         for query in 0..<count {
-            for rank in 0..<parameters.neighbourCount { neighbours.append(labels.id(query: query, rank: rank)) }
+            for rank in 0..<parameters.neighbourCount {
+                neighbours.append(labels.id(query: query, rank: rank))
+            }
         }
         return LearnPairs(
             pairs: TrainingPairs(
@@ -90,7 +95,8 @@ extension DiskIndex {
                 neighbourCount: parameters.neighbourCount, heldOutCount: parameters.heldOutCount(of: count)),
             queries: queries,
             labelAccuracy: labels.distances == nil
-                ? .nan : try labelAccuracy(queries: queries, labels: labels, parameters: parameters, nprobe: 0))
+                ? .nan
+                : try labelAccuracy(queries: queries, labels: labels, parameters: parameters, nprobe: 0))
     }
 
     private func requireSameKind(_ file: VectorFile) throws(IndexError) {
@@ -144,7 +150,8 @@ extension DiskIndex {
         let lists = NearestCentroids(scanning: centroids.centroids())
             .nearest(count, space.rows(from: queries), threads: threads)
         return (0..<queries.count).map { query in
-            Array(lists.partitions[query * lists.k..<(query + 1) * lists.k].filter { $0 != NearestLists.none })
+            Array(
+                lists.partitions[query * lists.k..<(query + 1) * lists.k].filter { $0 != NearestLists.none })
         }
     }
 
@@ -156,7 +163,8 @@ extension DiskIndex {
         let count = min(200, queries.count)
         let sample = (0..<count).map { $0 * queries.count / count }
         let exact = try nearest(
-            of: queries.gather(sample.map { UInt32($0) }), k: 1, nprobe: partitionCount, threads: parameters.threads,
+            of: queries.gather(sample.map { UInt32($0) }), k: 1, nprobe: partitionCount,
+            threads: parameters.threads,
             memoryByteCount: parameters.memoryByteCount, stage: "check labels", progress: .none)
         var right = 0
         for (place, query) in sample.enumerated()

@@ -22,7 +22,8 @@ struct LocalityOrder {
     ) -> [UInt32] {
         guard count > grain else { return Array(0..<UInt32(count)) }
         var walk = LocalityOrder(
-            rows: rows, stride: stride, distance: distance, dimension: dimension, grain: grain, order: Array(0..<UInt32(count)),
+            rows: rows, stride: stride, distance: distance, dimension: dimension, grain: grain,
+            order: Array(0..<UInt32(count)),
             keys: [Float](repeating: 0, count: count))
         var anchor = walk.order[0]
         anchor = walk.farthest(from: anchor, in: 0..<count)

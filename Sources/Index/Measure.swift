@@ -37,7 +37,8 @@ extension DiskIndex {
                 n: count, d: dimension, dtype: elementType.name, metric: metric.name, queries: queries.count),
             index: .init(
                 partitions: partitionCount, replication: replication, residentByteCount: residentByteCount,
-                indexByteCount: Int(manifest.totalByteCount), duplicate: manifest.build["duplicate"] ?? "none",
+                indexByteCount: Int(manifest.totalByteCount),
+                duplicate: manifest.build["duplicate"] ?? "none",
                 router: manifest.build["router"] ?? "distance"),
             rows: rows, at: Measurement.interpolate(rows, ks: ks))
     }
@@ -46,12 +47,14 @@ extension DiskIndex {
     public func validate(truth: TruthFile, queryCount: Int, k: Int) throws(IndexError) {
         guard truth.count >= queryCount, truth.k >= k else {
             throw .invalid(
-                "the truth holds \(truth.k) neighbours of \(truth.count) queries; \(k) of \(queryCount) are needed")
+                "the truth holds \(truth.k) neighbours of \(truth.count) queries; \(k) of \(queryCount) are needed"
+            )
         }
         let asked = truth.ids.prefix(queryCount * truth.k)
         if let stray = asked.first(where: { $0 != TruthFile.noId && Int($0) >= count }) {
             throw .invalid(
-                "the truth names vector \(stray), but \(path) holds \(count): it is the truth of another base")
+                "the truth names vector \(stray), but \(path) holds \(count): it is the truth of another base"
+            )
         }
     }
 
@@ -66,10 +69,13 @@ extension DiskIndex {
         let wait = mean(\.waitNanoseconds) / 1000
         let scan = mean(\.scanNanoseconds) / 1000
         var recall: [String: Double] = [:]
-        for k in ks { recall[String(k)] = Recall.mean(of: result.answers, against: truth, k: k, metric: metric) }
+        for k in ks {
+            recall[String(k)] = Recall.mean(of: result.answers, against: truth, k: k, metric: metric)
+        }
         return Measurement.Row(
             policy: policy.name, parameter: policy.parameter, recall: recall, vectors: mean(\.vectors),
-            cached: mean(\.cached), distinct: mean(\.distinct), segments: mean(\.segments), pages: mean(\.pages), bytes: mean(\.bytes),
+            cached: mean(\.cached), distinct: mean(\.distinct), segments: mean(\.segments),
+            pages: mean(\.pages), bytes: mean(\.bytes),
             reads: mean(\.reads), rounds: mean(\.rounds), qps: count / result.wallSeconds,
             latency: Self.latency(alone.counters), routeMicroseconds: route, waitMicroseconds: wait,
             scanMicroseconds: scan,
@@ -93,7 +99,8 @@ public enum Recall {
     /// Mean over queries of |answer ∩ truth| / k over the first k of both. An answer at exactly the
     /// distance of the true k-th counts as right; distances of floating-point vectors are compared with the
     /// rounding of their sums.
-    public static func mean(of answers: TruthFile, against truth: TruthFile, k: Int, metric: Metric) -> Double {
+    public static func mean(of answers: TruthFile, against truth: TruthFile, k: Int, metric: Metric) -> Double
+    {
         var right = 0
         for query in 0..<answers.count {
             let last = truth.distance(query: query, rank: k - 1)

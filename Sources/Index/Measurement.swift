@@ -88,7 +88,8 @@ public struct Measurement: Codable, Sendable {
         public var bound: String
 
         enum CodingKeys: String, CodingKey {
-            case policy, parameter, recall, vectors, cached, distinct, segments, pages, bytes, reads, rounds, qps, bound
+            case policy, parameter, recall, vectors, cached, distinct, segments, pages, bytes, reads, rounds,
+                qps, bound
             case latency = "latency_ms"
             case routeMicroseconds = "route_us"
             case waitMicroseconds = "wait_us"
@@ -96,7 +97,8 @@ public struct Measurement: Codable, Sendable {
         }
 
         public init(
-            policy: String, parameter: Double, recall: [String: Double], vectors: Double, cached: Double, distinct: Double,
+            policy: String, parameter: Double, recall: [String: Double], vectors: Double, cached: Double,
+            distinct: Double,
             segments: Double, pages: Double, bytes: Double, reads: Double, rounds: Double, qps: Double,
             latency: Latency, routeMicroseconds: Double, waitMicroseconds: Double, scanMicroseconds: Double,
             bound: String

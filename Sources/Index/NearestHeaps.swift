@@ -51,7 +51,9 @@ final class NearestHeaps: @unchecked Sendable {
 
     /// A distance above this one would not be kept. Another thread may lower it at any time.
     @inline(__always)
-    func limit(_ query: Int) -> Float { Float(bitPattern: head(query).pointee.limit.load(ordering: .relaxed)) }
+    func limit(_ query: Int) -> Float {
+        Float(bitPattern: head(query).pointee.limit.load(ordering: .relaxed))
+    }
 
     /// Offers the records at `positions` of a scanned row of distances. With `distinct` an id that is kept
     /// already is not kept twice: a replica has the same distance to the bit.
@@ -86,7 +88,9 @@ final class NearestHeaps: @unchecked Sendable {
         let first = sorted.count
         for index in 0..<capacity {
             let key = heap(query)[index]
-            if key != Self.none { sorted.append(Neighbour(id: UInt64(Self.id(key)), distance: Self.distance(key))) }
+            if key != Self.none {
+                sorted.append(Neighbour(id: UInt64(Self.id(key)), distance: Self.distance(key)))
+            }
         }
         sorted[first...].sort { $0 < $1 }
     }
@@ -94,7 +98,8 @@ final class NearestHeaps: @unchecked Sendable {
     /// Writes the `k` nearest of a query and empties its heap; places that nothing fills get `noId` and
     /// infinity.
     func drain(
-        _ query: Int, k: Int, noId: UInt32, ids: UnsafeMutablePointer<UInt32>, distances: UnsafeMutablePointer<Float>
+        _ query: Int, k: Int, noId: UInt32, ids: UnsafeMutablePointer<UInt32>,
+        distances: UnsafeMutablePointer<Float>
     ) {
         let heap = heap(query)
         var remaining = capacity

@@ -94,7 +94,10 @@ public enum Policy: Sendable, Equatable {
         // Counted in records or probability: partitions may be small, so ask for plenty, and for twice as many
         // as hold the budget in the mean.
         case .vectorBudget(let budget):
-            Int(min(Double(partitions), max(4096, 2 * Double(budget) * Double(partitions) / Double(max(records, 1)))))
+            Int(
+                min(
+                    Double(partitions),
+                    max(4096, 2 * Double(budget) * Double(partitions) / Double(max(records, 1)))))
         case .mass, .gain, .sigma: min(partitions, 4096)
         }
     }
@@ -114,7 +117,9 @@ public enum Policy: Sendable, Equatable {
         case .gain(let lambda):
             if !(lambda >= 0) { throw .invalid("gain must be 0 or more, found \(lambda)") }
         case .sigma(let sigma):
-            if !(sigma >= 0 && sigma < 1) { throw .invalid("sigma must be from 0 to below 1, found \(sigma)") }
+            if !(sigma >= 0 && sigma < 1) {
+                throw .invalid("sigma must be from 0 to below 1, found \(sigma)")
+            }
         }
     }
 }

@@ -87,7 +87,8 @@ struct PosteriorTraining {
                 chosen.append([routes[query].partitions[position]])
             }
         }
-        let sweep = BatchSweep(index: index, queries: queries.gather(rows), k: PosteriorState.depth, threads: threads)
+        let sweep = BatchSweep(
+            index: index, queries: queries.gather(rows), k: PosteriorState.depth, threads: threads)
         _ = try sweep.sweep(SweepPlan(chosen: chosen, partitionCount: index.partitionCount))
         return Found(answers: sweep.takeAnswers(k: PosteriorState.depth), starts: starts)
     }
@@ -122,7 +123,8 @@ struct PosteriorTraining {
                 let partition = route.partitions[order[place]]
                 let held = missing.reduce(0) { $0 + (homes[Int($1)].contains(partition) ? 1 : 0) }
                 rows.append(
-                    state, candidates[place], label: Float(held) / Float(targets.count), weight: Float(1 / share))
+                    state, candidates[place], label: Float(held) / Float(targets.count),
+                    weight: Float(1 / share))
             }
         }
     }
@@ -130,7 +132,9 @@ struct PosteriorTraining {
 
 extension DiskIndex {
     /// The same segments behind another router: what a router is tried with before it is written.
-    public func with(router: any PartitionRouter, posteriors: [PosteriorModel]?, device: (any BlockDevice)? = nil)
+    public func with(
+        router: any PartitionRouter, posteriors: [PosteriorModel]?, device: (any BlockDevice)? = nil
+    )
         -> DiskIndex
     {
         DiskIndex(copying: self, router: router, posteriors: posteriors, device: device ?? self.device)

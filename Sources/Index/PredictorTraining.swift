@@ -87,7 +87,8 @@ extension DiskIndex {
     ) throws -> (router: any LearnedRouter, report: TrainingReport) {
         guard parameters.kind == .lira else {
             if cells != nil {
-                throw IndexError.invalid("\(path) has sub-segments: they are read by a lira router, or by distance")
+                throw IndexError.invalid(
+                    "\(path) has sub-segments: they are read by a lira router, or by distance")
             }
             let (predictor, report) = try trainPredictor(
                 pairs: pairs, homes: homes, parameters: parameters, progress: progress)
@@ -95,7 +96,8 @@ extension DiskIndex {
         }
         guard parameters.lira.depth >= 1, parameters.lira.depth <= pairs.neighbourCount else {
             throw IndexError.invalid(
-                "lira wants pairs of at least \(parameters.lira.depth) neighbours, found \(pairs.neighbourCount)")
+                "lira wants pairs of at least \(parameters.lira.depth) neighbours, found \(pairs.neighbourCount)"
+            )
         }
         var options = parameters.lira
         let batchSize = options.training.batchSize
@@ -107,7 +109,8 @@ extension DiskIndex {
             options: options)
         trainer.train { done, total in progress(stage: "train", done: done, total: total) }
         let model = trainer.model()
-        let router: any LearnedRouter = cells.map { CellRouter(groups: $0, cells: centroids, parent: model) } ?? model
+        let router: any LearnedRouter =
+            cells.map { CellRouter(groups: $0, cells: centroids, parent: model) } ?? model
         return (router, trainer.report)
     }
 
@@ -123,16 +126,21 @@ extension DiskIndex {
                 "prototype codes must be from 1 to \(min(centroids.dimension, ProductQuantiser.codeByteLimit)) bytes, "
                     + "found \(codeByteCount)")
         }
-        let subClusters = form.base == .prototypes
-            ? try self.subClusters(perPartition: parameters.prototypes, threads: parameters.training.threads, progress: progress)
+        let subClusters =
+            form.base == .prototypes
+            ? try self.subClusters(
+                perPartition: parameters.prototypes, threads: parameters.training.threads, progress: progress)
             : nil
         let model = TrainablePredictor(
             form: form, centroids: centroids, candidateCount: parameters.trainingCandidates,
-            beta: centroids.beta, subClusters: subClusters, sharesBeta: parameters.codeByteCount != nil, inputs: pairs.queries, seed: parameters.training.seed)
+            beta: centroids.beta, subClusters: subClusters, sharesBeta: parameters.codeByteCount != nil,
+            inputs: pairs.queries, seed: parameters.training.seed)
         let trainer = PredictorTrainer(model: model, pairs: pairs, homes: homes, options: parameters.training)
         trainer.calibrateBeta(subClusters: subClusters)
         if parameters.kind == .prototypes || parameters.kind == .network {
-            let identity = parameters.checkpoints.map { _ in trainingIdentity(pairs: pairs, parameters: parameters) } ?? ""
+            let identity =
+                parameters.checkpoints.map { _ in trainingIdentity(pairs: pairs, parameters: parameters) }
+                ?? ""
             try parameters.checkpoints?.restore(trainer, identity: identity)
             try trainer.train(
                 progress: { done, total in progress(stage: "train", done: done, total: total) },
@@ -143,7 +151,8 @@ extension DiskIndex {
             trainer.calibrateTemperature()
         }
         if form.base == .prototypes, let codeByteCount = parameters.codeByteCount {
-            let predictor = trainer.frozen(codeByteCount: codeByteCount, candidateCount: parameters.candidates)
+            let predictor = trainer.frozen(
+                codeByteCount: codeByteCount, candidateCount: parameters.candidates)
             return (predictor, trainer.report)
         }
         let stored = parameters.storedAs ?? (centroids.elementType == .f32 ? .f16 : centroids.elementType)
@@ -163,7 +172,9 @@ extension DiskIndex {
             let work = batch
             Workers.forEach(count: work.count, threads: threads) { task in
                 let wanted = max(1, Int((Double(work[task].rows.count) * share).rounded()))
-                slots.set(task, SubClusterPart(rows: work[task].rows, wanted: wanted, seed: UInt64(work[task].partition)))
+                slots.set(
+                    task,
+                    SubClusterPart(rows: work[task].rows, wanted: wanted, seed: UInt64(work[task].partition)))
             }
             for (task, item) in batch.enumerated() {
                 while next < item.partition {
@@ -191,7 +202,8 @@ extension DiskIndex {
             throw IndexError.invalid("the index holds no partitions")
         }
         return SubClusters(
-            starts: starts, centers: centers, counts: parts.flatMap(\.counts), spreads: parts.flatMap(\.spreads))
+            starts: starts, centers: centers, counts: parts.flatMap(\.counts),
+            spreads: parts.flatMap(\.spreads))
     }
 }
 

@@ -24,7 +24,8 @@ public struct ProbingReport: Sendable, Equatable {
 
     private static func mean(_ histogram: [Int]) -> Double {
         let count = histogram.reduce(0, +)
-        return histogram.enumerated().reduce(0.0) { $0 + Double($1.offset * $1.element) } / Double(max(count, 1))
+        return histogram.enumerated().reduce(0.0) { $0 + Double($1.offset * $1.element) }
+            / Double(max(count, 1))
     }
 }
 
@@ -34,7 +35,8 @@ extension DiskIndex {
     ///
     /// - Throws: `IndexError.invalid` for a truth that does not reach to `k`, `StorageError` from reading.
     public func probing(
-        queries: VectorMatrix, truth: TruthFile, k: Int, policy: Policy, cost: ReadCost = .vectors, threads: Int
+        queries: VectorMatrix, truth: TruthFile, k: Int, policy: Policy, cost: ReadCost = .vectors,
+        threads: Int
     ) throws -> ProbingReport {
         try validate(truth: truth, queryCount: queries.count, k: k)
         try policy.validate()

@@ -47,7 +47,9 @@ extension ReplicaPlan {
         var counts = homes.recordCounts(partitionCount: partitionCount)
         let keptMoves = moves.filter { move in
             let old = homes[Int(move.id)]
-            guard old.contains(move.partition) || counts[Int(move.partition)] < recordsMaximum else { return false }
+            guard old.contains(move.partition) || counts[Int(move.partition)] < recordsMaximum else {
+                return false
+            }
             for partition in old { counts[Int(partition)] -= 1 }
             counts[Int(move.partition)] += 1
             return true

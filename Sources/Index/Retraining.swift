@@ -26,7 +26,9 @@ public struct Retraining: Sendable {
     /// Writes `directory` from `index`.
     ///
     /// - Throws: as building does. Nothing is left behind then.
-    public func run(_ index: DiskIndex, to directory: String, progress: Progress = .none) throws -> BuildReport {
+    public func run(_ index: DiskIndex, to directory: String, progress: Progress = .none) throws
+        -> BuildReport
+    {
         // Refused before hours of work, not after them.
         try AtomicDirectory.create(path: directory).discard()
         let start = monotonicNanoseconds()
@@ -61,7 +63,8 @@ public struct Retraining: Sendable {
         return BuildReport(
             count: index.count, partitions: index.partitionCount, records: manifest.records,
             replication: index.replication, indexByteCount: manifest.totalByteCount,
-            residentByteCount: (trained?.router.residentByteCount ?? index.router.residentByteCount) + index.table.residentByteCount
+            residentByteCount: (trained?.router.residentByteCount ?? index.router.residentByteCount)
+                + index.table.residentByteCount
                 + (index.headIds?.count ?? 0) * 4,
             stages: [("retrain", Double(monotonicNanoseconds() - start) / 1e9)])
     }
@@ -92,7 +95,8 @@ public struct Retraining: Sendable {
         if case .lira(let eta) = duplication {
             let probing = try router(planner.homes)
             if let eta { return try planner.lira(router: probing, eta: eta) }
-            return try planner.liraAdaptive(router: probing, pairs: learned.pairs, depth: depth, recall: recall)
+            return try planner.liraAdaptive(
+                router: probing, pairs: learned.pairs, depth: depth, recall: recall)
         }
         if duplication == .paper { return try paper(planner, learned: learned, router: router) }
         var gain = GainParameters()

@@ -102,7 +102,8 @@ extension DiskIndex {
         let (router, report) = try trainLearnedRouter(
             pairs: learned.pairs, homes: homes, parameters: training.predictor, progress: progress)
         var policies = calibratePolicies(
-            router: router, learned: learned, homes: homes, model: training.model, training: training, report: report)
+            router: router, learned: learned, homes: homes, model: training.model, training: training,
+            report: report)
         // A probing model gives each partition a probability of its own: there is no posterior of one neighbour.
         guard let predictor = router as? Predictor else {
             return TrainedRouter(router: router, report: report, policies: policies, posteriors: [])
@@ -113,7 +114,8 @@ extension DiskIndex {
         let depth = learned.pairs.neighbourCount
         let posteriors = try trainPosteriors(
             router: predictor, queries: learned.queries.gather(teaching),
-            neighbours: Array(learned.pairs.neighbours[teaching.lowerBound * depth..<teaching.upperBound * depth]),
+            neighbours: Array(
+                learned.pairs.neighbours[teaching.lowerBound * depth..<teaching.upperBound * depth]),
             depth: depth, homes: homes, threads: training.predictor.training.threads,
             seed: training.predictor.training.seed)
         policies.curves[CalibratedPolicies.laterRoundsName] = try laterRoundsCurve(
@@ -134,7 +136,8 @@ extension DiskIndex {
     }
 
     private func calibratePolicies(
-        router: any LearnedRouter, learned: LearnPairs, homes: Homes, model: DeviceModel, training: RouterTraining,
+        router: any LearnedRouter, learned: LearnPairs, homes: Homes, model: DeviceModel,
+        training: RouterTraining,
         report: TrainingReport
     ) -> CalibratedPolicies {
         let held = learned.pairs.heldOut.suffix(learned.pairs.heldOutCount / 2)
@@ -164,7 +167,8 @@ extension DiskIndex {
             reliability: FetchAccount.reliability(routes: routes, nearest: nearest, homes: homes),
             provenance: [
                 "pairs": String(learned.pairs.trainingCount), "held-out": String(held.count),
-                "label-accuracy": String(learned.labelAccuracy), "learn": training.learn.map { name(of: $0) } ?? "none",
+                "label-accuracy": String(learned.labelAccuracy),
+                "learn": training.learn.map { name(of: $0) } ?? "none",
                 "synthetic": String(training.pairs.syntheticCount),
                 "loss-at-start": String(report.heldOutStart),
                 "losses": report.heldOutLosses.map { String($0) }.joined(separator: ","),
@@ -225,6 +229,8 @@ extension PredictorParameters {
             throw .invalid("hidden must be up to eight widths from 1 to 65536, found \(hidden)")
         }
         if training.epochs < 1 { throw .invalid("epochs must be at least 1, found \(training.epochs)") }
-        if !(training.noise >= 0 && training.noise.isFinite) { throw .invalid("noise must be 0 or more, found \(training.noise)") }
+        if !(training.noise >= 0 && training.noise.isFinite) {
+            throw .invalid("noise must be 0 or more, found \(training.noise)")
+        }
     }
 }

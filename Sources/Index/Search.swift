@@ -65,7 +65,9 @@ extension DiskIndex {
     }
 
     /// Refuses a request that means nothing for queries of this dimension and type.
-    func validate(_ parameters: SearchParameters, dimension asked: Int, elementType type: ElementType) throws(IndexError) {
+    func validate(_ parameters: SearchParameters, dimension asked: Int, elementType type: ElementType)
+        throws(IndexError)
+    {
         try parameters.policy.validate()
         if parameters.k < 1 || parameters.k > count {
             throw .invalid("k must be from 1 to the \(count) vectors of \(path), found \(parameters.k)")
@@ -81,7 +83,8 @@ extension DiskIndex {
         }
         if parameters.rounds > 1 {
             guard case .gain = parameters.policy, posteriors != nil else {
-                throw .invalid("more than one round needs the gain policy and an index whose router was trained")
+                throw .invalid(
+                    "more than one round needs the gain policy and an index whose router was trained")
             }
         }
     }
@@ -119,7 +122,8 @@ final class SearchWorker {
         for slot in 0..<job.parameters.inFlight {
             slots.append(
                 QueryInFlight(
-                    k: rounds?.heapCapacity ?? job.parameters.k, tracksIds: index.hasReplicas && job.parameters.countDistinct))
+                    k: rounds?.heapCapacity ?? job.parameters.k,
+                    tracksIds: index.hasReplicas && job.parameters.countDistinct))
             free.append(slot)
         }
     }
@@ -178,12 +182,14 @@ final class SearchWorker {
     private func route(_ state: QueryInFlight) {
         let policy = job.parameters.policy
         index.router.route(
-            job.routingRows.row(state.query), limit: policy.candidateLimit(partitions: index.partitionCount, records: index.manifest.records),
+            job.routingRows.row(state.query),
+            limit: policy.candidateLimit(partitions: index.partitionCount, records: index.manifest.records),
             scratch: scratch, into: &state.route)
         if policy.countsPartitions {
             completion.complete(
                 &state.route, query: job.routingRows.row(state.query),
-                limit: policy.candidateLimit(partitions: index.partitionCount, records: index.manifest.records))
+                limit: policy.candidateLimit(
+                    partitions: index.partitionCount, records: index.manifest.records))
         }
         state.positions.removeAll(keepingCapacity: true)
         if rounds == nil {
@@ -306,7 +312,8 @@ final class SearchWorker {
             sorted.removeAll(keepingCapacity: true)
             state.heap.copySorted(into: &sorted)
             rounds.choose(
-                route: state.route, isRead: state.isRead, found: sorted, chooser: chooser, into: &state.positions)
+                route: state.route, isRead: state.isRead, found: sorted, chooser: chooser,
+                into: &state.positions)
             plan(state)
             state.counters.routeNanoseconds += monotonicNanoseconds() - start
             if !state.reads.isEmpty || !state.cached.isEmpty { return try proceed(slot) }
@@ -316,7 +323,8 @@ final class SearchWorker {
 
     private func answer(_ slot: Int) {
         let state = slots[slot]
-        state.counters.distinct = state.seen.map { UInt64($0.count) } ?? state.counters.vectors + state.counters.cached
+        state.counters.distinct =
+            state.seen.map { UInt64($0.count) } ?? state.counters.vectors + state.counters.cached
         state.counters.latencyNanoseconds = monotonicNanoseconds() - state.started
         sorted.removeAll(keepingCapacity: true)
         state.heap.drain(into: &sorted)

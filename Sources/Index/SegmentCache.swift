@@ -78,9 +78,10 @@ extension DiskIndex {
         func value(_ partition: Int) -> Double {
             Double(readCounts[partition]) / Double(max(table.byteCount(ofSegment: partition), 1))
         }
-        let order = (0..<partitionCount).filter { readCounts[$0] > 0 && table.byteCount(ofSegment: $0) > 0 }.sorted {
-            value($0) == value($1) ? $0 < $1 : value($0) > value($1)
-        }
+        let order = (0..<partitionCount).filter { readCounts[$0] > 0 && table.byteCount(ofSegment: $0) > 0 }
+            .sorted {
+                value($0) == value($1) ? $0 < $1 : value($0) > value($1)
+            }
         var left = byteCount - partitionCount * MemoryLayout<UInt64>.size
         var kept: Set<Int> = []
         for partition in order where table.byteCount(ofSegment: partition) <= left {

@@ -16,7 +16,8 @@ struct SegmentRead {
 
     /// Sorts `chosen` into file order and appends the reads that fetch it; empty segments cost none.
     static func plan(
-        _ chosen: inout [UInt32], table: SegmentTable, joinLimit: Int = joinLimit, into reads: inout [SegmentRead]
+        _ chosen: inout [UInt32], table: SegmentTable, joinLimit: Int = joinLimit,
+        into reads: inout [SegmentRead]
     ) {
         reads.removeAll(keepingCapacity: true)
         chosen.sort()
@@ -33,7 +34,8 @@ struct SegmentRead {
                 reads[reads.count - 1].byteCount += byteCount
             } else {
                 reads.append(
-                    SegmentRead(partitions: partition..<partition + 1, offset: entry.offset, byteCount: byteCount))
+                    SegmentRead(
+                        partitions: partition..<partition + 1, offset: entry.offset, byteCount: byteCount))
             }
         }
     }

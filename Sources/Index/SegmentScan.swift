@@ -31,7 +31,8 @@ struct SegmentScanner: ~Copyable {
     /// - Returns: nil, or the byte offset within the segment of the first unit that fails its checksum;
     ///   nothing of such a unit is scored.
     func scan(
-        segment: UnsafeRawPointer, recordCount: Int, query: UnsafeRawPointer, heap: borrowing TopK, seen: SeenIds?
+        segment: UnsafeRawPointer, recordCount: Int, query: UnsafeRawPointer, heap: borrowing TopK,
+        seen: SeenIds?
     ) -> Int? {
         var unit = segment
         var left = recordCount
@@ -39,7 +40,8 @@ struct SegmentScanner: ~Copyable {
             guard layout.verify(unit: unit) else { return unit - segment }
             let count = min(left, layout.recordsPerUnit)
             distance.rows(
-                query, unit + layout.vectorsOffset, count: count, dimension: layout.dimension, into: distances)
+                query, unit + layout.vectorsOffset, count: count, dimension: layout.dimension, into: distances
+            )
             if let seen {
                 for slot in 0..<count {
                     let id = layout.id(unit: unit, slot: slot)

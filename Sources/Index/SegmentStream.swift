@@ -27,7 +27,8 @@ extension DiskIndex {
             {
                 reads[submitted].arenaOffset = place
                 queue.submit(
-                    offset: reads[submitted].offset, byteCount: reads[submitted].byteCount, arenaOffset: place,
+                    offset: reads[submitted].offset, byteCount: reads[submitted].byteCount,
+                    arenaOffset: place,
                     tag: UInt64(submitted))
                 submitted += 1
             }
@@ -72,7 +73,8 @@ extension DiskIndex {
             let count = min(left, layout.recordsPerUnit)
             for slot in 0..<count {
                 try body(
-                    layout.id(unit: unit, slot: slot), unit + layout.vectorsOffset + slot * layout.rowByteCount)
+                    layout.id(unit: unit, slot: slot),
+                    unit + layout.vectorsOffset + slot * layout.rowByteCount)
             }
             left -= count
             unit += layout.unitByteCount
@@ -112,7 +114,9 @@ extension DiskIndex {
     }
 
     /// `count` different records drawn evenly, in file order.
-    func sampleRecords(count wanted: Int, random: inout SeededRandom) throws -> (vectors: VectorMatrix, ids: [UInt32]) {
+    func sampleRecords(count wanted: Int, random: inout SeededRandom) throws -> (
+        vectors: VectorMatrix, ids: [UInt32]
+    ) {
         let records = manifest.records
         let count = min(wanted, records)
         // Selection sampling: record i is taken with the chance that fills the sample exactly (Knuth, 3.4.2 S).

@@ -36,7 +36,9 @@ public struct SweepPlan: Sendable {
         Workers.forEach(count: tasks, threads: tasks) { task in
             let counts = next + task * partitionCount
             for stretch in stretches[ranges[task]] {
-                stretch.partitions.withUnsafeBufferPointer { for partition in $0 { counts[Int(partition)] += 1 } }
+                stretch.partitions.withUnsafeBufferPointer {
+                    for partition in $0 { counts[Int(partition)] += 1 }
+                }
             }
         }
         var starts = [Int](repeating: 0, count: partitionCount + 1)

@@ -110,17 +110,21 @@ final class SweepScanner {
         }
         let stride = Self.tileStride(recordCount)
         distance.block(
-            packed, queries: wanting.count, vectors, count: recordCount, dimension: layout.dimension, into: tile,
+            packed, queries: wanting.count, vectors, count: recordCount, dimension: layout.dimension,
+            into: tile,
             outStride: stride)
         for (place, query) in wanting.enumerated() {
             let row = tile + place * stride
             var limit = limits[place]
             // A query's first segment: a limit of its own, or all its records would pass through the heap.
-            if limit == .infinity { limit = Distance.limitOfLeast(heaps.capacity, of: row, count: recordCount) }
+            if limit == .infinity {
+                limit = Distance.limitOfLeast(heaps.capacity, of: row, count: recordCount)
+            }
             let passed = Distance.selectAtMost(limit, of: row, count: recordCount, into: kept)
             if passed > 0 {
                 heaps.offer(
-                    Int(query), distances: row, ids: ids, positions: kept, count: passed, distinct: hasReplicas)
+                    Int(query), distances: row, ids: ids, positions: kept, count: passed,
+                    distinct: hasReplicas)
             }
         }
     }

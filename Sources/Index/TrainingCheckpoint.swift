@@ -22,15 +22,20 @@ public struct TrainingCheckpoints: Sendable {
         let path = path(identity)
         guard FileManager.default.fileExists(atPath: path) else { return }
         let sections = try TaggedFile.read(path: path)
-        guard sections[Self.identityTag] == Array(identity.utf8), let bytes = sections[Self.stateTag] else { return }
+        guard sections[Self.identityTag] == Array(identity.utf8), let bytes = sections[Self.stateTag] else {
+            return
+        }
         let state = bytes.withUnsafeBytes { raw in
             (0..<raw.count / 4).map {
-                Float(bitPattern: UInt32(littleEndian: raw.loadUnaligned(fromByteOffset: $0 * 4, as: UInt32.self)))
+                Float(
+                    bitPattern: UInt32(
+                        littleEndian: raw.loadUnaligned(fromByteOffset: $0 * 4, as: UInt32.self)))
             }
         }
         guard trainer.restore(state) else {
             throw IndexError.inconsistent(
-                path: path, detail: "holds no state of this training; remove the file to train from the start")
+                path: path, detail: "holds no state of this training; remove the file to train from the start"
+            )
         }
     }
 
@@ -40,7 +45,9 @@ public struct TrainingCheckpoints: Sendable {
         let path = path(identity)
         let fresh = path + ".new"
         try? FileManager.default.removeItem(atPath: fresh)
-        let state = trainer.state.flatMap { value in withUnsafeBytes(of: value.bitPattern.littleEndian, Array.init) }
+        let state = trainer.state.flatMap { value in
+            withUnsafeBytes(of: value.bitPattern.littleEndian, Array.init)
+        }
         try TaggedFile.write(
             path: fresh, sections: [(Self.identityTag, Array(identity.utf8)), (Self.stateTag, state)])
         guard rename(fresh, path) == 0 else {
@@ -71,7 +78,9 @@ extension DiskIndex {
             raw.baseAddress.map { Checksum.crc32c($0, count: raw.count) } ?? 0
         }
         var described = parameters.description
-        described["segments"] = manifest.files[IndexFiles.segmentsName].map { "\($0.byteCount) \(Checksum.text($0.crc32c))" }
+        described["segments"] = manifest.files[IndexFiles.segmentsName].map {
+            "\($0.byteCount) \(Checksum.text($0.crc32c))"
+        }
         described["queries"] = "\(pairs.queries.count) \(Checksum.text(queries))"
         described["neighbours"] = "\(pairs.neighbourCount) \(Checksum.text(neighbours))"
         described["held-out"] = String(pairs.heldOutCount)

@@ -18,7 +18,8 @@ public struct VerificationReport: Codable, Sendable {
     public var text: String {
         let head = "\(path): \(segments) segments, \(pages) pages, \(records) records read"
         return damage.isEmpty
-            ? head + "; whole" : head + "; \(damage.count) damaged\n" + damage.map { "  " + $0 }.joined(separator: "\n")
+            ? head + "; whole"
+            : head + "; \(damage.count) damaged\n" + damage.map { "  " + $0 }.joined(separator: "\n")
     }
 }
 
@@ -55,7 +56,8 @@ public enum Verification {
                     damage.append("\(file): expected \(expected.byteCount) bytes, found \(found.byteCount)")
                 } else if found != expected {
                     damage.append(
-                        "\(file): expected checksum \(Checksum.text(expected.crc32c)), found \(Checksum.text(found.crc32c))")
+                        "\(file): expected checksum \(Checksum.text(expected.crc32c)), found \(Checksum.text(found.crc32c))"
+                    )
                 }
             } catch {
                 damage.append("\(error)")
@@ -64,7 +66,9 @@ public enum Verification {
         return damage
     }
 
-    private static func checkSegments(of index: DiskIndex, report: inout VerificationReport, progress: Progress) throws {
+    private static func checkSegments(
+        of index: DiskIndex, report: inout VerificationReport, progress: Progress
+    ) throws {
         var everything = Array(0..<UInt32(index.partitionCount))
         var reads: [SegmentRead] = []
         SegmentRead.plan(&everything, table: index.table, into: &reads)
@@ -74,7 +78,8 @@ public enum Verification {
         var completions: [ReadCompletion] = []
         for (number, read) in reads.enumerated() {
             guard let place = arena.allocate(byteCount: read.byteCount) else {
-                throw IndexError.inconsistent(path: index.path, detail: "a segment is larger than its table says")
+                throw IndexError.inconsistent(
+                    path: index.path, detail: "a segment is larger than its table says")
             }
             defer { arena.release(offset: place, byteCount: read.byteCount) }
             queue.submit(offset: read.offset, byteCount: read.byteCount, arenaOffset: place, tag: 0)
@@ -100,7 +105,8 @@ public enum Verification {
         report.damage += ids.damage(path: index.device.path)
         if report.records != index.manifest.records {
             report.damage.append(
-                "\(index.path): manifest.json counts \(index.manifest.records) records, \(report.records) were read")
+                "\(index.path): manifest.json counts \(index.manifest.records) records, \(report.records) were read"
+            )
         }
     }
 
@@ -121,7 +127,8 @@ public enum Verification {
             left -= expected
             guard layout.verify(unit: unit) else {
                 report.damage.append(
-                    "\(index.device.path): partition \(partition): the page at offset \(offset) fails its checksum")
+                    "\(index.device.path): partition \(partition): the page at offset \(offset) fails its checksum"
+                )
                 continue
             }
             let found = layout.recordCount(unit: unit)
@@ -133,7 +140,9 @@ public enum Verification {
             report.records += found
             for slot in 0..<found { ids.met(layout.id(unit: unit, slot: slot)) }
         }
-        if SegmentWriter.checksum(segment: segment, unitCount: Int(entry.unitCount), layout: layout) != entry.checksum {
+        if SegmentWriter.checksum(segment: segment, unitCount: Int(entry.unitCount), layout: layout)
+            != entry.checksum
+        {
             report.damage.append(
                 "\(index.device.path): partition \(partition): the segment at offset \(entry.offset) is not the one "
                     + "that segments.table describes")

@@ -7,7 +7,8 @@ import Glibc
 enum GoldenSection {
     /// The place of the least of `value` between `low` and `high`, by golden section; `value` should have
     /// one valley there.
-    static func minimise(from low: Double, to high: Double, steps: Int, _ value: (Double) -> Double) -> Double {
+    static func minimise(from low: Double, to high: Double, steps: Int, _ value: (Double) -> Double) -> Double
+    {
         let ratio = (5.0.squareRoot() - 1) / 2
         var (a, b) = (low, high)
         var (c, d) = (b - ratio * (b - a), a + ratio * (b - a))
@@ -54,6 +55,7 @@ public struct Reliability: Sendable, Codable {
     /// Expected calibration error: mean distance of predicted and observed, weighted by bin.
     public var error: Double {
         let total = bins.reduce(0) { $0 + $1.count }
-        return bins.reduce(0.0) { $0 + Double($1.count) * abs($1.predicted - $1.observed) } / Double(max(total, 1))
+        return bins.reduce(0.0) { $0 + Double($1.count) * abs($1.predicted - $1.observed) }
+            / Double(max(total, 1))
     }
 }

@@ -58,7 +58,9 @@ public final class CellRouter: LearnedRouter {
     private static let floor: Float = -9.2
 
     public init(groups: CellGroups, cells: CentroidIndex, parent: any LearnedRouter) {
-        precondition(groups.cellCount == cells.partitionCount && parent.partitionCount == groups.parents.partitionCount)
+        precondition(
+            groups.cellCount == cells.partitionCount && parent.partitionCount == groups.parents.partitionCount
+        )
         self.groups = groups
         self.cells = cells
         self.parent = parent
@@ -97,10 +99,12 @@ public final class CellRouter: LearnedRouter {
         _ query: UnsafeRawPointer, limit: Int, scratch anyScratch: RouterScratch, into route: inout Route
     ) {
         guard let scratch = anyScratch as? Scratch else { preconditionFailure("scratch of another router") }
-        parent.route(query, limit: groups.parents.partitionCount, scratch: scratch.parent, into: &scratch.route)
+        parent.route(
+            query, limit: groups.parents.partitionCount, scratch: scratch.parent, into: &scratch.route)
         scratch.order.removeAll(keepingCapacity: true)
         let (distances, logProbabilities) = (scratch.distances, scratch.logProbabilities)
-        for position in 0..<scratch.route.count where position == 0 || scratch.route.logProbabilities[position] > Self.floor {
+        for position in 0..<scratch.route.count
+        where position == 0 || scratch.route.logProbabilities[position] > Self.floor {
             let partition = Int(scratch.route.partitions[position])
             let first = Int(groups.starts[partition])
             let count = Int(groups.starts[partition + 1]) - first
@@ -108,7 +112,8 @@ public final class CellRouter: LearnedRouter {
             scratch.distance.rows(
                 query, rows.row(first), count: count, dimension: rows.dimension, into: distances + first)
             for cell in first..<first + count { logProbabilities[cell] = -cells.beta * distances[cell] }
-            let normaliser = sonde_log_sum_exp(logProbabilities + first, count) - scratch.route.logProbabilities[position]
+            let normaliser =
+                sonde_log_sum_exp(logProbabilities + first, count) - scratch.route.logProbabilities[position]
             for cell in first..<first + count {
                 logProbabilities[cell] -= normaliser
                 scratch.order.append(UInt32(cell))

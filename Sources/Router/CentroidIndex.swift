@@ -125,7 +125,8 @@ public struct CentroidIndex: PartitionRouter {
         let tile = UnsafeMutablePointer<Float>.allocate(capacity: Scratch.tileCount)
         /// Distances of a block of queries to a tile of rows; there once a block was routed.
         private(set) lazy var blockTile: UnsafeMutablePointer<Float> = {
-            let memory = UnsafeMutablePointer<Float>.allocate(capacity: CentroidIndex.blockSize * Scratch.tileCount)
+            let memory = UnsafeMutablePointer<Float>.allocate(
+                capacity: CentroidIndex.blockSize * Scratch.tileCount)
             allocatedBlockTile = memory
             return memory
         }()
@@ -245,7 +246,8 @@ public struct CentroidIndex: PartitionRouter {
         while routes.count < queries.count { routes.append(Route()) }
         for first in stride(from: 0, to: queries.count, by: Self.blockSize) {
             let count = min(Self.blockSize, queries.count - first)
-            routeRows(queries.row(first), count: count, limit: limit, scratch: scratch, into: &routes, at: first)
+            routeRows(
+                queries.row(first), count: count, limit: limit, scratch: scratch, into: &routes, at: first)
         }
     }
 
@@ -299,7 +301,9 @@ public struct CentroidIndex: PartitionRouter {
                 let distances = tile + query * Scratch.tileCount
                 let own = scratch.keys + query * size
                 if all {
-                    for index in 0..<part { own[start + index] = PackedHeap.pack(distances[index], UInt32(start + index)) }
+                    for index in 0..<part {
+                        own[start + index] = PackedHeap.pack(distances[index], UInt32(start + index))
+                    }
                 } else {
                     scratch.found[query] = scratch.gather(
                         distances, count: part, firstNumber: start, k: k, limit: &scratch.limits[query],
@@ -310,7 +314,8 @@ public struct CentroidIndex: PartitionRouter {
         return size
     }
 
-    private func take(nearestOf query: Int, size: Int, _ k: Int, _ scratch: Scratch, into route: inout Route) {
+    private func take(nearestOf query: Int, size: Int, _ k: Int, _ scratch: Scratch, into route: inout Route)
+    {
         let (keys, found) = (scratch.keys + query * size, scratch.found[query])
         scratch.sort(keys, found)
         route.removeAll()

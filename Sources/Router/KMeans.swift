@@ -60,7 +60,8 @@ public struct KMeans: Sendable {
         let rounds = max(1, refinements ?? max(4, min(10, affordable)))
         let isFlat = wanted <= flatLimit
         // A row of a group is compared with the means of that group alone.
-        let first = iterations * (isFlat ? min(rows.count, wanted * sampleRows) : rows.count / groupCount(wanted))
+        let first =
+            iterations * (isFlat ? min(rows.count, wanted * sampleRows) : rows.count / groupCount(wanted))
         let meter = Meter(total: first + rounds * rows.count, report: progress)
         let means = isFlat ? oneLevel(rows, wanted, meter) : twoLevels(rows, wanted, meter)
         meter.reach(first)

@@ -22,7 +22,8 @@ public final class LiraModel: LearnedRouter {
     private let rows: VectorMatrix
 
     init(
-        centroids: CentroidIndex, distanceTower: NetworkInference, vectorTower: NetworkInference, head: NetworkInference,
+        centroids: CentroidIndex, distanceTower: NetworkInference, vectorTower: NetworkInference,
+        head: NetworkInference,
         slope: Float, shift: Float, depth: Int
     ) {
         self.centroids = centroids
@@ -107,7 +108,9 @@ public final class LiraModel: LearnedRouter {
     func logits(_ query: UnsafeRawPointer, scratch: Scratch) -> UnsafeMutablePointer<Float> {
         scratch.distance.rows(
             query, rows.bytes, count: rows.count, dimension: rows.dimension, into: scratch.distances)
-        for partition in 0..<rows.count { scratch.roots[partition] = max(scratch.distances[partition], 0).squareRoot() }
+        for partition in 0..<rows.count {
+            scratch.roots[partition] = max(scratch.distances[partition], 0).squareRoot()
+        }
         VectorMatrix.toFloat(query, centroids.elementType, count: rows.dimension, into: scratch.query)
         let near = distanceTower.outputs(of: scratch.roots, scratch: scratch.distanceTower)
         let own = vectorTower.outputs(of: scratch.query, scratch: scratch.vectorTower)
@@ -154,12 +157,15 @@ extension LiraModel {
         }
         let distanceTower = try NetworkInference.decode(
             from: &reader, inputs: centroids.partitionCount, outputs: nil)
-        let vectorTower = try NetworkInference.decode(from: &reader, inputs: centroids.dimension, outputs: nil)
+        let vectorTower = try NetworkInference.decode(
+            from: &reader, inputs: centroids.dimension, outputs: nil)
         let joined = (distanceTower.widths.last ?? 0) + (vectorTower.widths.last ?? 0)
-        let head = try NetworkInference.decode(from: &reader, inputs: joined, outputs: centroids.partitionCount)
+        let head = try NetworkInference.decode(
+            from: &reader, inputs: joined, outputs: centroids.partitionCount)
         try reader.finish()
         return LiraModel(
-            centroids: centroids, distanceTower: distanceTower, vectorTower: vectorTower, head: head, slope: slope,
+            centroids: centroids, distanceTower: distanceTower, vectorTower: vectorTower, head: head,
+            slope: slope,
             shift: shift, depth: depth)
     }
 }

@@ -51,10 +51,12 @@ public final class LiraTrainer {
         let (hidden, width) = (Array(options.tower.dropLast()), options.tower[options.tower.count - 1])
         // Distances come standardised; the query as the predictors' networks take it.
         distanceTower = Network(
-            dimension: rows.count, hidden: hidden, partitions: width, mean: [Float](repeating: 0, count: rows.count),
+            dimension: rows.count, hidden: hidden, partitions: width,
+            mean: [Float](repeating: 0, count: rows.count),
             scale: 1, seed: seed, startsAtZero: false)
         vectorTower = Network(
-            dimension: rows.dimension, hidden: hidden, partitions: width, mean: inputs.mean, scale: inputs.scale,
+            dimension: rows.dimension, hidden: hidden, partitions: width, mean: inputs.mean,
+            scale: inputs.scale,
             seed: seed &+ 1, startsAtZero: false)
         head = Network(
             dimension: 2 * width, hidden: options.head, partitions: rows.count,
@@ -71,11 +73,15 @@ public final class LiraTrainer {
     private static func standardise(rows: VectorMatrix, pairs: TrainingPairs) -> ([Float], [Float]) {
         let count = min(sampleCount, pairs.trainingCount)
         let distance = Distance(metric: .l2, elementType: rows.elementType)
-        var (sums, squares) = ([Double](repeating: 0, count: rows.count), [Double](repeating: 0, count: rows.count))
+        var (sums, squares) = (
+            [Double](repeating: 0, count: rows.count), [Double](repeating: 0, count: rows.count)
+        )
         var distances = [Float](repeating: 0, count: rows.count)
         for sample in 0..<count {
             let row = sample * pairs.trainingCount / count
-            distance.rows(pairs.queries.row(row), rows.bytes, count: rows.count, dimension: rows.dimension, into: &distances)
+            distance.rows(
+                pairs.queries.row(row), rows.bytes, count: rows.count, dimension: rows.dimension,
+                into: &distances)
             for partition in 0..<rows.count {
                 let root = Double(max(distances[partition], 0).squareRoot())
                 sums[partition] += root
@@ -106,7 +112,9 @@ public final class LiraTrainer {
                 step += 1
                 let schedule = 0.5 * (1 + cosf(Float.pi * Float(step - 1) / Float(training.epochs * steps)))
                 loss += gradient(of: order[batch * training.batchSize..<(batch + 1) * training.batchSize])
-                for tensor in tensors { tensor.step(step, schedule: schedule * training.rate, threads: training.threads) }
+                for tensor in tensors {
+                    tensor.step(step, schedule: schedule * training.rate, threads: training.threads)
+                }
                 progress(step, training.epochs * steps)
             }
             report.trainLosses.append(loss / Double(steps * training.batchSize))
@@ -166,13 +174,16 @@ public final class LiraTrainer {
         for row in 0..<chosen.count {
             let query = pairs.queries.row(Int(chosen[first + row]))
             let distances = work.distances + row * rows.count
-            work.distance.rows(query, rows.bytes, count: rows.count, dimension: rows.dimension, into: distances)
+            work.distance.rows(
+                query, rows.bytes, count: rows.count, dimension: rows.dimension, into: distances)
             for partition in 0..<rows.count {
                 distances[partition] =
-                    (max(distances[partition], 0).squareRoot() - distanceMean[partition]) * distanceScale[partition]
+                    (max(distances[partition], 0).squareRoot() - distanceMean[partition])
+                    * distanceScale[partition]
             }
             VectorMatrix.toFloat(
-                query, pairs.queries.elementType, count: rows.dimension, into: work.floats + row * rows.dimension)
+                query, pairs.queries.elementType, count: rows.dimension,
+                into: work.floats + row * rows.dimension)
         }
         distanceTower.forward(work.distances, count: chosen.count, activations: work.distanceTower)
         vectorTower.forward(work.floats, count: chosen.count, activations: work.vectorTower)
@@ -180,7 +191,8 @@ public final class LiraTrainer {
         for row in 0..<chosen.count {
             for unit in 0..<width {
                 work.joined[row * 2 * width + unit] = max(work.distanceTower.logits[row * width + unit], 0)
-                work.joined[row * 2 * width + width + unit] = max(work.vectorTower.logits[row * width + unit], 0)
+                work.joined[row * 2 * width + width + unit] = max(
+                    work.vectorTower.logits[row * width + unit], 0)
             }
         }
         head.forward(work.joined, count: chosen.count, activations: work.head)
@@ -210,13 +222,16 @@ public final class LiraTrainer {
         guard withGradient else { return loss }
         let towers = distanceTower.tensors.count
         head.backward(
-            count: count, activations: work.head, into: Array(work.gradients[(2 * towers)...]), toInputs: true)
+            count: count, activations: work.head, into: Array(work.gradients[(2 * towers)...]), toInputs: true
+        )
         let width = distanceTower.partitionCount
         for row in 0..<count {
             for unit in 0..<width {
                 let (near, own) = (row * 2 * width + unit, row * 2 * width + width + unit)
-                work.distanceTower.logitDeltas[row * width + unit] = work.joined[near] > 0 ? work.head.deltas[0][near] : 0
-                work.vectorTower.logitDeltas[row * width + unit] = work.joined[own] > 0 ? work.head.deltas[0][own] : 0
+                work.distanceTower.logitDeltas[row * width + unit] =
+                    work.joined[near] > 0 ? work.head.deltas[0][near] : 0
+                work.vectorTower.logitDeltas[row * width + unit] =
+                    work.joined[own] > 0 ? work.head.deltas[0][own] : 0
             }
         }
         distanceTower.backward(
@@ -258,13 +273,16 @@ public final class LiraTrainer {
         }
         let (slope, shift) = Self.scaling(samples)
         return LiraModel(
-            centroids: centroids, distanceTower: foldedDistanceTower(), vectorTower: NetworkInference(vectorTower),
+            centroids: centroids, distanceTower: foldedDistanceTower(),
+            vectorTower: NetworkInference(vectorTower),
             head: NetworkInference(head), slope: slope, shift: shift, depth: options.depth)
     }
 
     private static func scaling(_ samples: [(logit: Float, wanted: Bool)]) -> (Float, Float) {
         var (slope, shift) = (1.0, 0.0)
-        guard samples.contains(where: \.wanted), samples.contains(where: { !$0.wanted }) else { return (1, 0) }
+        guard samples.contains(where: \.wanted), samples.contains(where: { !$0.wanted }) else {
+            return (1, 0)
+        }
         for _ in 0..<20 {
             var (g0, g1, h00, h01, h11) = (0.0, 0.0, 1e-6, 0.0, 1e-6)
             for sample in samples {
@@ -297,7 +315,8 @@ public final class LiraTrainer {
             }
         }
         return NetworkInference(
-            widths: trained.widths, mean: distanceMean, scale: 1, weights: [folded] + trained.weights.dropFirst(),
+            widths: trained.widths, mean: distanceMean, scale: 1,
+            weights: [folded] + trained.weights.dropFirst(),
             biases: trained.biases)
     }
 }
@@ -334,7 +353,7 @@ final class LiraWorkspace {
         distances.deallocate()
         floats.deallocate()
         joined.deallocate()
-        gradients.forEach { $0.deallocate() }
+        for memory in gradients { memory.deallocate() }
     }
 
     func clearGradients() {

@@ -31,7 +31,9 @@ public final class Network: @unchecked Sendable {
             let biases = Tensor(name: "biases \(index)", count: outputs, rate: 0.001)
             if index < widths.count - 2 || !startsAtZero {
                 let spread = (2 / Float(inputs)).squareRoot()
-                for position in 0..<weights.count { weights.values[position] = Float(random.gaussian()) * spread }
+                for position in 0..<weights.count {
+                    weights.values[position] = Float(random.gaussian()) * spread
+                }
             }
             layers.append((weights, biases))
         }
@@ -55,8 +57,8 @@ public final class Network: @unchecked Sendable {
         }
 
         deinit {
-            layers.forEach { $0.deallocate() }
-            deltas.forEach { $0.deallocate() }
+            for memory in layers { memory.deallocate() }
+            for memory in deltas { memory.deallocate() }
         }
 
         var logits: UnsafeMutablePointer<Float> { layers[layers.count - 1] }
@@ -77,9 +79,12 @@ public final class Network: @unchecked Sendable {
         for (index, layer) in layers.enumerated() {
             let (inputs, outputs) = (widths[index], widths[index + 1])
             let target = activations.layers[index + 1]
-            for row in 0..<count { (target + row * outputs).update(from: layer.biases.values, count: outputs) }
+            for row in 0..<count {
+                (target + row * outputs).update(from: layer.biases.values, count: outputs)
+            }
             MatrixProduct.multiply(
-                activations.layers[index], stride: inputs, layer.weights.values, transposedB: true, strideB: inputs,
+                activations.layers[index], stride: inputs, layer.weights.values, transposedB: true,
+                strideB: inputs,
                 m: count, n: outputs, k: inputs, into: target, stride: outputs, beta: 1)
             if index < layers.count - 1 {
                 for position in 0..<count * outputs { target[position] = max(target[position], 0) }
@@ -91,16 +96,20 @@ public final class Network: @unchecked Sendable {
     ///
     /// - Parameter toInputs: leave the gradient by the inputs in the first of the activations' deltas.
     func backward(
-        count: Int, activations: Activations, into gradients: [UnsafeMutablePointer<Float>], toInputs: Bool = false
+        count: Int, activations: Activations, into gradients: [UnsafeMutablePointer<Float>],
+        toInputs: Bool = false
     ) {
         for index in stride(from: layers.count - 1, through: 0, by: -1) {
             let (inputs, outputs) = (widths[index], widths[index + 1])
             let delta = activations.deltas[index + 1]
             MatrixProduct.multiply(
-                delta, transposedA: true, stride: outputs, activations.layers[index], strideB: inputs, m: outputs,
+                delta, transposedA: true, stride: outputs, activations.layers[index], strideB: inputs,
+                m: outputs,
                 n: inputs, k: count, into: gradients[2 * index], stride: inputs, beta: 1)
             for row in 0..<count {
-                for output in 0..<outputs { gradients[2 * index + 1][output] += delta[row * outputs + output] }
+                for output in 0..<outputs {
+                    gradients[2 * index + 1][output] += delta[row * outputs + output]
+                }
             }
             guard index > 0 || toInputs else { continue }
             let below = activations.deltas[index]

@@ -50,7 +50,7 @@ public final class NetworkInference: Sendable {
         }
 
         deinit {
-            layers.forEach { $0.deallocate() }
+            for memory in layers { memory.deallocate() }
             raw.deallocate()
         }
     }
@@ -67,7 +67,8 @@ public final class NetworkInference: Sendable {
         }
         for index in 0..<weights.count - 1 {
             product.rows(
-                scratch.layers[index], weights[index].bytes, count: widths[index + 1], dimension: widths[index],
+                scratch.layers[index], weights[index].bytes, count: widths[index + 1],
+                dimension: widths[index],
                 into: scratch.raw)
             for output in 0..<widths[index + 1] {
                 scratch.layers[index + 1][output] = max(biases[index][output] - scratch.raw[output], 0)

@@ -101,13 +101,14 @@ public final class PosteriorModel: Sendable {
 
         deinit {
             features.deallocate()
-            layers.forEach { $0.deallocate() }
+            for memory in layers { memory.deallocate() }
         }
     }
 
     /// Log-probabilities that each candidate holds the neighbour, given the state.
     public func logProbabilities(
-        _ state: PosteriorState, _ candidates: [PosteriorCandidate], scratch: Scratch, into result: inout [Float]
+        _ state: PosteriorState, _ candidates: [PosteriorCandidate], scratch: Scratch,
+        into result: inout [Float]
     ) {
         precondition(candidates.count <= scratch.capacity)
         result.removeAll(keepingCapacity: true)
@@ -155,7 +156,9 @@ public struct PosteriorRows: Sendable {
 
     public var count: Int { labels.count }
 
-    public mutating func append(_ state: PosteriorState, _ candidate: PosteriorCandidate, label: Float, weight: Float) {
+    public mutating func append(
+        _ state: PosteriorState, _ candidate: PosteriorCandidate, label: Float, weight: Float
+    ) {
         withUnsafeTemporaryAllocation(of: Float.self, capacity: PosteriorModel.featureCount) { memory in
             PosteriorModel.features(state, candidate, floor: floor, into: memory.baseAddress!)
             features.append(contentsOf: memory)
@@ -173,7 +176,9 @@ extension PosteriorModel {
         let width = featureCount
         var (mean, scale) = ([Float](repeating: 0, count: width), [Float](repeating: 0, count: width))
         for row in 0..<rows.count {
-            for column in 0..<width { mean[column] += rows.features[row * width + column] / Float(rows.count) }
+            for column in 0..<width {
+                mean[column] += rows.features[row * width + column] / Float(rows.count)
+            }
         }
         for row in 0..<rows.count {
             for column in 0..<width {
@@ -183,7 +188,8 @@ extension PosteriorModel {
         }
         for column in 0..<width { scale[column] = 1 / (scale[column].squareRoot() + 1e-6) }
         let network = Network(
-            dimension: width, hidden: hidden, partitions: 1, mean: [Float](repeating: 0, count: width), scale: 1,
+            dimension: width, hidden: hidden, partitions: 1, mean: [Float](repeating: 0, count: width),
+            scale: 1,
             seed: seed)
         train(network, rows: rows, mean: mean, scale: scale, epochs: epochs, seed: seed)
         let inference = NetworkInference(network)
@@ -224,7 +230,8 @@ extension PosteriorModel {
                     activations.logitDeltas[place] =
                         rows.weights[row] / meanWeight * (probability - rows.labels[row]) / Float(batch)
                 }
-                network.backward(count: batch, activations: activations, into: network.tensors.map(\.gradient))
+                network.backward(
+                    count: batch, activations: activations, into: network.tensors.map(\.gradient))
                 let schedule = 2 * (1 + cosf(Float.pi * Float(step - 1) / Float(max(steps, 1)))) + 0.01
                 for tensor in network.tensors { tensor.step(step, schedule: schedule, threads: 1) }
             }
@@ -267,7 +274,10 @@ extension PosteriorModel {
         var inputs = featureCount
         for width in widths {
             layers.append(
-                (try reader.matrix(count: width, dimension: inputs, elementType: .f32), try reader.floats(width)))
+                (
+                    try reader.matrix(count: width, dimension: inputs, elementType: .f32),
+                    try reader.floats(width)
+                ))
             inputs = width
         }
         return PosteriorModel(layers: layers, floor: floor, mean: mean, scale: scale)

@@ -77,16 +77,20 @@ public final class Predictor: LearnedRouter {
         switch base {
         case .none: scratch.logits.update(repeating: 0, count: candidates.count)
         case .distance:
-            for position in 0..<candidates.count { scratch.logits[position] = -beta * candidates.distances[position] }
+            for position in 0..<candidates.count {
+                scratch.logits[position] = -beta * candidates.distances[position]
+            }
         case .prototypes:
             guard let prototypes, let memory = scratch.prototypes else { return }
             prototypes.prepare(
                 query, type: centroids.elementType, dimension: centroids.dimension, scratch: memory)
             candidates.partitions.withUnsafeBufferPointer { partitions in
                 candidates.distances.withUnsafeBufferPointer { distances in
-                    guard let partitions = partitions.baseAddress, let distances = distances.baseAddress else { return }
+                    guard let partitions = partitions.baseAddress, let distances = distances.baseAddress
+                    else { return }
                     prototypes.logits(
-                        partitions: partitions, distances: distances, count: candidates.count, scratch: memory,
+                        partitions: partitions, distances: distances, count: candidates.count,
+                        scratch: memory,
                         into: scratch.logits)
                 }
             }
@@ -152,7 +156,9 @@ final class PredictorScratch: RouterScratch {
     /// Positions of the candidates by falling logit, equal ones by partition.
     func order(_ candidates: Route) -> UnsafePointer<UInt32> {
         let count = candidates.count
-        for position in 0..<count { keys[position] = PackedHeap.packFalling(logits[position], UInt32(position)) }
+        for position in 0..<count {
+            keys[position] = PackedHeap.packFalling(logits[position], UInt32(position))
+        }
         sonde_sort_keys(keys, spare, count)
         for place in 0..<count {
             let position = UInt32(truncatingIfNeeded: keys[place])

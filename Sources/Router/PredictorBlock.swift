@@ -75,9 +75,12 @@ final class PredictorBlock {
         events = .allocate(capacity: size * stride)
         gathered = .allocate(byteCount: size * dimension * 4, alignment: 64)
         let mixture = predictor.base == .prototypes ? predictor.prototypes : nil
-        queries = mixture.map { mixture in
-            (0..<size).map { _ in PrototypeMixture.Scratch(mixture, dimension: predictor.centroids.dimension) }
-        } ?? []
+        queries =
+            mixture.map { mixture in
+                (0..<size).map { _ in
+                    PrototypeMixture.Scratch(mixture, dimension: predictor.centroids.dimension)
+                }
+            } ?? []
         distanceStride = max(mixture?.codeByteCount == nil ? mixture?.largestPartition ?? 1 : 1, 1)
         distances = .allocate(capacity: size * distanceStride)
         starts = [UInt32](repeating: 0, count: predictor.partitionCount + 1)
@@ -91,9 +94,12 @@ final class PredictorBlock {
     }
 
     /// The logits of all candidates of `count` queries from row `first` on.
-    func fillPrototypeLogits(_ prototypes: PrototypeMixture, queries rows: VectorMatrix, first: Int, count: Int) {
+    func fillPrototypeLogits(
+        _ prototypes: PrototypeMixture, queries rows: VectorMatrix, first: Int, count: Int
+    ) {
         for query in 0..<count {
-            prototypes.prepare(rows.row(first + query), type: type, dimension: dimension, scratch: queries[query])
+            prototypes.prepare(
+                rows.row(first + query), type: type, dimension: dimension, scratch: queries[query])
         }
         turnRound(count)
         for partition in 0..<starts.count - 1 where starts[partition + 1] > starts[partition] {
@@ -123,13 +129,15 @@ final class PredictorBlock {
         }
         if !prototypes.isEmpty {
             kept.distance.block(
-                gathered, queries: asking.count, kept.centers.row(prototypes.lowerBound), count: prototypes.count,
+                gathered, queries: asking.count, kept.centers.row(prototypes.lowerBound),
+                count: prototypes.count,
                 dimension: dimension, into: distances, outStride: distanceStride)
         }
         for (slot, event) in asking.enumerated() {
             let (query, position) = place(events[event])
             logits[query * stride + position] = kept.logit(
-                first: prototypes.lowerBound, count: prototypes.count, distances: distances + slot * distanceStride)
+                first: prototypes.lowerBound, count: prototypes.count,
+                distances: distances + slot * distanceStride)
         }
     }
 

@@ -34,19 +34,24 @@ extension TrainablePredictor {
         form: PredictorForm, centroids: CentroidIndex, candidateCount: Int, beta: Float,
         subClusters: SubClusters?, sharesBeta: Bool = false, inputs: VectorMatrix, seed: UInt64
     ) {
-        let prototypes = form.base == .prototypes ? subClusters.map {
-            TrainablePrototypes(
-                starts: $0.starts, centers: $0.centers, weights: [Float](repeating: 0, count: $0.centers.count),
-                beta: beta, sharesBeta: sharesBeta)
-        } : nil
+        let prototypes =
+            form.base == .prototypes
+            ? subClusters.map {
+                TrainablePrototypes(
+                    starts: $0.starts, centers: $0.centers,
+                    weights: [Float](repeating: 0, count: $0.centers.count),
+                    beta: beta, sharesBeta: sharesBeta)
+            } : nil
         let network = form.hidden.map { hidden in
             let (mean, scale) = Network.standardisation(of: inputs)
             return Network(
-                dimension: centroids.dimension, hidden: hidden, partitions: centroids.partitionCount, mean: mean,
+                dimension: centroids.dimension, hidden: hidden, partitions: centroids.partitionCount,
+                mean: mean,
                 scale: scale, seed: seed)
         }
         self.init(
-            form: form, centroids: centroids, candidateCount: candidateCount, beta: beta, prototypes: prototypes,
+            form: form, centroids: centroids, candidateCount: candidateCount, beta: beta,
+            prototypes: prototypes,
             network: network)
         if let subClusters { setBeta(beta, subClusters: subClusters) }
     }
@@ -79,11 +84,14 @@ extension TrainablePredictor {
 
     /// The predictor with prototypes as codes, uncalibrated: one candidate for each beta. nil where the form
     /// has no prototypes.
-    package func coded(codeByteCount: Int, candidateCount: Int, seed: UInt64, threads: Int) -> ((Float) -> Predictor)? {
+    package func coded(codeByteCount: Int, candidateCount: Int, seed: UInt64, threads: Int) -> (
+        (Float) -> Predictor
+    )? {
         guard form.base == .prototypes, let prototypes else { return nil }
         let encoding = prototypes.encoded(
             codeByteCount: codeByteCount, centroids: centroidRows, seed: seed, threads: threads)
-        return { beta in self.frozen(prototypes: encoding.mixture(beta: beta), candidateCount: candidateCount) }
+        return { beta in self.frozen(prototypes: encoding.mixture(beta: beta), candidateCount: candidateCount)
+        }
     }
 }
 
@@ -152,16 +160,19 @@ struct HeldOut: Sendable {
             routes = .init(repeating: ([], []), count: held.range.count)
             routes.withUnsafeMutableBufferPointer { routes in
                 nonisolated(unsafe) let routes = routes
-                Workers.forEachBlock(count: held.range.count, blockSize: 256, threads: held.threads) { _, block in
+                Workers.forEachBlock(count: held.range.count, blockSize: 256, threads: held.threads) {
+                    _, block in
                     let scratch = router.makeScratch()
                     var route = Route()
                     for index in block {
                         let pair = held.range.lowerBound + index
                         router.route(
-                            held.pairs.queries.row(pair), limit: router.partitionCount, scratch: scratch, into: &route)
+                            held.pairs.queries.row(pair), limit: router.partitionCount, scratch: scratch,
+                            into: &route)
                         let home = held.homes[Int(held.pairs.neighbours[pair * held.pairs.neighbourCount])]
                         routes[index] = (
-                            route.logProbabilities, route.partitions.indices.filter { home.contains(route.partitions[$0]) }
+                            route.logProbabilities,
+                            route.partitions.indices.filter { home.contains(route.partitions[$0]) }
                         )
                     }
                 }

@@ -52,7 +52,8 @@ extension Predictor {
         var reader = try SectionReader(section, sections[section])
         let format = try reader.integer(UInt32.self)
         guard format == Self.format || format == Self.formatOfCodes else {
-            throw reader.failure("format \(format), this program reads \(Self.format) and \(Self.formatOfCodes)")
+            throw reader.failure(
+                "format \(format), this program reads \(Self.format) and \(Self.formatOfCodes)")
         }
         let baseNumber = Int(try reader.integer(UInt8.self))
         let typeNumber = try reader.integer(UInt8.self)
@@ -62,14 +63,17 @@ extension Predictor {
         let inverseTemperature = try reader.float()
         guard baseNumber < bases.count, let type = ElementType(rawValue: typeNumber), candidates > 0,
             beta.isFinite, inverseTemperature.isFinite, inverseTemperature > 0,
-            bases[baseNumber] != .prototypes || flags & 1 == 1, flags < 8, (flags & 4 == 4) == (format == formatOfCodes)
+            bases[baseNumber] != .prototypes || flags & 1 == 1, flags < 8,
+            (flags & 4 == 4) == (format == formatOfCodes)
         else { throw reader.failure("numbers that no predictor has") }
-        let prototypes = flags & 1 == 1
+        let prototypes =
+            flags & 1 == 1
             ? try decodePrototypes(sections, type: flags & 4 == 4 ? nil : type, centroids: centroids) : nil
         let network = flags & 2 == 2 ? try decodeNetwork(sections, centroids: centroids) : nil
         try reader.finish()
         return Predictor(
-            centroids: centroids, base: bases[baseNumber], beta: beta, prototypes: prototypes, network: network,
+            centroids: centroids, base: bases[baseNumber], beta: beta, prototypes: prototypes,
+            network: network,
             inverseTemperature: inverseTemperature, candidateCount: candidates)
     }
 
@@ -81,10 +85,12 @@ extension Predictor {
         let count = Int(try reader.count(bytesEach: 1))
         let dimension = Int(try reader.integer(UInt32.self))
         guard partitions == centroids.partitionCount, dimension == centroids.dimension else {
-            throw reader.failure("\(partitions) partitions of \(dimension) dimensions, not those of the centroids")
+            throw reader.failure(
+                "\(partitions) partitions of \(dimension) dimensions, not those of the centroids")
         }
         let starts = try reader.numbers(partitions + 1)
-        guard starts[0] == 0, Int(starts[partitions]) == count, zip(starts, starts.dropFirst()).allSatisfy({ $0 <= $1 })
+        guard starts[0] == 0, Int(starts[partitions]) == count,
+            zip(starts, starts.dropFirst()).allSatisfy({ $0 <= $1 })
         else { throw reader.failure("starts that do not rise to \(count)") }
         guard let type else {
             let codes = try PrototypeCodes.decode(from: &reader, count: count, dimension: dimension)
@@ -125,7 +131,9 @@ extension NetworkInference {
     }
 
     /// A network of so many inputs and outputs; nil: any number of outputs.
-    static func decode(from reader: inout SectionReader, inputs: Int, outputs: Int?) throws(RouterError) -> NetworkInference {
+    static func decode(from reader: inout SectionReader, inputs: Int, outputs: Int?) throws(RouterError)
+        -> NetworkInference
+    {
         let layers = Int(try reader.integer(UInt32.self))
         guard layers >= 2, layers <= 16 else { throw reader.failure("\(layers) layers") }
         let widths = try reader.numbers(layers).map { Int($0) }
@@ -167,7 +175,9 @@ extension PrototypeMixture {
 }
 
 extension PrototypeCodes {
-    static func decode(from reader: inout SectionReader, count: Int, dimension: Int) throws(RouterError) -> PrototypeCodes {
+    static func decode(from reader: inout SectionReader, count: Int, dimension: Int) throws(RouterError)
+        -> PrototypeCodes
+    {
         let beta = try reader.float()
         let mean = try reader.floats(dimension)
         let quantiser = try ProductQuantiser.decode(from: &reader)
@@ -177,7 +187,9 @@ extension PrototypeCodes {
         let codes = try reader.bytes(count: count, each: quantiser.codeByteCount)
         let weights = try reader.bytes(count: count, each: 2)
         let halves = (0..<count).map { UInt16(weights[2 * $0]) | UInt16(weights[2 * $0 + 1]) << 8 }
-        guard halves.allSatisfy({ $0 & 0x7c00 != 0x7c00 }) else { throw reader.failure("weights that are no numbers") }
+        guard halves.allSatisfy({ $0 & 0x7c00 != 0x7c00 }) else {
+            throw reader.failure("weights that are no numbers")
+        }
         return PrototypeCodes(quantiser: quantiser, mean: mean, beta: beta, codes: codes, weights: halves)
     }
 }

@@ -44,11 +44,14 @@ public final class ProductQuantiser: Sendable {
     /// not on the number of threads.
     ///
     /// - Parameter codeByteCount: from 1 to the dimension, at most `codeByteLimit`.
-    public static func train(_ rows: VectorMatrix, codeByteCount: Int, seed: UInt64, threads: Int) -> ProductQuantiser {
+    public static func train(_ rows: VectorMatrix, codeByteCount: Int, seed: UInt64, threads: Int)
+        -> ProductQuantiser
+    {
         precondition(rows.count > 0 && rows.elementType == .f32)
         precondition(codeByteCount >= 1 && codeByteCount <= min(rows.dimension, codeByteLimit))
         var random = SeededRandom(seed: seed, stream: 21)
-        let sample = rows.count <= trainingRows ? rows : rows.gather(random.sample(trainingRows, below: rows.count))
+        let sample =
+            rows.count <= trainingRows ? rows : rows.gather(random.sample(trainingRows, below: rows.count))
         let starts = starts(dimension: rows.dimension, codeByteCount: codeByteCount)
         let words = VectorMatrix(count: rows.dimension, dimension: wordCount, elementType: .f16)
         Workers.forEach(count: codeByteCount, threads: threads) { space in
@@ -60,8 +63,11 @@ public final class ProductQuantiser: Sendable {
             var line = [Float](repeating: 0, count: wordCount)
             for component in 0..<components.count {
                 // Fewer rows than codewords: the first stands in for what is missing.
-                for word in 0..<wordCount { line[word] = found.floatRow(word < found.count ? word : 0)[component] }
-                VectorMatrix.fromFloat(line, count: wordCount, .f16, into: words.row(components.lowerBound + component))
+                for word in 0..<wordCount {
+                    line[word] = found.floatRow(word < found.count ? word : 0)[component]
+                }
+                VectorMatrix.fromFloat(
+                    line, count: wordCount, .f16, into: words.row(components.lowerBound + component))
             }
         }
         return ProductQuantiser(codeByteCount: codeByteCount, words: words)
@@ -70,7 +76,8 @@ public final class ProductQuantiser: Sendable {
     private static func columns(_ components: Range<Int>, of rows: VectorMatrix) -> VectorMatrix {
         let part = VectorMatrix(count: rows.count, dimension: components.count, elementType: .f32)
         for row in 0..<rows.count {
-            part.floatRow(row).update(from: rows.floatRow(row) + components.lowerBound, count: components.count)
+            part.floatRow(row).update(
+                from: rows.floatRow(row) + components.lowerBound, count: components.count)
         }
         return part
     }
@@ -88,7 +95,8 @@ public final class ProductQuantiser: Sendable {
                 let words = VectorMatrix(count: wordCount, dimension: width, elementType: .f32)
                 var line = [Float](repeating: 0, count: wordCount)
                 for component in 0..<width {
-                    VectorMatrix.toFloat(quantiser.words.row(first + component), .f16, count: wordCount, into: &line)
+                    VectorMatrix.toFloat(
+                        quantiser.words.row(first + component), .f16, count: wordCount, into: &line)
                     for word in 0..<wordCount { words.floatRow(word)[component] = line[word] }
                 }
                 return NearestCentroids(scanning: words)
@@ -103,7 +111,9 @@ public final class ProductQuantiser: Sendable {
             for space in 0..<size where rows.count > 0 {
                 let components = Int(quantiser.starts[space])..<Int(quantiser.starts[space + 1])
                 let found = spaces[space].assign(columns(components, of: rows), threads: 1).partitions
-                for row in 0..<rows.count { codes[row * size + space] = UInt8(truncatingIfNeeded: found[row]) }
+                for row in 0..<rows.count {
+                    codes[row * size + space] = UInt8(truncatingIfNeeded: found[row])
+                }
             }
             return codes
         }
@@ -140,7 +150,8 @@ public final class ProductQuantiser: Sendable {
 
         mutating func fill(_ quantiser: ProductQuantiser, query: UnsafePointer<Float>) {
             sonde_code_tables(
-                quantiser.words.bytes.assumingMemoryBound(to: UInt16.self), quantiser.starts, quantiser.codeByteCount,
+                quantiser.words.bytes.assumingMemoryBound(to: UInt16.self), quantiser.starts,
+                quantiser.codeByteCount,
                 query, products, bytes, &step, &offset)
         }
     }
@@ -160,7 +171,8 @@ public final class ProductQuantiser: Sendable {
             throw reader.failure("codes of \(codeByteCount) bytes for \(dimension) dimensions")
         }
         let words = try reader.matrix(count: dimension, dimension: wordCount, elementType: .f16)
-        guard sonde_find_not_finite(SONDE_F16, words.bytes, dimension * wordCount) == dimension * wordCount else {
+        guard sonde_find_not_finite(SONDE_F16, words.bytes, dimension * wordCount) == dimension * wordCount
+        else {
             throw reader.failure("codewords that are no numbers")
         }
         return ProductQuantiser(codeByteCount: codeByteCount, words: words)

@@ -66,9 +66,12 @@ struct PrototypeEncoding {
         let dimension = centroids.dimension
         let count = weights.count
         let floats = centroids.converted(to: .f32)
-        precondition(starts.count == centroids.count + 1 && Int(starts[centroids.count]) == count && count > 0)
+        precondition(
+            starts.count == centroids.count + 1 && Int(starts[centroids.count]) == count && count > 0)
         var mean = [Float](repeating: 0, count: dimension)
-        for row in 0..<floats.count { sonde_add_scaled(&mean, floats.floatRow(row), 1 / Float(floats.count), dimension) }
+        for row in 0..<floats.count {
+            sonde_add_scaled(&mean, floats.floatRow(row), 1 / Float(floats.count), dimension)
+        }
         self.starts = starts
         self.weights = weights
         self.mean = mean
@@ -86,8 +89,12 @@ struct PrototypeEncoding {
             constants.withUnsafeMutableBufferPointer { constants in
                 errors.withUnsafeMutableBufferPointer { errors in
                     spreads.withUnsafeMutableBufferPointer { spreads in
-                        nonisolated(unsafe) let (codes, constants) = (codes.baseAddress!, constants.baseAddress!)
-                        nonisolated(unsafe) let (errors, spreads) = (errors.baseAddress!, spreads.baseAddress!)
+                        nonisolated(unsafe) let (codes, constants) = (
+                            codes.baseAddress!, constants.baseAddress!
+                        )
+                        nonisolated(unsafe) let (errors, spreads) = (
+                            errors.baseAddress!, spreads.baseAddress!
+                        )
                         let mean = mean
                         Workers.forEach(count: starts.count - 1, threads: threads) { partition in
                             let first = Int(starts[partition])
@@ -132,14 +139,16 @@ struct PrototypeEncoding {
     }
 
     private static func subtract(
-        _ a: UnsafePointer<Float>, _ b: UnsafePointer<Float>, count: Int, into difference: UnsafeMutablePointer<Float>
+        _ a: UnsafePointer<Float>, _ b: UnsafePointer<Float>, count: Int,
+        into difference: UnsafeMutablePointer<Float>
     ) {
         for column in 0..<count { difference[column] = a[column] - b[column] }
     }
 
     /// Trains on the residuals of a sample.
     private static func quantiser(
-        starts: [UInt32], centers: UnsafePointer<Float>, centroids: VectorMatrix, codeByteCount: Int, seed: UInt64,
+        starts: [UInt32], centers: UnsafePointer<Float>, centroids: VectorMatrix, codeByteCount: Int,
+        seed: UInt64,
         threads: Int
     ) -> ProductQuantiser {
         var random = SeededRandom(seed: seed, stream: 20)
@@ -162,6 +171,7 @@ struct PrototypeEncoding {
         VectorMatrix.fromFloat(values, count: values.count, .f16, into: &folded)
         return PrototypeMixture(
             starts: starts,
-            kept: .codes(PrototypeCodes(quantiser: quantiser, mean: mean, beta: beta, codes: codes, weights: folded)))
+            kept: .codes(
+                PrototypeCodes(quantiser: quantiser, mean: mean, beta: beta, codes: codes, weights: folded)))
     }
 }

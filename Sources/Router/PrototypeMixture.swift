@@ -118,12 +118,14 @@ public final class PrototypeMixture: Sendable {
                 for position in 0..<count {
                     let first = Int(starts[Int(partitions[position])])
                     let size = Int(starts[Int(partitions[position]) + 1]) - first
-                    logits[position] = rows.logit(first: first, count: size, query: query, values: scratch.values)
+                    logits[position] = rows.logit(
+                        first: first, count: size, query: query, values: scratch.values)
                 }
             case .codes(let codes):
                 for position in 0..<count {
                     logits[position] = logit(
-                        codes, partition: Int(partitions[position]), distance: distances[position], scratch: scratch)
+                        codes, partition: Int(partitions[position]), distance: distances[position],
+                        scratch: scratch)
                 }
             }
         }
@@ -233,7 +235,8 @@ final class TrainablePrototypes {
     }
 
     /// The same as codes of residuals to the centroids.
-    func encoded(codeByteCount: Int, centroids: VectorMatrix, seed: UInt64, threads: Int) -> PrototypeEncoding {
+    func encoded(codeByteCount: Int, centroids: VectorMatrix, seed: UInt64, threads: Int) -> PrototypeEncoding
+    {
         PrototypeEncoding(
             starts: starts, centers: centers.values, weights: weights.snapshot, centroids: centroids,
             codeByteCount: codeByteCount, seed: seed, threads: threads)

@@ -131,7 +131,8 @@ public final class TrainablePredictor: @unchecked Sendable {
             case .none: break
             case .distance:
                 workspace.betaGradient -=
-                    Double(slope) * Double(expf(logBeta.values[0])) * Double(workspace.candidateDistances[position])
+                    Double(slope) * Double(expf(logBeta.values[0]))
+                    * Double(workspace.candidateDistances[position])
             case .prototypes:
                 let prototypes = prototypes!
                 let first = Int(prototypes.starts[partition])
@@ -184,7 +185,7 @@ final class PassWorkspace: @unchecked Sendable {
     deinit {
         distances.deallocate()
         shares.deallocate()
-        networkGradients.forEach { $0.deallocate() }
+        for memory in networkGradients { memory.deallocate() }
     }
 
     func begin(model: TrainablePredictor, count: Int) {
@@ -269,7 +270,9 @@ final class PassWorkspace: @unchecked Sendable {
         for target in targets {
             let home = homes[Int(target)]
             var held: Float = 1e-30
-            for position in candidates.indices where home.contains(candidates[position]) { held += logits[position] }
+            for position in candidates.indices where home.contains(candidates[position]) {
+                held += logits[position]
+            }
             for position in candidates.indices where home.contains(candidates[position]) {
                 slopes[position] -= weight * logits[position] / held
             }

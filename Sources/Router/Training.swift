@@ -83,7 +83,9 @@ public final class PredictorTrainer {
                 let total = options.epochs * stepsAnEpoch
                 let schedule = 0.5 * (1 + cosf(Float.pi * Float(step - 1) / Float(total))) * options.rate
                 loss += gradient(of: chosen, noiseSeed: UInt64(step)) / Double(chosen.count)
-                for tensor in model.tensors { tensor.step(step, schedule: schedule, threads: options.threads) }
+                for tensor in model.tensors {
+                    tensor.step(step, schedule: schedule, threads: options.threads)
+                }
                 progress(step, total)
             }
             epoch += 1
@@ -164,13 +166,15 @@ public final class PredictorTrainer {
         return (0..<blocks).reduce(0) { $0 + losses[$1] }
     }
 
-    private func run(block: Int, chosen: ArraySlice<UInt32>, noiseSeed: UInt64?, withGradient: Bool) -> Double {
+    private func run(block: Int, chosen: ArraySlice<UInt32>, noiseSeed: UInt64?, withGradient: Bool) -> Double
+    {
         let floats = rows.floatRow(block * Self.blockSize)
         let dimension = rows.dimension
         let first = chosen.startIndex
         for (row, pair) in chosen.enumerated() {
             VectorMatrix.toFloat(
-                pairs.queries.row(Int(pair)), pairs.queries.elementType, count: dimension, into: floats + row * dimension)
+                pairs.queries.row(Int(pair)), pairs.queries.elementType, count: dimension,
+                into: floats + row * dimension)
             if let noiseSeed, options.noise > 0 {
                 var random = SeededRandom(seed: options.seed ^ noiseSeed, stream: UInt64(pair))
                 for column in 0..<dimension {
@@ -179,7 +183,8 @@ public final class PredictorTrainer {
             }
         }
         return model.pass(
-            raw: { UnsafeRawPointer(self.pairs.queries.row(Int(chosen[first + $0]))) }, floats: floats, count: chosen.count,
+            raw: { UnsafeRawPointer(self.pairs.queries.row(Int(chosen[first + $0]))) }, floats: floats,
+            count: chosen.count,
             targets: { row in
                 let start = Int(chosen[first + row]) * self.pairs.neighbourCount
                 return self.pairs.neighbours[start..<start + self.options.targets]
@@ -190,11 +195,14 @@ public final class PredictorTrainer {
     private func gatherPrototypeGradients(blocks: Int, scale: Float) {
         guard let prototypes = model.prototypes else { return }
         var starts = [Int](repeating: 0, count: prototypes.count + 1)
-        for block in 0..<blocks { for event in workspaces[block].events { starts[Int(event.prototype) + 1] += 1 } }
+        for block in 0..<blocks {
+            for event in workspaces[block].events { starts[Int(event.prototype) + 1] += 1 }
+        }
         for index in 0..<prototypes.count { starts[index + 1] += starts[index] }
         var next = starts
         let total = starts[prototypes.count]
-        let sorted = UnsafeMutablePointer<(event: PrototypeEvent, block: Int)>.allocate(capacity: max(total, 1))
+        let sorted = UnsafeMutablePointer<(event: PrototypeEvent, block: Int)>.allocate(
+            capacity: max(total, 1))
         defer { sorted.deallocate() }
         for block in 0..<blocks {
             for event in workspaces[block].events {
@@ -224,13 +232,15 @@ public final class PredictorTrainer {
                     weight += event.share
                     logBeta -= event.share * beta * event.distance
                 }
-                sonde_add_scaled(center, model.centers.values + index * dimension, -2 * beta * weight * scale, dimension)
+                sonde_add_scaled(
+                    center, model.centers.values + index * dimension, -2 * beta * weight * scale, dimension)
                 model.weights.gradient[index] = weight * scale
                 betaSlopes[index] = logBeta * scale
             }
         }
         if prototypes.sharesBeta {
-            prototypes.logBetas.gradient[0] = Float((0..<prototypes.count).reduce(0.0) { $0 + Double(slopes[$1]) })
+            prototypes.logBetas.gradient[0] = Float(
+                (0..<prototypes.count).reduce(0.0) { $0 + Double(slopes[$1]) })
         } else {
             prototypes.logBetas.gradient.update(from: slopes, count: prototypes.count)
         }
@@ -241,7 +251,9 @@ public final class PredictorTrainer {
     /// Everything that `restore` needs to go on as if nothing had happened.
     public var state: [Float] {
         var state = [Float(epoch), Float(step), Float(report.bestEpoch), Float(bestLoss)]
-        state += [Float(report.heldOutStart)] + report.trainLosses.map { Float($0) } + report.heldOutLosses.map { Float($0) }
+        state +=
+            [Float(report.heldOutStart)] + report.trainLosses.map { Float($0) }
+            + report.heldOutLosses.map { Float($0) }
         for values in best { state += values }
         for tensor in model.tensors { state += tensor.state }
         return state

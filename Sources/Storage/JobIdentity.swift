@@ -7,7 +7,9 @@ public struct JobIdentity: Sendable, Equatable {
 
     public init(_ entries: [(name: String, value: String)]) {
         // A line each is what makes the text unambiguous.
-        self.entries = entries.map { ($0.name, $0.value.split(whereSeparator: \.isNewline).joined(separator: " ")) }
+        self.entries = entries.map {
+            ($0.name, $0.value.split(whereSeparator: \.isNewline).joined(separator: " "))
+        }
     }
 
     init(decoding bytes: UnsafeRawBufferPointer) {

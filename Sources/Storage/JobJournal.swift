@@ -42,7 +42,9 @@ public final class JobJournal {
     /// Removes the journal of the output at `path`, if there is one.
     public static func remove(of path: String) throws(StorageError) {
         let name = Self.path(of: path)
-        if unlink(name) != 0 && errno != ENOENT { throw StorageError.systemCall("unlink", path: name, errno: errno) }
+        if unlink(name) != 0 && errno != ENOENT {
+            throw StorageError.systemCall("unlink", path: name, errno: errno)
+        }
     }
 
     /// Begins the journal of the output at `path` with its first entry; whole or not at all.
@@ -71,7 +73,8 @@ public final class JobJournal {
         let (found, entries, end) = try Self.read(path)
         if let difference = identity.difference(from: found) {
             throw StorageError(
-                .invalidValue, path: path, detail: "is of another job: its \(difference.name) is not this one's",
+                .invalidValue, path: path,
+                detail: "is of another job: its \(difference.name) is not this one's",
                 expected: difference.here, found: difference.there,
                 advice: "repeat the command that wrote it, choose another --out, or \(Self.advice)")
         }
@@ -116,7 +119,8 @@ public final class JobJournal {
     }
 
     private static func damaged(_ path: String, _ what: String, offset: Int) -> StorageError {
-        StorageError(.corrupt, path: path, detail: "\(what) is damaged", offset: UInt64(offset), advice: advice)
+        StorageError(
+            .corrupt, path: path, detail: "\(what) is damaged", offset: UInt64(offset), advice: advice)
     }
 
     /// The identity, the last entry, and where entries end.

@@ -83,7 +83,8 @@ public struct PartialResult: Sendable, Equatable {
         try file.read(at: 0, into: head.bytes, count: headerByteCount)
         let found = checksum(head.raw, identityByteCount: textByteCount)
         guard found == head.raw.u32(52) else {
-            throw .checksum(path: path, what: "the header", offset: 52, expected: head.raw.u32(52), found: found)
+            throw .checksum(
+                path: path, what: "the header", offset: 52, expected: head.raw.u32(52), found: found)
         }
         let (total, first, count) = (head.raw.u64(16), head.raw.u64(24), head.raw.u64(32))
         let k = UInt64(head.raw.u32(40))
@@ -93,7 +94,8 @@ public struct PartialResult: Sendable, Equatable {
         else {
             throw StorageError(
                 .badHeader, path: path, detail: "its size is not that of its \(count) queries", offset: 16,
-                expected: "a range of \(total) queries with \(k) neighbours each", found: "\(file.byteCount) bytes")
+                expected: "a range of \(total) queries with \(k) neighbours each",
+                found: "\(file.byteCount) bytes")
         }
         let identity = JobIdentity(
             decoding: UnsafeRawBufferPointer(start: head.raw + headByteCount, count: textByteCount))
@@ -109,17 +111,21 @@ public struct PartialResult: Sendable, Equatable {
     public static func merge(_ paths: [String], out: String) throws(StorageError) -> (count: Int, k: Int) {
         var parts: [(path: String, part: PartialResult)] = []
         for path in paths { parts.append((path, try read(path: path))) }
-        parts.sort { ($0.part.range.lowerBound, $0.part.range.count) < ($1.part.range.lowerBound, $1.part.range.count) }
+        parts.sort {
+            ($0.part.range.lowerBound, $0.part.range.count) < ($1.part.range.lowerBound, $1.part.range.count)
+        }
         guard let (firstPath, first) = parts.first else {
             throw StorageError(.invalidValue, path: out, detail: "there are no parts to join")
         }
         for (path, part) in parts {
-            let difference = first.identity.difference(from: part.identity)
+            let difference =
+                first.identity.difference(from: part.identity)
                 ?? (first.total == part.total
                     ? nil : (name: "number of queries", here: "\(first.total)", there: "\(part.total)"))
             if let difference {
                 throw StorageError(
-                    .invalidValue, path: path, detail: "is of another job than \(firstPath): its \(difference.name) differs",
+                    .invalidValue, path: path,
+                    detail: "is of another job than \(firstPath): its \(difference.name) differs",
                     expected: difference.here, found: difference.there)
             }
         }
@@ -137,7 +143,9 @@ public struct PartialResult: Sendable, Equatable {
         return (first.total, first.k)
     }
 
-    private static func refuseGaps(_ parts: [(path: String, part: PartialResult)], total: Int) throws(StorageError) {
+    private static func refuseGaps(_ parts: [(path: String, part: PartialResult)], total: Int)
+        throws(StorageError)
+    {
         var end = 0
         for (path, part) in parts {
             if part.range.lowerBound < end && !part.range.isEmpty {
@@ -154,13 +162,16 @@ public struct PartialResult: Sendable, Equatable {
         }
         guard end == total else {
             throw StorageError(
-                .missing, path: parts.last?.path ?? "", detail: "is the last part, but not the end of the job",
+                .missing, path: parts.last?.path ?? "",
+                detail: "is the last part, but not the end of the job",
                 expected: "a part with queries \(end) to \(total - 1)")
         }
     }
 
     /// Copies ids (stretch 0) or distances (1), or only checks them; `rowsOf` k puts k before each row.
-    private func copy(_ path: String, stretch: Int, to target: OutputFile?, rowsOf width: Int) throws(StorageError) {
+    private func copy(_ path: String, stretch: Int, to target: OutputFile?, rowsOf width: Int)
+        throws(StorageError)
+    {
         let file = try InputFile(path: path)
         let rowByteCount = k * 4
         let start = UInt64(headerByteCount) + UInt64(stretch) * UInt64(range.count) * UInt64(rowByteCount)
@@ -169,7 +180,8 @@ public struct PartialResult: Sendable, Equatable {
         var (row, crc) = (0, UInt32(0))
         while row < range.count {
             let rows = min(rowsAtOnce, range.count - row)
-            try file.read(at: start + UInt64(row * rowByteCount), into: buffer.bytes, count: rows * rowByteCount)
+            try file.read(
+                at: start + UInt64(row * rowByteCount), into: buffer.bytes, count: rows * rowByteCount)
             crc = Checksum.crc32c(buffer.raw, count: rows * rowByteCount, continuing: crc)
             if let target, width == 0 {
                 try target.append(buffer.raw, count: rows * rowByteCount)

@@ -8,8 +8,10 @@ public enum ProcessMemory {
     public static func peakByteCount() -> UInt64? {
         guard let text = try? ProcFile.read("/proc/self/status") else { return nil }
         for line in text.split(separator: "\n") where line.hasPrefix("VmHWM:") {
-            return line.split(whereSeparator: { $0 == " " || $0 == "\t" }).dropFirst().first.flatMap { UInt64($0) }
-                .map { $0 * 1024 }
+            return line.split(whereSeparator: { $0 == " " || $0 == "\t" }).dropFirst().first.flatMap {
+                UInt64($0)
+            }
+            .map { $0 * 1024 }
         }
         return nil
     }

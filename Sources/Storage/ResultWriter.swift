@@ -165,11 +165,13 @@ public final class ResultWriter {
     private func write(_ bytes: UnsafeRawPointer, count: Int, at offset: UInt64) throws(StorageError) {
         var done = 0
         while done < count {
-            let written = pwrite(descriptor, bytes + done, min(count - done, 1 << 30), off_t(offset) + off_t(done))
+            let written = pwrite(
+                descriptor, bytes + done, min(count - done, 1 << 30), off_t(offset) + off_t(done))
             if written < 0 && errno == EINTR { continue }
             guard written > 0 else {
                 throw StorageError.systemCall(
-                    "pwrite", path: partPath, errno: written < 0 ? errno : ENOSPC, offset: offset + UInt64(done))
+                    "pwrite", path: partPath, errno: written < 0 ? errno : ENOSPC,
+                    offset: offset + UInt64(done))
             }
             done += written
         }
@@ -183,7 +185,8 @@ public final class ResultWriter {
                 at: stretch.offset, byteCount: written.finished * UInt64(stretch.rowByteCount))
             guard found == written.checksums[index] else {
                 throw StorageError(
-                    .corrupt, path: partPath, detail: "the answers that the journal tells of fail their checksum",
+                    .corrupt, path: partPath,
+                    detail: "the answers that the journal tells of fail their checksum",
                     offset: stretch.offset, expected: Checksum.text(written.checksums[index]),
                     found: Checksum.text(found), advice: "give --restart to begin anew")
             }

@@ -90,7 +90,8 @@ public final class SpillFile {
         if got < 0 && errno == EINTR { return }
         if got < 0 { throw StorageError.systemCall("pread", path: path, errno: errno) }
         if got == 0 {
-            throw StorageError.truncated(path: path, offset: readOffset, expected: byteCount, found: readOffset)
+            throw StorageError.truncated(
+                path: path, offset: readOffset, expected: byteCount, found: readOffset)
         }
         readOffset += UInt64(got)
         readEnd = got

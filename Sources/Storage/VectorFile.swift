@@ -150,7 +150,8 @@ public final class VectorFile: Sendable {
         head.bytes.put(UInt64(count), at: 0)
         head.bytes.put(UInt32(dimension), at: 8)
         head.bytes.put(UInt32(elementType.rawValue), at: 12)
-        return Checksum.crc32c(rows.bytes, count: rows.byteCount, continuing: Checksum.crc32c(head.raw, count: 16))
+        return Checksum.crc32c(
+            rows.bytes, count: rows.byteCount, continuing: Checksum.crc32c(head.raw, count: 16))
     }
 
     private func offset(ofRow row: Int) -> UInt64 { dataOffset + UInt64(row) * UInt64(rowStride) }

@@ -8,7 +8,8 @@ import Vectors
 
 struct BatchCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "batch", abstract: "Answer a large file of queries, reading each segment once for all of them.",
+        commandName: "batch",
+        abstract: "Answer a large file of queries, reading each segment once for all of them.",
         discussion: """
             Answers are those of `sonde search`. A run that was killed is continued by the same command. A job \
             array gives each job --shard I/N, and joins the parts: `sonde batch --merge PART... --out F`.
@@ -28,7 +29,8 @@ struct BatchCommand: ParsableCommand {
     @Option(help: "Waves of reads at most; later ones use the distances found (gain policy, trained router).")
     var rounds: Int = 1
 
-    @Option(help: "Results: big-ann layout (n, k, ids, distances), or ids only as .ivecs; with --shard a part.")
+    @Option(
+        help: "Results: big-ann layout (n, k, ids, distances), or ids only as .ivecs; with --shard a part.")
     var out: String
 
     @Option(help: "Answer only share I (from 0) of N of the queries, into a part for --merge.")
@@ -65,7 +67,9 @@ struct BatchCommand: ParsableCommand {
             throw ValidationError("give --index DIR and --queries F, or --merge PART...")
         }
         try policy.requireOne()
-        if truth != nil && shard != nil { throw ValidationError("--truth is of all queries: merge the shards first") }
+        if truth != nil && shard != nil {
+            throw ValidationError("--truth is of all queries: merge the shards first")
+        }
     }
 
     func run() throws {
@@ -124,7 +128,8 @@ struct ShardName: ExpressibleByArgument {
 
     init?(argument: String) {
         let parts = argument.split(separator: "/", omittingEmptySubsequences: false).map { Int($0) }
-        guard parts.count == 2, let index = parts[0], let count = parts[1], count >= 1, (0..<count).contains(index)
+        guard parts.count == 2, let index = parts[0], let count = parts[1], count >= 1,
+            (0..<count).contains(index)
         else { return nil }
         value = Shard(index: index, count: count)
     }

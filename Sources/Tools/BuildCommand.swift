@@ -22,7 +22,8 @@ struct BuildCommand: ParsableCommand {
     @Option(help: "Number of partitions (default: about 4 sqrt n).")
     var partitions: Int?
 
-    @Option(help: "Second copies of vectors: none, closure (SPANN), soar, random, slots, paper, gain or moves.")
+    @Option(
+        help: "Second copies of vectors: none, closure (SPANN), soar, random, slots, paper, gain or moves.")
     var duplicate: DuplicateName = .none
 
     @Option(help: "Share of the base that become resident heads, as SPANN does it (0.10-0.16).")
@@ -33,7 +34,10 @@ struct BuildCommand: ParsableCommand {
     @Option(help: "Partitions hold at most what fits into this many 4 KiB pages.")
     var pagesMax: Int?
 
-    @Option(help: "Vectors that partitions are learned from (default: all that fit, up to four million or 256 a partition).")
+    @Option(
+        help:
+            "Vectors that partitions are learned from (default: all that fit, up to four million or 256 a partition)."
+    )
     var sample: Int?
 
     @Option(help: "Rounds of Lloyd's algorithm.")
@@ -42,7 +46,8 @@ struct BuildCommand: ParsableCommand {
     @Option(help: "Seed; the same seed gives the same index on any number of threads.")
     var seed: UInt64 = 1
 
-    @Option(help: "Cells of each partition that are read by themselves (a second level of clusters), e.g. 16.")
+    @Option(
+        help: "Cells of each partition that are read by themselves (a second level of clusters), e.g. 16.")
     var subSegments: Int?
 
     @Option(help: "Router: distance, subcentroids, prototypes (predictor), network or lira.")
@@ -73,25 +78,30 @@ struct BuildCommand: ParsableCommand {
         parameters.threads = work.threads
         parameters.memoryByteCount = work.memory.byteCount
         // Plain centroid distance needs no pairs; with a learn set its beta is calibrated.
-        let training = router != .distance || routerOptions.learn != nil
+        let training =
+            router != .distance || routerOptions.learn != nil
             ? try routerOptions.training(router, seed: seed, work: work) : nil
         guard duplicate.isPlanned else {
             parameters.router = training
             let report = try IndexBuilder(
-                base: file, directory: index, parameters: parameters, progress: work.progress).build()
+                base: file, directory: index, parameters: parameters, progress: work.progress
+            ).build()
             print(report.summary)
             return
         }
         // Planned replicas need an index to plan on: it is built beside the target and gone afterwards.
         let target = URL(fileURLWithPath: index)
-        let between = target.deletingLastPathComponent().path + "/.\(target.lastPathComponent).partitioned-\(getpid())"
+        let between =
+            target.deletingLastPathComponent().path + "/.\(target.lastPathComponent).partitioned-\(getpid())"
         try AtomicDirectory.create(path: index).discard()
         defer { try? FileManager.default.removeItem(atPath: between) }
         let partitioned = try IndexBuilder(
-            base: file, directory: between, parameters: parameters, progress: work.progress).build()
+            base: file, directory: between, parameters: parameters, progress: work.progress
+        ).build()
         let opened = try DiskIndex(path: between)
         var report = try replicaOptions.retraining(
-            duplicate, training: training ?? routerOptions.training(.distance, seed: seed, work: work), seed: seed,
+            duplicate, training: training ?? routerOptions.training(.distance, seed: seed, work: work),
+            seed: seed,
             index: opened
         ).run(opened, to: index, progress: work.progress)
         report.stages = partitioned.stages + report.stages

@@ -9,7 +9,8 @@ struct CacheOptions: ParsableArguments {
     @Option(help: "Keep hot segments of so many bytes in memory, e.g. 64MiB; they count as resident.")
     var cache: ByteCount?
 
-    @Option(help: "Queries that tell which segments are hot (the first 10,000): never those that are measured.")
+    @Option(
+        help: "Queries that tell which segments are hot (the first 10,000): never those that are measured.")
     var cacheLearn: String?
 
     private static let queryMaximum = 10_000

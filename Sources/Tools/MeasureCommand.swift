@@ -89,7 +89,9 @@ struct MeasureCommand: ParsableCommand {
             print(Report.table(measurement, title: path))
             if let reliability = opened.policies?.reliability { print(Report.table(reliability)) }
         }
-        if let csv { try writeText(measured.map { Report.csv($0.measurement) }.joined(separator: "\n"), path: csv) }
+        if let csv {
+            try writeText(measured.map { Report.csv($0.measurement) }.joined(separator: "\n"), path: csv)
+        }
         if let json { try writeText(Report.json(measured[0].measurement), path: json) }
         if let plot { try writeText(Report.plot(measured, k: k.values.min() ?? 1), path: plot) }
     }
@@ -98,19 +100,26 @@ struct MeasureCommand: ParsableCommand {
         let given = values?.values
         switch sweep {
         case .nprobe:
-            let ladder = [1.0, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128].filter { Int($0) <= opened.partitionCount }
+            let ladder = [1.0, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128].filter {
+                Int($0) <= opened.partitionCount
+            }
             return (given ?? ladder).map { .nprobe(Int($0)) }
         case .eps2:
             let ladder = [0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0]
             return (given ?? ladder).map { .eps2(Float($0), nprobe: nprobe) }
         case .budgetVectors:
-            let ladder = [500.0, 1000, 2000, 4000, 8000, 16000, 32000, 64000].filter { Int($0) <= opened.count }
+            let ladder = [500.0, 1000, 2000, 4000, 8000, 16000, 32000, 64000].filter {
+                Int($0) <= opened.count
+            }
             return (given ?? ladder).map { .vectorBudget(Int($0)) }
         case .mass:
             return (given ?? [0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99]).map { .mass(Float($0)) }
-        case .sigma: return given.map { $0.map { .sigma(Float($0)) } } ?? Policy.sigmaLadder.enumerated().filter { $0.offset % 3 == 0 }.map(\.element)
+        case .sigma:
+            return given.map { $0.map { .sigma(Float($0)) } }
+                ?? Policy.sigmaLadder.enumerated().filter { $0.offset % 3 == 0 }.map(\.element)
         case .gain:
-            return given.map { $0.map { .gain(Float($0)) } } ?? Policy.gainLadder(for: opened.table, cost: cost, count: 16)
+            return given.map { $0.map { .gain(Float($0)) } }
+                ?? Policy.gainLadder(for: opened.table, cost: cost, count: 16)
         }
     }
 }

@@ -21,7 +21,10 @@ struct PolicyOptions: ParsableArguments {
     @Option(help: "Read every partition whose probability over its cost exceeds LAMBDA.")
     var gain: Float?
 
-    @Option(help: "Read every partition whose own probability exceeds S (a lira router); auto: the S that reaches --recall.")
+    @Option(
+        help:
+            "Read every partition whose own probability exceeds S (a lira router); auto: the S that reaches --recall."
+    )
     var sigma: Sigma?
 
     @Option(help: "Mean recall@k wanted: the threshold that reached it on held-out pairs.")
@@ -31,7 +34,8 @@ struct PolicyOptions: ParsableArguments {
     var cost: CostName = .vectors
 
     private var givenCount: Int {
-        [eps2, mass, gain].filter { $0 != nil }.count + (budgetVectors == nil ? 0 : 1) + (recall == nil ? 0 : 1)
+        [eps2, mass, gain].filter { $0 != nil }.count + (budgetVectors == nil ? 0 : 1)
+            + (recall == nil ? 0 : 1)
             + (sigma == nil || sigma == .auto ? 0 : 1) + (nprobe != nil && eps2 == nil ? 1 : 0)
     }
 
@@ -49,7 +53,9 @@ struct PolicyOptions: ParsableArguments {
 
     func validate() throws {
         if sigma == .auto && recall == nil { throw ValidationError("--sigma auto needs --recall R") }
-        if let recall, !(recall > 0 && recall < 1) { throw ValidationError("--recall must be between 0 and 1") }
+        if let recall, !(recall > 0 && recall < 1) {
+            throw ValidationError("--recall must be between 0 and 1")
+        }
     }
 
     func readCost(for index: DiskIndex) throws -> ReadCost { try cost.value(for: index) }
@@ -63,20 +69,24 @@ struct PolicyOptions: ParsableArguments {
             let cost = try readCost(for: index)
             guard let policies = index.policies else {
                 throw IndexError.invalid(
-                    "--recall needs thresholds calibrated on learn queries: build with --learn FILE, or train")
+                    "--recall needs thresholds calibrated on learn queries: build with --learn FILE, or train"
+                )
             }
             if sigma == .auto {
                 guard let sigma = policies.sigma(recall: recall, k: k) else {
                     throw IndexError.invalid(
-                        "no sigma reached recall \(recall) on the held-out pairs, or the router is not lira; give --gain")
+                        "no sigma reached recall \(recall) on the held-out pairs, or the router is not lira; give --gain"
+                    )
                 }
                 return .sigma(sigma)
             }
             guard rounds == 1 || (rounds == 2 && cost == .vectors) else {
-                throw IndexError.invalid("--recall with --rounds is calibrated for two rounds and the cost of vectors")
+                throw IndexError.invalid(
+                    "--recall with --rounds is calibrated for two rounds and the cost of vectors")
             }
             guard let lambda = policies.lambda(recall: recall, cost: cost, rounds: rounds, k: k) else {
-                throw IndexError.invalid("no threshold reached recall \(recall) on the held-out pairs; give --gain or --nprobe")
+                throw IndexError.invalid(
+                    "no threshold reached recall \(recall) on the held-out pairs; give --gain or --nprobe")
             }
             return .gain(lambda)
         }

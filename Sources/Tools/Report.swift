@@ -22,14 +22,20 @@ enum Report {
         var titles = ["policy", "parameter"] + ks.map { "recall@\($0)" }
         // Beside the vectors fetched, never among them.
         let isCached = measurement.rows.contains { $0.cached > 0 }
-        titles += ["vectors"] + (isCached ? ["cached"] : []) + ["distinct", "segments", "pages", "KiB", "reads", "rounds", "QPS"]
+        titles +=
+            ["vectors"] + (isCached ? ["cached"] : []) + [
+                "distinct", "segments", "pages", "KiB", "reads", "rounds", "QPS",
+            ]
         titles += ["mean ms", "p50 ms", "p99 ms", "p99.9 ms", "bound", "resident MB"]
         let resident = megabytes(index.residentByteCount)
         let rows = measurement.rows.map { row -> [String] in
             var cells = [row.policy, number(row.parameter)]
             cells += ks.map { row.recall[String($0)].map { String(format: "%.4f", $0) } ?? "-" }
-            cells += ([row.vectors] + (isCached ? [row.cached] : []) + [row.distinct, row.segments, row.pages, row.bytes / 1024, row.reads]).map(
-                short)
+            cells +=
+                ([row.vectors] + (isCached ? [row.cached] : []) + [
+                    row.distinct, row.segments, row.pages, row.bytes / 1024, row.reads,
+                ]).map(
+                    short)
             cells += [String(format: "%.2f", row.rounds), short(row.qps)]
             cells += [row.latency.mean, row.latency.p50, row.latency.p99, row.latency.p999].map {
                 String(format: "%.3f", $0)
@@ -67,7 +73,8 @@ enum Report {
             var cells = [row.policy, "\(row.parameter)"]
             cells += ks.map { row.recall[String($0)].map { "\($0)" } ?? "" }
             let numbers = [
-                row.vectors, row.cached, row.distinct, row.segments, row.pages, row.bytes, row.reads, row.rounds, row.qps,
+                row.vectors, row.cached, row.distinct, row.segments, row.pages, row.bytes, row.reads,
+                row.rounds, row.qps,
                 row.latency.mean, row.latency.p50, row.latency.p99, row.latency.p999, row.routeMicroseconds,
                 row.waitMicroseconds, row.scanMicroseconds,
             ]
@@ -100,13 +107,20 @@ enum Report {
     /// A probing report: means, then both histograms by doubling widths.
     static func text(_ report: ProbingReport) -> String {
         var ends = [0, 1]
-        while let last = ends.last, last + 1 < max(report.probed.count, report.needed.count) { ends.append(2 * last) }
+        while let last = ends.last, last + 1 < max(report.probed.count, report.needed.count) {
+            ends.append(2 * last)
+        }
         let rows = zip(ends, ends.dropFirst()).map { low, high -> [String] in
             func share(_ histogram: [Int]) -> String {
-                let inside = histogram.indices.filter { $0 > low && $0 <= high }.reduce(0) { $0 + histogram[$1] }
+                let inside = histogram.indices.filter { $0 > low && $0 <= high }.reduce(0) {
+                    $0 + histogram[$1]
+                }
                 return String(format: "%.3f", Double(inside) / Double(max(histogram.reduce(0, +), 1)))
             }
-            return [high == low + 1 ? "\(high)" : "\(low + 1)-\(high)", share(report.probed), share(report.needed)]
+            return [
+                high == low + 1 ? "\(high)" : "\(low + 1)-\(high)", share(report.probed),
+                share(report.needed),
+            ]
         }
         return String(
             format: "nprobe %.2f, optimal %.2f; %.1f %% of the partitions read held none of the %d nearest\n",
@@ -141,7 +155,7 @@ enum Report {
     }
 
     /// Digits that carry meaning in a mean: none after the point from 1000 on.
-/// Predicted against observed probabilities, ten bins.
+    /// Predicted against observed probabilities, ten bins.
     static func table(_ reliability: Reliability) -> String {
         let rows = reliability.bins.enumerated().map { bin, value in
             [
@@ -154,7 +168,7 @@ enum Report {
             + aligned(["probability", "candidates", "predicted", "observed"], rows, leftColumns: [0])
     }
 
-        private static func short(_ value: Double) -> String {
+    private static func short(_ value: Double) -> String {
         String(format: value >= 1000 ? "%.0f" : value >= 10 ? "%.1f" : "%.2f", value)
     }
 

@@ -7,7 +7,10 @@ import Storage
 /// Values of `--router`; "predictor" is the form that is trained for the nearest by default.
 extension RouterKind: ExpressibleByArgument {
     public init?(argument: String) {
-        guard let kind = RouterKind(rawValue: argument == "predictor" ? RouterKind.prototypes.rawValue : argument) else {
+        guard
+            let kind = RouterKind(
+                rawValue: argument == "predictor" ? RouterKind.prototypes.rawValue : argument)
+        else {
             return nil
         }
         self = kind
@@ -28,7 +31,10 @@ struct RouterOptions: ParsableArguments {
     @Option(help: "Learn queries: drawn like those that will be asked, never those that will be measured.")
     var learn: String?
 
-    @Option(help: "Neighbours of the learn queries where they are known (see `sonde truth`); else the index finds them.")
+    @Option(
+        help:
+            "Neighbours of the learn queries where they are known (see `sonde truth`); else the index finds them."
+    )
     var learnTruth: String?
 
     @Option(help: "Use at most this many learn queries.")
@@ -37,7 +43,10 @@ struct RouterOptions: ParsableArguments {
     @Option(help: "Training queries made from base vectors, beside the learn queries.")
     var synthetic: Int?
 
-    @Option(help: "Mean number of prototypes a partition; given with --router network, the network corrects prototypes.")
+    @Option(
+        help:
+            "Mean number of prototypes a partition; given with --router network, the network corrects prototypes."
+    )
     var prototypes: Double?
 
     @Option(help: "Keep prototypes as product-quantised codes of this many bytes, beside two for the weight.")
@@ -55,7 +64,10 @@ struct RouterOptions: ParsableArguments {
     @Option(help: "Standard deviation of Gaussian noise on training queries.")
     var noise: Float = 0
 
-    @Option(help: "What a partition is wanted for: the nearest neighbour, or the k nearest (default: topk for lira).")
+    @Option(
+        help:
+            "What a partition is wanted for: the nearest neighbour, or the k nearest (default: topk for lira)."
+    )
     var labels: LabelName?
 
     @Option(help: "The k of --labels topk, up to 100.")
@@ -99,8 +111,12 @@ struct RouterOptions: ParsableArguments {
     }
 
     func validate() throws {
-        if let targets, !(1...100).contains(targets) { throw ValidationError("--targets must be from 1 to 100") }
-        if targets != nil && labels == .nearest { throw ValidationError("--targets belongs to --labels topk") }
+        if let targets, !(1...100).contains(targets) {
+            throw ValidationError("--targets must be from 1 to 100")
+        }
+        if targets != nil && labels == .nearest {
+            throw ValidationError("--targets belongs to --labels topk")
+        }
         guard candidates >= 1 else { throw ValidationError("--candidates must be at least 1") }
         if let prototypeCodes, !(1...256).contains(prototypeCodes) {
             throw ValidationError("--prototype-codes must be from 1 to 256")

@@ -21,7 +21,8 @@ struct SearchCommand: ParsableCommand {
 
     @OptionGroup var policy: PolicyOptions
 
-    @Option(help: "Rounds of reads at most; later ones use the distances found (gain policy, trained router).")
+    @Option(
+        help: "Rounds of reads at most; later ones use the distances found (gain policy, trained router).")
     var rounds: Int = 1
 
     @Option(help: "Results: big-ann layout (n, k, ids, distances), or ids only as .ivecs.")
@@ -33,7 +34,8 @@ struct SearchCommand: ParsableCommand {
     @Option(help: "Truth file: print the recall.")
     var truth: String?
 
-    @Flag(help: "With --truth: how many partitions were read, how many an oracle needs, how many held nothing.")
+    @Flag(
+        help: "With --truth: how many partitions were read, how many an oracle needs, how many held nothing.")
     var probing = false
 
     @Option(help: "Queries that each thread keeps in flight; 1 answers one at a time (latency mode).")
@@ -58,7 +60,8 @@ struct SearchCommand: ParsableCommand {
         let expected = try truth.map { try TruthFile.read(path: $0) }
         if let expected { try opened.validate(truth: expected, queryCount: rows.count, k: k) }
         var parameters = SearchParameters(
-            k: k, policy: try policy.policy(for: opened, k: k, rounds: rounds), threads: work.threads, inFlight: inflight,
+            k: k, policy: try policy.policy(for: opened, k: k, rounds: rounds), threads: work.threads,
+            inFlight: inflight,
             cost: try policy.readCost(for: opened))
         parameters.rounds = rounds
         opened = try cache.applied(
@@ -79,7 +82,8 @@ struct SearchCommand: ParsableCommand {
                 print(
                     Report.text(
                         try opened.probing(
-                            queries: rows, truth: expected, k: k, policy: parameters.policy, cost: parameters.cost,
+                            queries: rows, truth: expected, k: k, policy: parameters.policy,
+                            cost: parameters.cost,
                             threads: work.threads)))
             }
         }

@@ -31,7 +31,9 @@ struct TrainCommand: ParsableCommand {
     var seed: UInt64 = 1
 
     @Option(
-        help: "Directory for the state of training after every epoch: the same command goes on there after a kill.")
+        help:
+            "Directory for the state of training after every epoch: the same command goes on there after a kill."
+    )
     var checkpoint: String?
 
     @OptionGroup var work: WorkOptions
@@ -40,7 +42,8 @@ struct TrainCommand: ParsableCommand {
         let opened = try DiskIndex(path: index)
         var training = try routerOptions.training(router, seed: seed, work: work)
         training.predictor.checkpoints = checkpoint.map { TrainingCheckpoints(directory: $0) }
-        let retraining = try replicaOptions.retraining(duplicate, training: training, seed: seed, index: opened)
+        let retraining = try replicaOptions.retraining(
+            duplicate, training: training, seed: seed, index: opened)
         print(try retraining.run(opened, to: out, progress: work.progress).summary)
         training.predictor.checkpoints?.discard()
     }
@@ -77,7 +80,9 @@ struct ReplicaOptions: ParsableArguments {
 
     func validate() throws {
         guard planDepth >= 1 else { throw ValidationError("--plan-depth must be at least 1") }
-        guard planRecall > 0 && planRecall < 1 else { throw ValidationError("--plan-recall must be between 0 and 1") }
+        guard planRecall > 0 && planRecall < 1 else {
+            throw ValidationError("--plan-recall must be between 0 and 1")
+        }
         guard replicationMax >= 1 else { throw ValidationError("--replication-max must be at least 1") }
         guard rounds >= 1 else { throw ValidationError("--rounds must be at least 1") }
     }

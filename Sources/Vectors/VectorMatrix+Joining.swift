@@ -6,7 +6,8 @@ extension VectorMatrix {
         guard let first = parts.first else { return nil }
         if parts.count == 1 { return first }
         let result = VectorMatrix(
-            count: parts.reduce(0) { $0 + $1.count }, dimension: first.dimension, elementType: first.elementType)
+            count: parts.reduce(0) { $0 + $1.count }, dimension: first.dimension,
+            elementType: first.elementType)
         var row = 0
         for part in parts {
             precondition(part.dimension == first.dimension && part.elementType == first.elementType)

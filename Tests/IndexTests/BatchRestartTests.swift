@@ -37,15 +37,19 @@ struct BatchRestartTests {
             }
         }
         #expect(
-            fixture.directory.names.filter { $0.hasPrefix(name + ".") } == [name + ".journal", name + ".part"])
+            fixture.directory.names.filter { $0.hasPrefix(name + ".") } == [
+                name + ".journal", name + ".part",
+            ])
     }
 
     private func goOn(
         _ name: String = "out.bin", queries: VectorFile? = nil, policy: Policy = .nprobe(5), k: Int = 10,
         change: (inout BatchParameters) -> Void = { _ in }
     ) throws -> BatchSummary {
-        try index.batch(queries ?? fixture.queryFile, fixture.directory, name: name, policy, k: k, change: change)
-            .summary
+        try index.batch(
+            queries ?? fixture.queryFile, fixture.directory, name: name, policy, k: k, change: change
+        )
+        .summary
     }
 
     @Test func anotherRunGoesOn() throws {
@@ -81,7 +85,9 @@ struct BatchRestartTests {
         ]
         for (word, body) in cases {
             let text = storageError(body)?.description ?? ""
-            #expect(text.contains(word) && text.contains("out.bin.journal") && text.contains("--restart"), "\(text)")
+            #expect(
+                text.contains(word) && text.contains("out.bin.journal") && text.contains("--restart"),
+                "\(text)")
         }
         // One query among those answered, which the fingerprint's sample may miss.
         let changed = fixture.queries.gather(0..<500)
@@ -98,7 +104,8 @@ struct BatchRestartTests {
 
     @Test func whatIsDamagedIsRefusedAndWhatIsCutShortIsNot() throws {
         try stop(after: 3)
-        let journal = try bytes("out.bin.journal"), part = try bytes("out.bin.part")
+        let journal = try bytes("out.bin.journal")
+        let part = try bytes("out.bin.part")
         let journalPath = URL(fileURLWithPath: fixture.directory.file("out.bin.journal"))
         let partPath = URL(fileURLWithPath: fixture.directory.file("out.bin.part"))
         let entries = journal.count - 3 * 32

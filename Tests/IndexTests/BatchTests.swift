@@ -31,7 +31,8 @@ struct BatchTests {
             try fixture.build("index", metric, kind, partitions: 60)
             let index = try fixture.open()
             let policies: [Policy] = [
-                .nprobe(1), .nprobe(7), .nprobe(index.partitionCount), .eps2(0.4, nprobe: 12), .vectorBudget(300),
+                .nprobe(1), .nprobe(7), .nprobe(index.partitionCount), .eps2(0.4, nprobe: 12),
+                .vectorBudget(300),
                 .mass(0.6), .gain(0.0005),
             ]
             for policy in policies {
@@ -39,7 +40,8 @@ struct BatchTests {
                 let (answers, summary) = try index.batch(fixture.queryFile, fixture.directory, policy)
                 #expect(answers == found.answers, "\(elementType) \(policy)")
                 #expect(summary.sweep.comparisons == found.counters.reduce(0) { $0 + $1.vectors })
-                #expect(summary.sweep.bytes <= index.table.byteCount && summary.waves == 1 && summary.blocks == 1)
+                #expect(
+                    summary.sweep.bytes <= index.table.byteCount && summary.waves == 1 && summary.blocks == 1)
             }
         }
         // The device itself, with reads in flight.
@@ -85,7 +87,8 @@ struct BatchTests {
         }
         // Policies that count go on beyond the router's candidates.
         let everything = try index.ask(fixture.queries, .nprobe(50))
-        #expect(try index.batch(fixture.queryFile, fixture.directory, .nprobe(50)).answers == everything.answers)
+        #expect(
+            try index.batch(fixture.queryFile, fixture.directory, .nprobe(50)).answers == everything.answers)
     }
 
     /// Little memory makes several blocks of the same answers; too little is refused with the least.
@@ -128,18 +131,24 @@ struct BatchTests {
         let ids = try index.batch(fixture.queryFile, fixture.directory, name: "ids.ivecs", .nprobe(4)) {
             $0.queriesAtOnceMaximum = 1
         }
-        #expect(ids.answers.ids == found.answers.ids && ids.answers.distances == nil && ids.summary.blocks == 3)
+        #expect(
+            ids.answers.ids == found.answers.ids && ids.answers.distances == nil && ids.summary.blocks == 3)
         // More neighbours than the partitions read hold.
         let many = try index.ask(fixture.queries, k: 300, .nprobe(1))
-        #expect(try index.batch(fixture.queryFile, fixture.directory, .nprobe(1), k: 300).answers == many.answers)
+        #expect(
+            try index.batch(fixture.queryFile, fixture.directory, .nprobe(1), k: 300).answers == many.answers)
     }
 
     @Test func requestsThatMeanNothingAreRefused() throws {
         let fixture = try Fixture(count: 400)
         try fixture.build("index", partitions: 6)
         let index = try fixture.open()
-        func refused(_ policy: Policy = .nprobe(2), k: Int = 5, _ change: (inout BatchParameters) -> Void) -> String {
-            refusal { _ = try index.batch(fixture.queryFile, fixture.directory, policy, k: k, change: change) }
+        func refused(_ policy: Policy = .nprobe(2), k: Int = 5, _ change: (inout BatchParameters) -> Void)
+            -> String
+        {
+            refusal {
+                _ = try index.batch(fixture.queryFile, fixture.directory, policy, k: k, change: change)
+            }
         }
         #expect(refused(k: 0) { _ in }.contains("k must be"))
         #expect(refused(.nprobe(0)) { _ in }.contains("nprobe"))
@@ -147,7 +156,8 @@ struct BatchTests {
         #expect(refused { $0.shard = Shard(index: 2, count: 2) }.contains("shard"))
         #expect(refused { $0.queriesAtOnceMaximum = 0 }.contains("block"))
         let other = try Fixture(count: 100, dimension: 21)
-        #expect(refusal { _ = try index.batch(other.queryFile, fixture.directory, .nprobe(1)) }.contains("21"))
+        #expect(
+            refusal { _ = try index.batch(other.queryFile, fixture.directory, .nprobe(1)) }.contains("21"))
         #expect(!fixture.directory.names.contains { $0.hasPrefix("batch.bin") })
     }
 }

@@ -38,7 +38,8 @@ private final class Planned {
     deinit { try? FileManager.default.removeItem(atPath: directory) }
 
     private static func write(_ rows: VectorMatrix, _ path: String) throws -> VectorFile {
-        let writer = try VectorFileWriter(path: path, dimension: rows.dimension, elementType: rows.elementType)
+        let writer = try VectorFileWriter(
+            path: path, dimension: rows.dimension, elementType: rows.elementType)
         try writer.append(rows)
         try writer.finish()
         return try VectorFile.open(path: path)
@@ -96,11 +97,14 @@ private let geometric: [DuplicationPlan] = [
         let plan = try planned.planner(maximum: 3).plan(.random(seed: 1))
         let moves = ReplicaPlan(moves: plan.copies)
         for wanted in [plan, moves] {
-            #expect((planned.homes.applying(wanted).recordCounts(partitionCount: partitions).max() ?? 0) > limit)
+            #expect(
+                (planned.homes.applying(wanted).recordCounts(partitionCount: partitions).max() ?? 0) > limit)
             let kept = wanted.within(recordsMaximum: limit, homes: planned.homes, partitionCount: partitions)
             #expect(!kept.isEmpty && Set(kept.copies + kept.moves).isSubset(of: wanted.copies + wanted.moves))
             #expect(
-                planned.homes.applying(kept).recordCounts(partitionCount: partitions).allSatisfy { $0 <= limit })
+                planned.homes.applying(kept).recordCounts(partitionCount: partitions).allSatisfy {
+                    $0 <= limit
+                })
         }
         #expect(plan.within(recordsMaximum: .max, homes: planned.homes, partitionCount: partitions) == plan)
     }
@@ -141,7 +145,9 @@ private let geometric: [DuplicationPlan] = [
         parameters.training.batchSize = 128
         parameters.training.rate = 5
         return (
-            try planned.index.trainLearnedRouter(pairs: learned.pairs, homes: planned.homes, parameters: parameters).router,
+            try planned.index.trainLearnedRouter(
+                pairs: learned.pairs, homes: planned.homes, parameters: parameters
+            ).router,
             learned
         )
     }
@@ -209,7 +215,8 @@ private struct Confused: PartitionRouter {
         let planner = planned.planner(maximum: maximum)
         let near = try planned.index.selfNeighbours(count: 1000, neighbourCount: 4, threads: 1)
         let routes = try CatchmentRoutes(
-            planner: planner, router: Confused(router: planned.index.router), pairs: learned.pairs, selfNeighbours: near)
+            planner: planner, router: Confused(router: planned.index.router), pairs: learned.pairs,
+            selfNeighbours: near)
         var parameters = GainParameters()
         change(&parameters)
         let gain = try GainPlanner(planner: planner, routes: routes, parameters: parameters)
@@ -222,8 +229,12 @@ private struct Confused: PartitionRouter {
     func whatAConfusedRouterMissesIsCopiedToWhereItLooks(cost: ReadCost) throws {
         let planned = try Planned()
         let (plan, rounds, gain) = try plan(planned) { $0.cost = cost }
-        let repaired = plan.copies.filter { $0.partition < 2 && planned.homes[Int($0.id)].first == 1 - $0.partition }
-        let misplaced = (0..<planned.homes.count).filter { planned.homes[$0][planned.homes[$0].startIndex] < 2 }
+        let repaired = plan.copies.filter {
+            $0.partition < 2 && planned.homes[Int($0.id)].first == 1 - $0.partition
+        }
+        let misplaced = (0..<planned.homes.count).filter {
+            planned.homes[$0][planned.homes[$0].startIndex] < 2
+        }
         #expect(repaired.count > misplaced.count / 3)
         #expect(Set(plan.copies).count == plan.copies.count)
         for copy in plan.copies { #expect(!planned.homes[Int(copy.id)].contains(copy.partition)) }
@@ -273,7 +284,8 @@ private struct Confused: PartitionRouter {
         let planned = try Planned(metric: metric, elementType: metric == .l2 ? .u8 : .f32)
         var plan = try planned.planner(maximum: 1.5).plan(.random(seed: 3))
         plan.moves = (0..<200).map { id in
-            Placement(id: id, partition: (planned.homes[Int(id)].first! + 1) % UInt32(planned.index.partitionCount))
+            Placement(
+                id: id, partition: (planned.homes[Int(id)].first! + 1) % UInt32(planned.index.partitionCount))
         }
         let index = try planned.rewritten(plan)
         let report = try Verification.run(path: index.path)
@@ -301,10 +313,13 @@ private struct Confused: PartitionRouter {
 
     @Test func nothingIsLostByCopies() throws {
         let planned = try Planned()
-        let index = try planned.rewritten(try planned.planner(maximum: 1.4).plan(.closure(replicas: 4, eps1: 2)))
+        let index = try planned.rewritten(
+            try planned.planner(maximum: 1.4).plan(.closure(replicas: 4, eps1: 2)))
         let exact = try planned.ids(planned.index, nprobe: planned.index.partitionCount)
         func recall(_ index: DiskIndex) throws -> Int {
-            zip(try planned.ids(index, nprobe: 2), exact).reduce(0) { $0 + Set($1.0).intersection($1.1).count }
+            zip(try planned.ids(index, nprobe: 2), exact).reduce(0) {
+                $0 + Set($1.0).intersection($1.1).count
+            }
         }
         #expect(try recall(index) >= recall(planned.index))
     }

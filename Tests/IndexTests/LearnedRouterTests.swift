@@ -218,7 +218,9 @@ struct LearnedRouterTests {
         for sigma in [Float(0.05), 0.3, 0.9] {
             let found = try index.ask(fixture.queries, .sigma(sigma), threads: 2)
             for query in 0..<fixture.queries.count {
-                let above = index.routed(query, of: fixture.queries).logProbabilities.filter { $0 > log(sigma) }.count
+                let above = index.routed(query, of: fixture.queries).logProbabilities.filter {
+                    $0 > log(sigma)
+                }.count
                 #expect(found.counters[query].segments == UInt64(max(1, above)))
             }
         }
@@ -254,7 +256,8 @@ struct LearnedRouterTests {
         let parents = cells.parentOfCell
         for query in 0..<20 {
             var (whole, parts) = (Route(), Route())
-            router.parent.route(rows.row(query), limit: 12, scratch: router.parent.makeScratch(), into: &whole)
+            router.parent.route(
+                rows.row(query), limit: 12, scratch: router.parent.makeScratch(), into: &whole)
             router.route(rows.row(query), limit: 60, scratch: router.makeScratch(), into: &parts)
             let likeliest = whole.partitions[0]
             let sum = zip(parts.partitions, parts.logProbabilities).filter { parents[Int($0.0)] == likeliest }
@@ -262,7 +265,9 @@ struct LearnedRouterTests {
             #expect(abs(sum - exp(Double(whole.logProbabilities[0]))) < 1e-3)
         }
         // Less is read for the same recall than by reading every cell of the partitions.
-        func recall(_ result: SearchResult) -> Double { Recall.mean(of: result.answers, against: truth, k: 10, metric: metric) }
+        func recall(_ result: SearchResult) -> Double {
+            Recall.mean(of: result.answers, against: truth, k: 10, metric: metric)
+        }
         let whole = try index.ask(fixture.queries, .sigma(1e-4))
         let part = try index.ask(fixture.queries, .sigma(0.02))
         func vectors(_ result: SearchResult) -> UInt64 { result.counters.reduce(0) { $0 + $1.vectors } }
@@ -327,7 +332,9 @@ struct LearnedRouterTests {
         let homes = try index.homes()
         let steps = pairs.trainingCount / training.predictor.training.batchSize
         let (whole, killed) = (fixture.directory.file("whole"), fixture.directory.file("killed"))
-        func train(_ directory: String?, seed: UInt64 = 1, steps: @escaping @Sendable (Int) -> Void) throws -> [UInt8] {
+        func train(_ directory: String?, seed: UInt64 = 1, steps: @escaping @Sendable (Int) -> Void) throws
+            -> [UInt8]
+        {
             var parameters = training.predictor
             parameters.training.seed = seed
             parameters.checkpoints = directory.map { TrainingCheckpoints(directory: $0) }

@@ -76,7 +76,8 @@ struct MeasureTests {
         func row(_ recall: Double, _ vectors: Double) -> Measurement.Row {
             Measurement.Row(
                 policy: "nprobe", parameter: vectors / 100, recall: ["1": recall], vectors: vectors,
-                cached: 0, distinct: vectors, segments: 1, pages: vectors / 10, bytes: vectors * 409.6, reads: 1, rounds: 1, qps: 1,
+                cached: 0, distinct: vectors, segments: 1, pages: vectors / 10, bytes: vectors * 409.6,
+                reads: 1, rounds: 1, qps: 1,
                 latency: .init(mean: 1, p50: 1, p99: 1, p999: 1), routeMicroseconds: 1, waitMicroseconds: 1,
                 scanMicroseconds: 1, bound: "disk")
         }
@@ -119,7 +120,8 @@ struct MeasureTests {
         try fixture.build("index", .l2, kind, partitions: 40)
         let index = try fixture.open()
         let truth = try fixture.truth(k: 10)
-        let report = try index.probing(queries: fixture.queries, truth: truth, k: 10, policy: .nprobe(6), threads: 2)
+        let report = try index.probing(
+            queries: fixture.queries, truth: truth, k: 10, policy: .nprobe(6), threads: 2)
         #expect(report.probed.reduce(0, +) == 60 && report.needed.reduce(0, +) == 60)
         let homes = try index.homes()
         var (needed, waste, recall, probed) = (0, 0.0, 0.0, 0)
@@ -136,7 +138,8 @@ struct MeasureTests {
         #expect(abs(report.meanProbed - Double(probed) / 60) < 1e-9)
         #expect(abs(report.waste - waste / 60) < 1e-9 && abs(report.recall - recall / 60) < 1e-9)
         if kind == .none { #expect(abs(report.meanNeeded - Double(needed) / 60) < 1e-9) }
-        let everything = try index.probing(queries: fixture.queries, truth: truth, k: 10, policy: .nprobe(40), threads: 1)
+        let everything = try index.probing(
+            queries: fixture.queries, truth: truth, k: 10, policy: .nprobe(40), threads: 1)
         #expect(abs(everything.recall - 1) < 1e-9 && everything.meanNeeded == report.meanNeeded)
         #expect(report.meanNeeded >= 1 && report.meanNeeded < 10)
     }

@@ -84,10 +84,12 @@ struct SearchTests {
         let nothing = try whole.ask(fixture.queries, policy)
         #expect(nothing.answers == plain.answers)
         #expect(nothing.counters.allSatisfy { $0.reads == 0 && $0.rounds == 0 && $0.cached > 0 })
-        #expect(refusal {
-            _ = try index.caching(
-                byteCount: 1, learn: VectorMatrix(count: 1, dimension: 3, elementType: .f32), policy: policy, threads: 1)
-        }.contains("dimensions"))
+        #expect(
+            refusal {
+                _ = try index.caching(
+                    byteCount: 1, learn: VectorMatrix(count: 1, dimension: 3, elementType: .f32),
+                    policy: policy, threads: 1)
+            }.contains("dimensions"))
     }
 
     @Test(arguments: Kind.allCases)

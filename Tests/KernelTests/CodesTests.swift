@@ -17,7 +17,9 @@ extension EveryTier {
                 let weights = (0..<count).map { _ in Float.random(in: -3...3, using: &random) }
                 let betas = (0..<count).map { _ in Float.random(in: 0.1...2, using: &random) }
                 let distances = (0..<count).map { _ in Float.random(in: 0...60, using: &random) }
-                let values = (0..<count).map { Double(weights[$0]) - Double(betas[$0]) * Double(distances[$0]) }
+                let values = (0..<count).map {
+                    Double(weights[$0]) - Double(betas[$0]) * Double(distances[$0])
+                }
                 let wanted = logSum(values)
                 inEveryTier { tier in
                     var shares = [Float](repeating: .nan, count: count + 1)
@@ -44,7 +46,9 @@ extension EveryTier {
             for count in [0, 1, 2, 100, 1000] {
                 // Few different upper halves, so that ties are many.
                 var keys = (0..<count).map { UInt64.random(in: 0..<50, using: &random) << 58 | UInt64($0) }
-                let wanted = keys.sorted { $0 >> 32 == $1 >> 32 ? $0 & 0xffff_ffff < $1 & 0xffff_ffff : $0 < $1 }
+                let wanted = keys.sorted {
+                    $0 >> 32 == $1 >> 32 ? $0 & 0xffff_ffff < $1 & 0xffff_ffff : $0 < $1
+                }
                 var spare = keys
                 sonde_sort_keys(&keys, &spare, count)
                 #expect(keys == wanted)
@@ -89,7 +93,8 @@ extension EveryTier {
                     let sum = sonde_code_mixture(codes, weights, count, spaces, tables, 0.5 * step, &values)
                     let found = Double(sum) + 0.5 * Double(offset)
                     // Half a step a sub-space is the worst that a table may do.
-                    #expect(abs(found - wanted) < 0.25 * Double(step) * Double(spaces) + 1e-3, "\(tier) \(count)")
+                    #expect(
+                        abs(found - wanted) < 0.25 * Double(step) * Double(spaces) + 1e-3, "\(tier) \(count)")
                     #expect(values[count].isNaN, "written past the end")
                 }
             }

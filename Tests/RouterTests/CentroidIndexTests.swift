@@ -39,7 +39,9 @@ import Vectors
             var alone = Route()
             index.route(queries.row(row), limit: limit, scratch: scratch, into: &alone)
             #expect(block.partitions == alone.partitions && block.distances == alone.distances)
-            #expect(block.logProbabilities == alone.logProbabilities && block.logNormaliser == alone.logNormaliser)
+            #expect(
+                block.logProbabilities == alone.logProbabilities && block.logNormaliser == alone.logNormaliser
+            )
         }
     }
 

@@ -4,7 +4,9 @@ import Testing
 import Vectors
 
 @Suite struct LiraTests {
-    private func trainer(_ fixture: PredictorFixture, epochs: Int = 3, threads: Int = 2, depth: Int = 3) -> LiraTrainer {
+    private func trainer(_ fixture: PredictorFixture, epochs: Int = 3, threads: Int = 2, depth: Int = 3)
+        -> LiraTrainer
+    {
         var options = LiraOptions()
         options.tower = [10, 6]
         options.head = [9]
@@ -101,7 +103,8 @@ import Vectors
         let bytes = try #require(sections[LiraModel.section])
         for length in stride(from: 0, to: bytes.count, by: 97) {
             #expect(throws: RouterError.self) {
-                try LiraModel.decode([LiraModel.section: Array(bytes.prefix(length))], centroids: fixture.centroids)
+                try LiraModel.decode(
+                    [LiraModel.section: Array(bytes.prefix(length))], centroids: fixture.centroids)
             }
         }
     }

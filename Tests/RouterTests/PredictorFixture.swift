@@ -17,7 +17,8 @@ struct PredictorFixture {
         dimension: Int = 8, elementType: ElementType = .f32, replicas: Bool = false, seed: UInt64 = 5
     ) {
         let base = plantedRows(
-            clusters: 30, perCluster: count / 30, dimension: dimension, elementType: elementType, seed: seed, spread: 22
+            clusters: 30, perCluster: count / 30, dimension: dimension, elementType: elementType, seed: seed,
+            spread: 22
         ).rows
         let means = KMeans(partitions: partitions, seed: seed, threads: 1).train(base)
         centroids = CentroidIndex(
@@ -31,9 +32,12 @@ struct PredictorFixture {
         var starts: [UInt32] = [0]
         var (centers, counts, spreads): ([VectorMatrix], [Float], [Float]) = ([], [], [])
         for partition in 0..<partitions {
-            let members = (0..<UInt32(base.count)).filter { nearest.partitions[2 * Int($0)] == UInt32(partition) }
+            let members = (0..<UInt32(base.count)).filter {
+                nearest.partitions[2 * Int($0)] == UInt32(partition)
+            }
             let rows = base.gather(members)
-            let part = KMeans(partitions: min(perPartition, rows.count), seed: seed, threads: 1).train(rows).centroids
+            let part = KMeans(partitions: min(perPartition, rows.count), seed: seed, threads: 1).train(rows)
+                .centroids
             let assigned = NearestCentroids(scanning: part).assign(rows, threads: 1)
             for center in 0..<part.count {
                 let inside = assigned.partitions.indices.filter { assigned.partitions[$0] == UInt32(center) }
@@ -50,18 +54,23 @@ struct PredictorFixture {
         let moved = VectorMatrix(count: queryCount, dimension: dimension, elementType: .f32)
         for row in 0..<queryCount {
             let from = floats.floatRow(random.below(base.count))
-            for column in 0..<dimension { moved.floatRow(row)[column] = from[column] + 8 * Float(random.gaussian()) }
+            for column in 0..<dimension {
+                moved.floatRow(row)[column] = from[column] + 8 * Float(random.gaussian())
+            }
         }
         let queries = moved.converted(to: elementType)
-        let neighbours = NearestCentroids(scanning: base).nearest(Self.neighbourCount, queries, threads: 1).partitions
+        let neighbours = NearestCentroids(scanning: base).nearest(Self.neighbourCount, queries, threads: 1)
+            .partitions
         pairs = TrainingPairs(
-            queries: queries, neighbours: neighbours, neighbourCount: Self.neighbourCount, heldOutCount: queryCount / 5)
+            queries: queries, neighbours: neighbours, neighbourCount: Self.neighbourCount,
+            heldOutCount: queryCount / 5)
     }
 
     func model(_ form: PredictorForm, candidates: Int = 6, sharesBeta: Bool = false) -> TrainablePredictor {
         TrainablePredictor(
             form: form, centroids: centroids, candidateCount: candidates, beta: centroids.beta,
-            subClusters: form.base == .prototypes ? subClusters : nil, sharesBeta: sharesBeta, inputs: pairs.queries,
+            subClusters: form.base == .prototypes ? subClusters : nil, sharesBeta: sharesBeta,
+            inputs: pairs.queries,
             seed: 11)
     }
 
@@ -84,7 +93,8 @@ struct PredictorFixture {
 
 /// Every form that a predictor can have.
 let predictorForms: [PredictorForm] = [
-    PredictorForm(base: .distance), PredictorForm(base: .prototypes), PredictorForm(base: .none, hidden: [10, 7]),
+    PredictorForm(base: .distance), PredictorForm(base: .prototypes),
+    PredictorForm(base: .none, hidden: [10, 7]),
     PredictorForm(base: .distance, hidden: [10, 7]), PredictorForm(base: .prototypes, hidden: [10, 7]),
 ]
 

@@ -18,7 +18,8 @@ import Vectors
             }
             if form.base == .prototypes {
                 for size in [3, 8] {
-                    all.append((name + " codes \(size)", trainer.frozen(codeByteCount: size, candidateCount: 7)))
+                    all.append(
+                        (name + " codes \(size)", trainer.frozen(codeByteCount: size, candidateCount: 7)))
                 }
             }
         }
@@ -51,10 +52,13 @@ import Vectors
                 #expect(Set(route.partitions).count == route.count)
                 for place in 1..<route.count {
                     let (a, b) = (route.logProbabilities[place - 1], route.logProbabilities[place])
-                    #expect(a > b || (a == b && route.partitions[place - 1] < route.partitions[place]), "\(name)")
+                    #expect(
+                        a > b || (a == b && route.partitions[place - 1] < route.partitions[place]), "\(name)")
                 }
             }
-            for (short, long) in zip(Self.routes(predictor, queries, limit: 2), Self.routes(predictor, queries)) {
+            for (short, long) in zip(
+                Self.routes(predictor, queries, limit: 2), Self.routes(predictor, queries))
+            {
                 #expect(short.partitions == Array(long.partitions.prefix(2)))
                 #expect(short.logProbabilities == Array(long.logProbabilities.prefix(2)))
             }
@@ -113,9 +117,12 @@ import Vectors
         for (a, b) in zip(sections[0], sections[1]) { #expect(a.tag == b.tag && a.bytes == b.bytes) }
     }
 
-    private static func decode(_ sections: [(tag: String, bytes: [UInt8])], _ fixture: PredictorFixture) throws -> Predictor? {
+    private static func decode(_ sections: [(tag: String, bytes: [UInt8])], _ fixture: PredictorFixture)
+        throws -> Predictor?
+    {
         try Predictor.decode(
-            Dictionary(uniqueKeysWithValues: sections.map { ($0.tag, $0.bytes) }), centroids: fixture.centroids)
+            Dictionary(uniqueKeysWithValues: sections.map { ($0.tag, $0.bytes) }),
+            centroids: fixture.centroids)
     }
 
     @Test func bytesComeBackAsTheSamePredictor() throws {
@@ -123,8 +130,12 @@ import Vectors
         let queries = fixture.pairs.queries.gather(0..<70)
         for (name, predictor) in try Self.predictors(fixture) {
             let back = try #require(try Self.decode(predictor.encode(), fixture))
-            #expect(zip(back.encode(), predictor.encode()).allSatisfy { $0.tag == $1.tag && $0.bytes == $1.bytes })
-            #expect(zip(Self.routes(back, queries), Self.routes(predictor, queries)).allSatisfy(Self.same), "\(name)")
+            #expect(
+                zip(back.encode(), predictor.encode()).allSatisfy { $0.tag == $1.tag && $0.bytes == $1.bytes }
+            )
+            #expect(
+                zip(Self.routes(back, queries), Self.routes(predictor, queries)).allSatisfy(Self.same),
+                "\(name)")
             #expect(back.residentByteCount == predictor.residentByteCount)
         }
     }
@@ -135,7 +146,8 @@ import Vectors
         var random = SeededRandom(seed: 2)
         for (name, predictor) in try Self.predictors(fixture) {
             let sections = predictor.encode()
-            for (place, section) in sections.enumerated() where ["predict", "proto", "network"].contains(section.tag) {
+            for (place, section) in sections.enumerated()
+            where ["predict", "proto", "network"].contains(section.tag) {
                 for length in 0..<section.bytes.count {
                     var damaged = sections
                     damaged[place].bytes = Array(section.bytes.prefix(length))

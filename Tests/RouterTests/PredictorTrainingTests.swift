@@ -114,7 +114,9 @@ import Vectors
         try trainer.train()
         let state = trainer.state
         let other = fixture.trainer(fixture.model(PredictorForm(base: .prototypes)), epochs: 1)
-        for length in [0, 1, 4, 5, 6, 7, state.count - 1] { #expect(!other.restore(Array(state.prefix(length)))) }
+        for length in [0, 1, 4, 5, 6, 7, state.count - 1] {
+            #expect(!other.restore(Array(state.prefix(length))))
+        }
         #expect(!other.restore(state + [0]))
         #expect(!fixture.trainer(fixture.model(PredictorForm(base: .distance))).restore(state))
         // No number in front of the parameters may trap.

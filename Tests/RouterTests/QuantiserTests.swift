@@ -3,7 +3,8 @@ import Testing
 import Vectors
 
 @Suite struct QuantiserTests {
-    private let rows = plantedRows(clusters: 40, perCluster: 60, dimension: 10, elementType: .f32, seed: 3).rows
+    private let rows = plantedRows(clusters: 40, perCluster: 60, dimension: 10, elementType: .f32, seed: 3)
+        .rows
 
     private func error(_ quantiser: ProductQuantiser, of rows: VectorMatrix) -> Double {
         let encoder = quantiser.encoder
@@ -11,7 +12,8 @@ import Vectors
         var decoded = [Float](repeating: 0, count: rows.dimension)
         var sum = 0.0
         for row in 0..<rows.count {
-            encoder.decode(codes[row * quantiser.codeByteCount..<(row + 1) * quantiser.codeByteCount], into: &decoded)
+            encoder.decode(
+                codes[row * quantiser.codeByteCount..<(row + 1) * quantiser.codeByteCount], into: &decoded)
             for column in 0..<rows.dimension {
                 let off = Double(decoded[column] - rows.floatRow(row)[column])
                 sum += off * off
@@ -39,7 +41,9 @@ import Vectors
     @Test func fewRowsAreKeptExactly() {
         let few = rows.gather(0..<200)
         // Half precision keeps eleven bits of numbers up to a hundred and some.
-        #expect(error(ProductQuantiser.train(few, codeByteCount: 5, seed: 1, threads: 1), of: few) < 10 * 0.07 * 0.07)
+        #expect(
+            error(ProductQuantiser.train(few, codeByteCount: 5, seed: 1, threads: 1), of: few) < 10 * 0.07
+                * 0.07)
     }
 
     @Test func whatACodeStandsForHasThatCode() {
@@ -47,7 +51,9 @@ import Vectors
         let encoder = quantiser.encoder
         let codes = encoder.encode(rows)
         let decoded = VectorMatrix(count: rows.count, dimension: rows.dimension, elementType: .f32)
-        for row in 0..<rows.count { encoder.decode(codes[row * 4..<row * 4 + 4], into: decoded.floatRow(row)) }
+        for row in 0..<rows.count {
+            encoder.decode(codes[row * 4..<row * 4 + 4], into: decoded.floatRow(row))
+        }
         let again = encoder.encode(decoded)
         let twice = VectorMatrix(count: rows.count, dimension: rows.dimension, elementType: .f32)
         for row in 0..<rows.count { encoder.decode(again[row * 4..<row * 4 + 4], into: twice.floatRow(row)) }

@@ -9,11 +9,13 @@ import Testing
     init() throws {
         scratch = try Scratch(in: productDirectory)
         try succeed([
-            "synth", "--out", scratch.file("base.u8bin"), "--count", "4000", "--dim", "24", "--clusters", "40",
+            "synth", "--out", scratch.file("base.u8bin"), "--count", "4000", "--dim", "24", "--clusters",
+            "40",
             "--queries", scratch.file("query.u8bin"), "--query-count", "20000", "-q",
         ])
         try succeed([
-            "build", "--base", scratch.file("base.u8bin"), "--index", scratch.file("index"), "--partitions", "40",
+            "build", "--base", scratch.file("base.u8bin"), "--index", scratch.file("index"), "--partitions",
+            "40",
             "-q",
         ])
     }
@@ -25,7 +27,9 @@ import Testing
         return result.out
     }
 
-    private func arguments(_ out: String, command: String = "batch", _ more: [String] = ["--nprobe", "5"]) -> [String] {
+    private func arguments(_ out: String, command: String = "batch", _ more: [String] = ["--nprobe", "5"])
+        -> [String]
+    {
         [
             command, "--index", scratch.file("index"), "--queries", scratch.file("query.u8bin"), "--out",
             scratch.file(out), "-q",
@@ -33,15 +37,20 @@ import Testing
     }
 
     @Test func answersAreThoseOfASearch() throws {
-        for more in [["--nprobe", "5"], ["--eps2", "0.5", "-k", "3"], ["--mass", "0.8"], ["--gain", "0.001"]] {
+        for more in [
+            ["--nprobe", "5"], ["--eps2", "0.5", "-k", "3"], ["--mass", "0.8"], ["--gain", "0.001"],
+        ] {
             let range = ["--first", "700"]
             try succeed(arguments("s.bin", command: "search", more + range))
             let out = try succeed(arguments("b.bin", more + range))
             #expect(try scratch.bytes("b.bin") == scratch.bytes("s.bin"), "\(more)")
-            #expect(out.contains("700 queries") && out.contains("waves 1") && out.contains("peak memory"), "\(out)")
+            #expect(
+                out.contains("700 queries") && out.contains("waves 1") && out.contains("peak memory"),
+                "\(out)")
         }
         try succeed([
-            "truth", "--base", scratch.file("base.u8bin"), "--queries", scratch.file("query.u8bin"), "-k", "10",
+            "truth", "--base", scratch.file("base.u8bin"), "--queries", scratch.file("query.u8bin"), "-k",
+            "10",
             "--out", scratch.file("t.bin"), "-q",
         ])
         #expect(
@@ -77,7 +86,9 @@ import Testing
     @Test func shardsJoin() throws {
         try succeed(arguments("whole.bin"))
         let parts = (0..<3).map { scratch.file("part\($0)") }
-        for place in 0..<3 { try succeed(arguments("part\(place)", ["--nprobe", "5", "--shard", "\(place)/3"])) }
+        for place in 0..<3 {
+            try succeed(arguments("part\(place)", ["--nprobe", "5", "--shard", "\(place)/3"]))
+        }
         try succeed(["batch", "--merge"] + parts + ["--out", scratch.file("joined.bin")])
         #expect(try scratch.bytes("joined.bin") == scratch.bytes("whole.bin"))
         let refused = try sonde(["batch", "--merge", parts[0], parts[2], "--out", scratch.file("none.bin")])
@@ -87,7 +98,8 @@ import Testing
     /// What grows with queries stays within --memory: the peak is that of ten queries and the memory.
     @Test func memoryIsBounded() throws {
         func peak(_ more: [String]) throws -> Int {
-            let out = try succeed(arguments("m.bin", ["--nprobe", "20", "--memory", "6MiB", "--threads", "2"] + more))
+            let out = try succeed(
+                arguments("m.bin", ["--nprobe", "20", "--memory", "6MiB", "--threads", "2"] + more))
             let after = try #require(out.range(of: "peak memory "))
             return try #require(Int(out[after.upperBound...].prefix { $0.isNumber }))
         }

@@ -98,7 +98,8 @@ private struct World {
         for row in rows {
             #expect(
                 Set(row.keys).isSuperset(of: [
-                    "policy", "parameter", "recall", "vectors", "cached", "distinct", "segments", "pages", "bytes",
+                    "policy", "parameter", "recall", "vectors", "cached", "distinct", "segments", "pages",
+                    "bytes",
                     "reads", "rounds",
                     "qps", "latency_ms",
                 ]))

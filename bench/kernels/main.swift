@@ -115,13 +115,17 @@ private struct Kernel {
         var gains: [Double] = []
         var far = Float(0)
         for _ in 0..<9 {
-            let whole = seconds { for _ in 0..<repeats { rows(query, buffer, stride, count, dimension, out) } }
+            let whole = seconds {
+                for _ in 0..<repeats { rows(query, buffer, stride, count, dimension, out) }
+            }
             let abandoned = seconds {
                 for _ in 0..<repeats {
                     rows(query, buffer, stride, count, dimension / 2, out)
                     for position in 0..<sonde_select_at_most(out, count, limit, positions) {
                         var distance = Float(0)
-                        rows(query, buffer + Int(positions[position]) * stride, stride, 1, dimension, &distance)
+                        rows(
+                            query, buffer + Int(positions[position]) * stride, stride, 1, dimension, &distance
+                        )
                         far = max(far, distance)
                     }
                 }

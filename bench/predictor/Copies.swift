@@ -21,7 +21,8 @@ extension Methods {
         let perPartition = Double(try experiment.index().count) / Double(experiment.partitions)
         let plans = [
             CopyPlan(name: "random copies", duplication: .random(seed: 1)),
-            CopyPlan(name: "paper copies", duplication: .paper), CopyPlan(name: "gain copies", duplication: .gain),
+            CopyPlan(name: "paper copies", duplication: .paper),
+            CopyPlan(name: "gain copies", duplication: .gain),
             CopyPlan(name: "moves", duplication: .moves),
         ]
         for plan in plans {
@@ -39,7 +40,9 @@ extension Methods {
         let model = try experiment.deviceModel()
         var router = form(.distance)
         router.candidates = 1024
-        for (name, sweep) in [("kmeans nprobe", Candidate.Sweep.nprobe), ("kmeans gain", .gain(.time(model)))] {
+        for (name, sweep) in [
+            ("kmeans nprobe", Candidate.Sweep.nprobe), ("kmeans gain", .gain(.time(model))),
+        ] {
             try experiment.row(name) {
                 if case .nprobe = sweep { return try none(experiment.index().router, sweep) }
                 return try none(try trained(router).router, sweep)
@@ -63,19 +66,22 @@ extension Methods {
                     name: "gain copies \(maximum)", duplication: .gain, maximum: maximum, cost: .time(model)))
             plans.append(
                 CopyPlan(
-                    name: "closure \(maximum)", duplication: .closure(replicas: 8, eps1: 10), maximum: maximum))
+                    name: "closure \(maximum)", duplication: .closure(replicas: 8, eps1: 10), maximum: maximum
+                ))
         }
         for plan in plans {
             try copied("kmeans", router, plan, rounds: false, cost: .time(model))
         }
         try copied(
-            "codes every vector, 16 B", coded, CopyPlan(name: "slots", duplication: .slots, maximum: 8), rounds: false,
+            "codes every vector, 16 B", coded, CopyPlan(name: "slots", duplication: .slots, maximum: 8),
+            rounds: false,
             cost: .time(model))
     }
 
     /// One router on the index that a planner makes.
     func copied(
-        _ name: String, _ parameters: PredictorParameters, _ plan: CopyPlan, rounds: Bool, cost: ReadCost = .vectors
+        _ name: String, _ parameters: PredictorParameters, _ plan: CopyPlan, rounds: Bool,
+        cost: ReadCost = .vectors
     ) throws {
         let names = ["\(name) + \(plan.name)"] + (rounds ? ["\(name) + \(plan.name), 2 rounds"] : [])
         if names.allSatisfy({ experiment.isFinished($0) || !experiment.only($0) }) { return }

@@ -41,7 +41,8 @@ struct DataSet {
                 name: "sift", base: sift + "base.u8bin", learn: sift + "learn.u8bin",
                 queries: [("query", sift + "query.u8bin", sift + "truth.bin")], metric: .l2,
                 partitions: [1000, 256, 4000], fine: [16_000, 64_000], pairs: 400_000, heldRows: 10_000,
-                learnSizes: [20_000, 200_000, 1_990_000], topK: [64, 1000, 4000], topKPairs: 120_000, noises: [4, 12], codeByteCounts: [16]),
+                learnSizes: [20_000, 200_000, 1_990_000], topK: [64, 1000, 4000], topKPairs: 120_000,
+                noises: [4, 12], codeByteCounts: [16]),
             DataSet(
                 name: "text", base: text + "base.f16bin", learn: text + "learn.f16bin",
                 queries: [
@@ -117,8 +118,12 @@ struct RowCache {
     }
 
     func all() throws -> [Row] {
-        try FileManager.default.contentsOfDirectory(atPath: directory).filter { $0.hasSuffix(".json") }.sorted()
-            .map { try JSONDecoder().decode(Row.self, from: Data(contentsOf: URL(fileURLWithPath: directory + "/" + $0))) }
+        try FileManager.default.contentsOfDirectory(atPath: directory).filter { $0.hasSuffix(".json") }
+            .sorted()
+            .map {
+                try JSONDecoder().decode(
+                    Row.self, from: Data(contentsOf: URL(fileURLWithPath: directory + "/" + $0)))
+            }
     }
 }
 
@@ -137,7 +142,8 @@ final class Experiment {
     private var learned: [String: LearnPairs] = [:]
     private var model: DeviceModel?
 
-    init(data: DataSet, partitions: Int, seed: UInt64, out: String, cache: RowCache, threads: Int,
+    init(
+        data: DataSet, partitions: Int, seed: UInt64, out: String, cache: RowCache, threads: Int,
         only: @escaping (String) -> Bool = { _ in true }
     ) {
         self.data = data
@@ -162,7 +168,8 @@ final class Experiment {
             parameters.seed = seed
             parameters.threads = threads
             _ = try IndexBuilder(
-                base: VectorFile.open(path: data.base), directory: path, parameters: parameters).build()
+                base: VectorFile.open(path: data.base), directory: path, parameters: parameters
+            ).build()
         }
         let index = try DiskIndex(path: path)
         indexes[duplication.name] = index
@@ -213,7 +220,8 @@ final class Experiment {
             learn: VectorFile.open(path: data.learn), parameters: learnParameters(count, depth: depth))
         say("labels of \(count) learn queries: share right \(made.labelAccuracy)")
         let labels = TruthFile(
-            count: made.queries.count, k: made.pairs.neighbourCount, ids: made.pairs.neighbours, distances: nil)
+            count: made.queries.count, k: made.pairs.neighbourCount, ids: made.pairs.neighbours,
+            distances: nil)
         try labels.write(path: path)
         return labels
     }
@@ -245,12 +253,17 @@ final class Experiment {
             let row = Row(
                 dataSet: data.name, queries: set.name, partitions: partitions, method: method, seed: seed,
                 replication: candidate.index.replication, residentByteCount: candidate.residentByteCount,
-                indexByteCount: Int(candidate.index.manifest.totalByteCount), seconds: seconds, note: candidate.note,
-                points: try candidate.points(queries: queries, truth: truth, model: deviceModel(), threads: threads))
+                indexByteCount: Int(candidate.index.manifest.totalByteCount), seconds: seconds,
+                note: candidate.note,
+                points: try candidate.points(
+                    queries: queries, truth: truth, model: deviceModel(), threads: threads))
             try cache.store(row)
             let at = row.cost(k: 1, recall: 0.9) { $0.vectors } ?? .nan
             let at10 = row.cost(k: 10, recall: 0.95) { $0.vectors } ?? .nan
-            say(String(format: "%@: %.0f at recall@1 0.90, %.0f at recall@10 0.95 (%.0f s)", row.key, at, at10, seconds))
+            say(
+                String(
+                    format: "%@: %.0f at recall@1 0.90, %.0f at recall@10 0.95 (%.0f s)", row.key, at, at10,
+                    seconds))
         }
     }
 }
@@ -275,10 +288,13 @@ struct Candidate {
         router.residentByteCount + index.table.residentByteCount
     }
 
-    func points(queries: VectorMatrix, truth: TruthFile, model: DeviceModel, threads: Int) throws -> [FetchPoint] {
+    func points(queries: VectorMatrix, truth: TruthFile, model: DeviceModel, threads: Int) throws
+        -> [FetchPoint]
+    {
         if case .rounds(let rounds, let posteriors) = sweep {
             return try searched(
-                queries: queries, truth: truth, model: model, rounds: rounds, posteriors: posteriors, threads: threads)
+                queries: queries, truth: truth, model: model, rounds: rounds, posteriors: posteriors,
+                threads: threads)
         }
         let routes = index.routes(of: queries, router: router, threads: threads)
         let account = FetchAccount(
@@ -286,7 +302,10 @@ struct Candidate {
             threads: threads)
         switch sweep {
         case .nprobe:
-            let ladder = [1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 64, 80, 96, 128, 192, 256, 384]
+            let ladder = [
+                1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 64, 80, 96, 128, 192, 256,
+                384,
+            ]
             return account.points(ladder.filter { $0 <= index.partitionCount }.map { .nprobe($0) })
         case .eps2:
             return account.points((0..<40).map { .eps2(Float($0) * 0.025, nprobe: 256) })
@@ -298,7 +317,8 @@ struct Candidate {
     }
 
     private func searched(
-        queries: VectorMatrix, truth: TruthFile, model: DeviceModel, rounds: Int, posteriors: [PosteriorModel],
+        queries: VectorMatrix, truth: TruthFile, model: DeviceModel, rounds: Int,
+        posteriors: [PosteriorModel],
         threads: Int
     ) throws -> [FetchPoint] {
         let memory = try MemoryDevice(contentsOf: index.path + "/segments.bin")

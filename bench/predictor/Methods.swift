@@ -11,9 +11,12 @@ import Vectors
 struct Methods {
     let experiment: Experiment
 
-    func none(_ router: any PartitionRouter, _ sweep: Candidate.Sweep, _ note: String = "") throws -> Candidate {
+    func none(_ router: any PartitionRouter, _ sweep: Candidate.Sweep, _ note: String = "") throws
+        -> Candidate
+    {
         Candidate(
-            index: try experiment.index(), router: router, homes: try experiment.homes(), sweep: sweep, note: note)
+            index: try experiment.index(), router: router, homes: try experiment.homes(), sweep: sweep,
+            note: note)
     }
 
     func form(_ kind: RouterKind, _ prototypes: Double = 16, epochs: Int = 2) -> PredictorParameters {
@@ -39,7 +42,8 @@ struct Methods {
         parameters.training.seed = experiment.seed
         parameters.training.threads = experiment.threads
         let (predictor, report) = try (index ?? experiment.index()).trainPredictor(
-            pairs: learned.pairs, homes: index.map { try $0.homes() } ?? experiment.homes(), parameters: parameters)
+            pairs: learned.pairs, homes: index.map { try $0.homes() } ?? experiment.homes(),
+            parameters: parameters)
         if report.heldOutLosses.isEmpty { return (predictor, "") }
         let held = ([report.heldOutStart] + report.heldOutLosses).map { String(format: "%.3f", $0) }
         let training = report.trainLosses.map { String(format: "%.3f", $0) }
@@ -56,7 +60,8 @@ struct Methods {
         return try (index ?? experiment.index()).trainPosteriors(
             router: router, queries: learned.queries.gather(held),
             neighbours: Array(learned.pairs.neighbours[held.lowerBound * depth..<held.upperBound * depth]),
-            depth: depth, homes: index.map { try $0.homes() } ?? experiment.homes(), threads: experiment.threads,
+            depth: depth, homes: index.map { try $0.homes() } ?? experiment.homes(),
+            threads: experiment.threads,
             seed: experiment.seed)
     }
 
@@ -126,6 +131,7 @@ struct Methods {
 
     private func duplicated(_ duplication: Duplication, _ sweep: Candidate.Sweep) throws -> Candidate {
         let index = try experiment.index(duplication)
-        return Candidate(index: index, router: index.router, homes: try experiment.homes(duplication), sweep: sweep)
+        return Candidate(
+            index: index, router: index.router, homes: try experiment.homes(duplication), sweep: sweep)
     }
 }

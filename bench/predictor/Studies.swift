@@ -42,7 +42,8 @@ extension Methods {
         for maximum in [1.05, 1.5] {
             try copied(
                 "prototypes 16", form(.prototypes),
-                CopyPlan(name: "gain copies at most \(maximum)", duplication: .gain, maximum: maximum), rounds: false)
+                CopyPlan(name: "gain copies at most \(maximum)", duplication: .gain, maximum: maximum),
+                rounds: false)
         }
     }
 }

@@ -14,14 +14,20 @@ struct Table {
     /// Writes OUT/predictor.md and prints it.
     func write(to out: String) throws {
         var text = ""
-        let groups = Dictionary(grouping: rows) { "\($0.dataSet), \($0.queries), \($0.partitions) partitions" }
+        let groups = Dictionary(grouping: rows) {
+            "\($0.dataSet), \($0.queries), \($0.partitions) partitions"
+        }
         for (group, members) in groups.sorted(by: { $0.key < $1.key }) {
             text += "## \(group)\n\n"
-            text += "| method | seeds | replication | resident MB | index MB | vectors at recall@1 .80 / .90 / .95 / .99 "
-            text += "| recall@10 .90 / .95 | pages @1 .90 | reads @1 .90 | modelled us @1 .90 | against k-means @1 .90 |\n"
+            text +=
+                "| method | seeds | replication | resident MB | index MB | vectors at recall@1 .80 / .90 / .95 / .99 "
+            text +=
+                "| recall@10 .90 / .95 | pages @1 .90 | reads @1 .90 | modelled us @1 .90 | against k-means @1 .90 |\n"
             text += "|---|--:|--:|--:|--:|---|---|--:|--:|--:|--:|\n"
             let methods = Dictionary(grouping: members) { $0.method }
-            let baseline = methods["kmeans nprobe"].flatMap { median($0) { $0.cost(k: 1, recall: 0.9) { $0.vectors } } }
+            let baseline = methods["kmeans nprobe"].flatMap {
+                median($0) { $0.cost(k: 1, recall: 0.9) { $0.vectors } }
+            }
             let order = methods.keys.sorted {
                 (median(methods[$0]!) { $0.cost(k: 1, recall: 0.9) { $0.vectors } } ?? .infinity)
                     > (median(methods[$1]!) { $0.cost(k: 1, recall: 0.9) { $0.vectors } } ?? .infinity)
@@ -32,7 +38,9 @@ struct Table {
                     number(median(found) { $0.cost(k: target.k, recall: target.recall) { $0.vectors } })
                 }
                 let at = median(found) { $0.cost(k: 1, recall: 0.9) { $0.vectors } }
-                let against = at.flatMap { at in baseline.map { String(format: "%+.0f %%", (at / $0 - 1) * 100) } } ?? "-"
+                let against =
+                    at.flatMap { at in baseline.map { String(format: "%+.0f %%", (at / $0 - 1) * 100) } }
+                    ?? "-"
                 let cells = [
                     method, String(found.count),
                     String(format: "%.2f", found[0].replication),
@@ -55,16 +63,25 @@ struct Table {
     /// Rows of routers for the k nearest, with the columns that they are compared by: OUT/topk.md.
     private func writeTopK(to out: String) throws {
         var text = ""
-        let groups = Dictionary(grouping: rows) { "\($0.dataSet), \($0.queries), \($0.partitions) partitions" }
+        let groups = Dictionary(grouping: rows) {
+            "\($0.dataSet), \($0.queries), \($0.partitions) partitions"
+        }
         for (group, members) in groups.sorted(by: { $0.key < $1.key })
         where members.contains(where: { $0.method.hasPrefix("lira") }) {
             text += "## \(group)\n\n| method | replication | resident MB | index MB "
             text += "| vectors at recall@10 .90 / .95 / .98 | vectors at recall@100 .90 / .95 / .98 "
-            text += "| nprobe at recall@100 .95 / .9655 | against k-means @100 .95 |\n|---|--:|--:|--:|---|---|---|--:|\n"
-            func vectors(_ row: Row, _ k: Int, _ recall: Double) -> Double? { row.cost(k: k, recall: recall) { $0.vectors } }
+            text +=
+                "| nprobe at recall@100 .95 / .9655 | against k-means @100 .95 |\n|---|--:|--:|--:|---|---|---|--:|\n"
+            func vectors(_ row: Row, _ k: Int, _ recall: Double) -> Double? {
+                row.cost(k: k, recall: recall) { $0.vectors }
+            }
             let baseline = members.first { $0.method == "kmeans nprobe" }.flatMap { vectors($0, 100, 0.95) }
-            let wanted = members.filter { row in ["kmeans", "lira", "topk"].contains { row.method.hasPrefix($0) } }
-            for row in wanted.sorted(by: { (vectors($0, 100, 0.95) ?? .infinity) > (vectors($1, 100, 0.95) ?? .infinity) })
+            let wanted = members.filter { row in
+                ["kmeans", "lira", "topk"].contains { row.method.hasPrefix($0) }
+            }
+            for row in wanted.sorted(by: {
+                (vectors($0, 100, 0.95) ?? .infinity) > (vectors($1, 100, 0.95) ?? .infinity)
+            })
             where row.seed == 1 {
                 let against = vectors(row, 100, 0.95).flatMap { at in
                     baseline.map { String(format: "%+.0f %%", (at / $0 - 1) * 100) }
@@ -75,7 +92,8 @@ struct Table {
                     String(format: "%.0f", Double(row.indexByteCount) / 1e6),
                     [0.9, 0.95, 0.98].map { number(vectors(row, 10, $0)) }.joined(separator: " / "),
                     [0.9, 0.95, 0.98].map { number(vectors(row, 100, $0)) }.joined(separator: " / "),
-                    [0.95, 0.9655].map { decimal(row.cost(k: 100, recall: $0) { $0.segments }) }.joined(separator: " / "),
+                    [0.95, 0.9655].map { decimal(row.cost(k: 100, recall: $0) { $0.segments }) }.joined(
+                        separator: " / "),
                     against ?? "-",
                 ]
                 text += "| " + cells.joined(separator: " | ") + " |\n"

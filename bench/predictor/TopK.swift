@@ -81,7 +81,8 @@ extension Methods {
         try redundant("lira k 100, eta auto, retrained", .lira(eta: nil), lira(100), retrains: true)
         let perPartition = Double(try experiment.index().count) / Double(experiment.partitions)
         try redundant(
-            "topk codes + gain copies", .gain, topK(codes(min(256, perPartition / 4), bytes: 16)), retrains: true)
+            "topk codes + gain copies", .gain, topK(codes(min(256, perPartition / 4), bytes: 16)),
+            retrains: true)
     }
 
     private func redundant(
@@ -103,11 +104,13 @@ extension Methods {
         let path = experiment.path("redundant")
         try? FileManager.default.removeItem(atPath: path)
         defer { try? FileManager.default.removeItem(atPath: path) }
-        try IndexRewriter(index: experiment.index()).write(to: path, plan: retraining.plan(for: experiment.index()))
+        try IndexRewriter(index: experiment.index()).write(
+            to: path, plan: retraining.plan(for: experiment.index()))
         let index = try DiskIndex(path: path)
         let homes = try index.homes()
         try experiment.row(name) {
-            let (router, note) = retrains
+            let (router, note) =
+                retrains
                 ? try learned(parameters, for: index, homes: homes) : try learned(parameters)
             return Candidate(
                 index: index, router: router, homes: homes,

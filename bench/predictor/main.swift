@@ -28,7 +28,8 @@ let seeds = UInt64(take("--seeds", from: &arguments) ?? "1") ?? 1
 let reportOnly = arguments.contains("--report")
 arguments.removeAll { $0.hasPrefix("--") }
 guard arguments.count == 2 else {
-    FileHandle.standardError.write(Data("usage: predictor DATA OUT [--only TEXT] [--seeds N] [--report]\n".utf8))
+    FileHandle.standardError.write(
+        Data("usage: predictor DATA OUT [--only TEXT] [--seeds N] [--report]\n".utf8))
     exit(2)
 }
 let out = arguments[1]
@@ -40,8 +41,11 @@ func run(_ data: DataSet, _ partitions: Int, seed: UInt64, cache: RowCache) thro
     let held = partitions == data.partitions[0] ? try data.withHeldRows(in: out) : data
     let rows = Methods(
         experiment: Experiment(
-            data: held, partitions: partitions, seed: seed, out: out, cache: cache, threads: Workers.processorCount,
-            only: { method in methods.map { list in list.split(separator: ",").contains { method.contains($0) } } ?? true }))
+            data: held, partitions: partitions, seed: seed, out: out, cache: cache,
+            threads: Workers.processorCount,
+            only: { method in
+                methods.map { list in list.split(separator: ",").contains { method.contains($0) } } ?? true
+            }))
     func wants(_ name: String) -> Bool { part.map { $0 == name } ?? true }
     if data.fine.contains(partitions) {
         if wants("fine") { try rows.fine() }
@@ -61,8 +65,11 @@ do {
     let cache = try RowCache(directory: out + "/rows")
     if !reportOnly {
         for seed in 1...max(seeds, 1) {
-            for data in DataSet.known(in: arguments[0]) where FileManager.default.fileExists(atPath: data.base) {
-                for partitions in data.partitions + data.fine + data.topK.filter({ !data.partitions.contains($0) }) { try run(data, partitions, seed: seed, cache: cache) }
+            for data in DataSet.known(in: arguments[0])
+            where FileManager.default.fileExists(atPath: data.base) {
+                for partitions in data.partitions + data.fine
+                    + data.topK.filter({ !data.partitions.contains($0) })
+                { try run(data, partitions, seed: seed, cache: cache) }
             }
         }
     }

@@ -43,7 +43,8 @@ do {
         seconds {
             Workers.forEachBlock(count: rows.count, blockSize: 512, threads: threads) { _, range in
                 var routes: [Route] = []
-                router.routeBlock(rows.gather(range), limit: 256, scratch: router.makeScratch(), into: &routes)
+                router.routeBlock(
+                    rows.gather(range), limit: 256, scratch: router.makeScratch(), into: &routes)
             }
         }
     }
@@ -63,7 +64,8 @@ do {
         let spent = seconds {
             for _ in 0..<20 {
                 cblas_sgemm(
-                    CblasRowMajor, CblasNoTrans, CblasTrans, Int32(count), Int32(n), Int32(k), 1, a.floats, Int32(k),
+                    CblasRowMajor, CblasNoTrans, CblasTrans, Int32(count), Int32(n), Int32(k), 1, a.floats,
+                    Int32(k),
                     b.floats, Int32(k), 0, product, Int32(n))
             }
         }
@@ -72,13 +74,17 @@ do {
     let form = { (spent: Double, threads: Int) in
         String(
             format: "%6.1f us a query a thread, %8.0f queries/s, %6.1f GFLOP/s",
-            spent / Double(rows.count) * 1e6 * Double(threads), Double(rows.count) / spent, operations / spent / 1e9)
+            spent / Double(rows.count) * 1e6 * Double(threads), Double(rows.count) / spent,
+            operations / spent / 1e9)
     }
     print("\(index.partitionCount) partitions, \(router.residentByteCount) resident bytes")
     print("single, 1 thread:   " + form(single, 1))
     print("blocks, 1 thread:   " + form(block(1), 1))
     print("blocks, \(threads) threads:  " + form(block(threads), threads))
-    print(String(format: "sgemm, 1 thread: %.1f GFLOP/s, %d threads: %.1f GFLOP/s", sgemm(1), threads, sgemm(threads)))
+    print(
+        String(
+            format: "sgemm, 1 thread: %.1f GFLOP/s, %d threads: %.1f GFLOP/s", sgemm(1), threads,
+            sgemm(threads)))
 } catch {
     FileHandle.standardError.write(Data("routing: \(error)\n".utf8))
     exit(1)
