@@ -52,7 +52,12 @@ extension DiskIndex {
             index: self, queries: queries, routingRows: space.rows(from: queries), parameters: parameters)
         let threads = max(1, min(parameters.threads, queries.count))
         try Workers.tryForEach(count: threads, threads: threads) { _ in
-            try SearchWorker(job: job).run()
+            do {
+                try SearchWorker(job: job).run()
+            } catch {
+                job.fail()
+                throw error
+            }
         }
         return SearchResult(
             answers: job.takeAnswers(), counters: job.takeCounters(),

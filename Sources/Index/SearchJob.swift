@@ -12,6 +12,7 @@ final class SearchJob: @unchecked Sendable {
     let routingRows: VectorMatrix
     let parameters: SearchParameters
     private let next = Atomic<Int>(0)
+    private let hasFailed = Atomic<Bool>(false)
     // Each query's places are written by the one worker that took the query.
     private let ids: UnsafeMutablePointer<UInt32>
     private let distances: UnsafeMutablePointer<Float>
@@ -37,8 +38,12 @@ final class SearchJob: @unchecked Sendable {
         counters.deallocate()
     }
 
+    /// Ends the job: a worker that failed answers for all, and what is left is not asked.
+    func fail() { hasFailed.store(true, ordering: .relaxed) }
+
     /// The next query that nobody has taken, or nil.
     func takeQuery() -> Int? {
+        if hasFailed.load(ordering: .relaxed) { return nil }
         let query = next.add(1, ordering: .relaxed).oldValue
         return query < queries.count ? query : nil
     }
