@@ -51,9 +51,17 @@ extension Methods {
         let perPartition = Double(try experiment.index().count) / Double(experiment.partitions)
         var coded = codes(perPartition, bytes: 16)
         coded.candidates = 1024
-        try experiment.row("codes every vector, 16 B") {
+        for (suffix, targets) in [("", 1), (", 10 targets", 10)] {
+            var parameters = coded
+            parameters.training.targets = targets
+            try experiment.row("codes every vector, 16 B" + suffix) {
+                let (router, note) = try trained(parameters)
+                return try none(router, .gain(.time(model)), note)
+            }
+        }
+        try experiment.row("codes every vector, 16 B, 2 rounds") {
             let (router, note) = try trained(coded)
-            return try none(router, .gain(.time(model)), note)
+            return try none(router, .rounds(2, try posteriors(router)), note)
         }
         var plans = [
             CopyPlan(name: "slots", duplication: .slots, maximum: 8),
