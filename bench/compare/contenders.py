@@ -49,7 +49,8 @@ def indexes(degree: int, complexity: int) -> list[Index]:
         Index("sonde-16000", "sonde", {"partitions": 16000}),
         Index("sonde-heads", "sonde", {"heads": 0.16, "duplicate": "closure", "replicas": 8, "eps1": 10}),
         Index("sonde-1000-codes", "sonde", trained, source="sonde-1000"),
-        Index("sonde-4000-codes", "sonde", trained | {"prototypes": 250}, source="sonde-4000"),
+        # As many prototypes as records: a code of every vector.
+        Index("sonde-16000-codes", "sonde", trained | {"prototypes": 63, "candidates": 1024}, source="sonde-16000"),
         Index(
             f"diskann-{degree}-{complexity}",
             "diskannpy",
@@ -71,8 +72,6 @@ def contenders(degree: int, complexity: int) -> list[Contender]:
     diskann = f"diskann-{degree}-{complexity}"
     complexities = {1: [1, 2, 3, 4, 6, 8, 12, 20], 10: [10, 15, 20, 25, 30, 40, 60, 100]}
     gains = {k: [1e-3, 3e-4, 1e-4, 5e-5, 2e-5, 1e-5, 5e-6, 2e-6, 1e-6, 5e-7] for k in (1, 10)}
-    # Probability a microsecond of the device, by the model that the index was calibrated with.
-    timed = {k: [1e-2, 3e-3, 1e-3, 3e-4, 1e-4, 3e-5, 1e-5, 3e-6, 1e-6] for k in (1, 10)}
     every = lambda values: {1: values, 10: values}
     learned = {"knob": "gain", "cost": "vectors"}
     return [
@@ -95,8 +94,8 @@ def contenders(degree: int, complexity: int) -> list[Contender]:
             "sonde learned, 2 rounds", "sonde-1000-codes", DISK, gains, learned | {"rounds": 2}, batch=True
         ),
         Contender(
-            "sonde learned, a code a vector", "sonde-4000-codes", DISK, timed,
-            {"knob": "gain", "cost": "time", "rounds": 2}, batch=True),
+            "sonde learned, a code a vector", "sonde-16000-codes", DISK,
+            {k: [3e-2, 1e-2, 3e-3, 1e-3, 3e-4, 1e-4, 3e-5, 1e-5] for k in (1, 10)}, learned | {"rounds": 2}, batch=True),
         Contender(f"DiskANN R {degree} L {complexity}, beam 4", diskann, DISK, complexities, {"beam": 4}),
         Contender(f"DiskANN R {degree} L {complexity}, beam 2", diskann, DISK, complexities, {"beam": 2}),
         Contender("SPANN (SPTAG) heads 16 %", "spann-16", DISK, every([4, 8, 12, 16, 24, 32, 48, 64])),
