@@ -123,6 +123,10 @@ public final class PrototypeMixture: Sendable {
                 }
             case .codes(let codes):
                 for position in 0..<count {
+                    // Candidates lie anywhere in megabytes of codes: without this each waits for memory.
+                    if position + Self.prefetchDistance < count {
+                        prefetch(codes, partition: Int(partitions[position + Self.prefetchDistance]))
+                    }
                     logits[position] = logit(
                         codes, partition: Int(partitions[position]), distance: distances[position],
                         scratch: scratch)
@@ -133,6 +137,24 @@ public final class PrototypeMixture: Sendable {
 }
 
 extension PrototypeMixture {
+    /// Candidates ahead, and bytes of each, that are asked for early.
+    private static let prefetchDistance = 4
+    private static let prefetchByteCount = 2048
+
+    private func prefetch(_ codes: PrototypeCodes, partition: Int) {
+        let first = Int(starts[partition])
+        let size = Int(starts[partition + 1]) - first
+        codes.codes.withUnsafeBufferPointer { bytes in
+            codes.weights.withUnsafeBufferPointer { weights in
+                guard let bytes = bytes.baseAddress, let weights = weights.baseAddress else { return }
+                sonde_prefetch(
+                    bytes + first * codes.quantiser.codeByteCount,
+                    min(size * codes.quantiser.codeByteCount, Self.prefetchByteCount))
+                sonde_prefetch(weights + first, min(size * 2, Self.prefetchByteCount))
+            }
+        }
+    }
+
     /// The logit of one partition from its codes.
     @inline(__always)
     func logit(_ codes: PrototypeCodes, partition: Int, distance: Float, scratch: Scratch) -> Float {

@@ -34,7 +34,7 @@ public final class SegmentTable: @unchecked Sendable {
     /// Records of all segments.
     public let recordCount: Int
     // Raw memory: an array in a class costs a retain and checks on each access.
-    private let entries: UnsafeMutablePointer<SegmentEntry>
+    @usableFromInline let entries: UnsafeMutablePointer<SegmentEntry>
 
     static let headerByteCount = 64
     static let entryByteCount = 24
@@ -61,8 +61,8 @@ public final class SegmentTable: @unchecked Sendable {
 
     deinit { entries.deallocate() }
 
-    /// The segment of partition `index`.
-    public subscript(index: Int) -> SegmentEntry {
+    /// The segment of partition `index`. Inlinable: searches look at an entry for every candidate of a query.
+    @inlinable public subscript(index: Int) -> SegmentEntry {
         precondition(index >= 0 && index < count)
         return entries[index]
     }

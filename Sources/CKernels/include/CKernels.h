@@ -46,6 +46,11 @@ void sonde_from_f32(sonde_element element, const float *from, size_t count, void
 /// The first position of a number that is not finite, or `count` (always `count` for integer types).
 size_t sonde_find_not_finite(sonde_element element, const void *from, size_t count);
 
+/// Asks for memory that will be read soon.
+static inline void sonde_prefetch(const void *from, size_t size) {
+    for (size_t at = 0; at < size; at += 64) __builtin_prefetch((const char *)from + at);
+}
+
 /// Writes the positions of the values that are at most `limit`, in order, and returns how many there are.
 /// `positions` has room for `count`.
 size_t sonde_select_at_most(const float *values, size_t count, float limit, uint32_t *positions);
