@@ -133,3 +133,11 @@ extension SegmentTable {
         return SegmentTable(layout: layout, entries: entries)
     }
 }
+
+extension Homes {
+    /// The segment table of these homes, as the rewriter would write it.
+    public func expectedTable(for index: DiskIndex) -> SegmentTable {
+        SegmentTable.expected(
+            layout: index.layout, recordCounts: recordCounts(partitionCount: index.partitionCount))
+    }
+}

@@ -74,14 +74,9 @@ public final class Predictor: LearnedRouter {
 
     /// Logits of the candidates, tempered.
     private func fillLogits(_ query: UnsafeRawPointer, _ candidates: Route, scratch: PredictorScratch) {
-        switch base {
-        case .none: scratch.logits.update(repeating: 0, count: candidates.count)
-        case .distance:
-            for position in 0..<candidates.count {
-                scratch.logits[position] = -beta * candidates.distances[position]
-            }
-        case .prototypes:
-            guard let prototypes, let memory = scratch.prototypes else { return }
+        if base != .prototypes {
+            fillDistanceLogits(candidates, scratch: scratch)
+        } else if let prototypes, let memory = scratch.prototypes {
             prototypes.prepare(
                 query, type: centroids.elementType, dimension: centroids.dimension, scratch: memory)
             candidates.partitions.withUnsafeBufferPointer { partitions in
@@ -96,6 +91,14 @@ public final class Predictor: LearnedRouter {
             }
         }
         correct(query, candidates, scratch: scratch)
+    }
+
+    /// The logits of the bases that need no prototypes.
+    func fillDistanceLogits(_ candidates: Route, scratch: PredictorScratch) {
+        let factor = base == .distance ? -beta : 0
+        for position in 0..<candidates.count {
+            scratch.logits[position] = factor * candidates.distances[position]
+        }
     }
 
     /// What comes on top of the base's logits: the network's, and the temperature.

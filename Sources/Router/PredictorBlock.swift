@@ -32,14 +32,10 @@ extension Predictor {
             }
             for query in 0..<count {
                 let candidates = block.candidates[query]
-                switch base {
-                case .none: scratch.logits.update(repeating: 0, count: candidates.count)
-                case .distance:
-                    for position in 0..<candidates.count {
-                        scratch.logits[position] = -beta * candidates.distances[position]
-                    }
-                case .prototypes:
+                if base == .prototypes {
                     scratch.logits.update(from: block.logits + query * block.stride, count: candidates.count)
+                } else {
+                    fillDistanceLogits(candidates, scratch: scratch)
                 }
                 correct(queries.row(first + query), candidates, scratch: scratch)
                 finish(candidates, limit: limit, scratch: scratch, into: &routes[first + query])
