@@ -48,10 +48,6 @@ extension Methods {
                 return try none(router, .sigma, note)
             }
         }
-        try experiment.row("lira k 100, by gain") {
-            let (router, note) = try learned(lira(100))
-            return try none(router, .gain(.vectors), note)
-        }
         for tower in [[32, 16], [512, 256]] where partitions <= 400 {
             try experiment.row("lira k 100, towers \(tower[0])-\(tower[1])") {
                 let (router, note) = try learned(lira(100, tower: tower))
