@@ -183,6 +183,10 @@ public final class IndexBuilder {
             manifest.build.merge(training.predictor.description) { $1 }
         }
         if let heads { sections.append((IndexFiles.headIdsTag, IndexFiles.encode(headIds: heads))) }
+        residentByteCount += table.residentByteCount + (heads?.count ?? 0) * 4
+        if let limit = parameters.residentByteCount, residentByteCount > limit {
+            throw IndexError.overBudget(path: directory, resident: residentByteCount, limit: limit)
+        }
         manifest.files[IndexFiles.tableName] = try table.write(path: files.table)
         manifest.files[IndexFiles.routerName] = try TaggedFile.write(path: files.router, sections: sections)
         try stage("publish") {
@@ -193,8 +197,7 @@ public final class IndexBuilder {
             count: base.count, partitions: table.count, records: table.recordCount,
             replication: Double(table.recordCount + (heads?.count ?? 0)) / Double(base.count),
             indexByteCount: manifest.totalByteCount,
-            residentByteCount: residentByteCount + table.residentByteCount + (heads?.count ?? 0) * 4,
-            stages: stages)
+            residentByteCount: residentByteCount, stages: stages)
     }
 
     private func describe(heads: [UInt32]?) -> [String: String] {
@@ -206,6 +209,7 @@ public final class IndexBuilder {
         if let sampled { build["sample"] = String(sampled) }
         if let pages = parameters.pagesMaximum { build["pages-max"] = String(pages) }
         if let cells = parameters.subSegments { build["sub-segments"] = String(cells) }
+        build.merge(parameters.notes) { $1 }
         switch parameters.duplication {
         case .none: break
         case .closure(let replicas, let eps1):

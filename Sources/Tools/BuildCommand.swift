@@ -55,6 +55,8 @@ struct BuildCommand: ParsableCommand {
 
     @OptionGroup var routerOptions: RouterOptions
 
+    @OptionGroup var residentOptions: ResidentOptions
+
     @OptionGroup var work: WorkOptions
 
     @Option(help: "Index only the first N vectors.")
@@ -62,6 +64,18 @@ struct BuildCommand: ParsableCommand {
 
     @Option(help: "Leave out the first N vectors of the file; ids count from the one after them.")
     var skip: Int = 0
+
+    func validate() throws {
+        guard residentOptions.resident != nil else { return }
+        if router != .distance || routerOptions.prototypes != nil || routerOptions.prototypeCodes != nil {
+            throw ValidationError("--resident chooses the router: leave --router and --prototypes out")
+        }
+        if duplicate != .none || heads != nil || subSegments != nil || pagesMax != nil {
+            throw ValidationError(
+                "--resident plans indexes of whole partitions without copies: leave --duplicate, --heads, "
+                    + "--sub-segments and --pages-max out")
+        }
+    }
 
     func run() throws {
         let file = try VectorFile.open(path: base, first: first, skip: skip)
@@ -83,6 +97,9 @@ struct BuildCommand: ParsableCommand {
             ? try routerOptions.training(router, seed: seed, work: work) : nil
         guard duplicate.isPlanned else {
             parameters.router = training
+            if let goal = residentOptions.goal {
+                try plan(goal, for: file).applied(to: &parameters, routerOptions, work: work)
+            }
             let report = try IndexBuilder(
                 base: file, directory: index, parameters: parameters, progress: work.progress
             ).build()
@@ -108,12 +125,37 @@ struct BuildCommand: ParsableCommand {
         print(report.summary)
     }
 
+    /// Weighs what the resident budget can buy, and prints it.
+    private func plan(_ goal: ResidentGoal, for file: VectorFile) throws -> ResidentPlan {
+        var planner = ResidentPlanner(base: file, goal: goal)
+        planner.metric = metric.value
+        planner.learn = try routerOptions.learn.map {
+            let learn = try VectorFile.open(path: $0)
+            return learn.range(0..<min(learn.count, routerOptions.pairs ?? learn.count))
+        }
+        planner.partitions = partitions
+        planner.seed = seed
+        planner.threads = work.threads
+        planner.memoryByteCount = work.memory.byteCount
+        return try planner.plan(progress: work.progress)
+    }
+
     private var duplication: Duplication {
         switch duplicate {
         case .closure: .closure(replicas: replicaOptions.replicas, eps1: replicaOptions.eps1)
         case .soar: .soar(lambda: replicaOptions.lambda)
         case .none, .random, .slots, .paper, .gain, .moves, .lira: .none
         }
+    }
+}
+
+extension ResidentPlan {
+    /// Prints the plan and gives its router to a build.
+    fileprivate func applied(
+        to parameters: inout BuildParameters, _ options: RouterOptions, work: WorkOptions
+    ) throws {
+        print(text)
+        apply(to: &parameters, training: try options.training(.distance, seed: parameters.seed, work: work))
     }
 }
 
