@@ -97,7 +97,8 @@ public struct ResidentPlanner: Sendable {
                 "no index fits \(goal.residentByteCount) resident bytes: the smallest takes \(one)"
                     + (partitions.map { " with \($0) partitions" } ?? ""))
         }
-        let bench = SampleBench(planner: self, sample: try sample(space: space, layout: layout))
+        let bench = SampleBench(
+            planner: self, sample: try sample(of: rowsWanted(by: first), space: space, layout: layout))
         // Every router with as many partitions as fit, then the best ones with fewer and at other sample sizes.
         var done = 0
         func measure(_ some: [Candidate]) -> [(Candidate, SampledCost, Int)] {
@@ -105,7 +106,9 @@ public struct ResidentPlanner: Sendable {
                 let size = bench.size(forPartitionSize: Double(count) / Double(candidate.partitions))
                 defer {
                     done += 1
-                    progress(stage: "plan", done: done, total: first.count * 2)
+                    progress(
+                        stage: "plan", done: done,
+                        total: first.count + (partitions == nil ? 2 * Self.finalists : 0))
                 }
                 return bench.cost(
                     of: candidate.router, partitionSize: Double(count) / Double(candidate.partitions),
@@ -207,15 +210,23 @@ public struct ResidentPlanner: Sendable {
         return found
     }
 
+    /// The most rows that an option is tried on: those with a quarter of the partitions that fit are the largest.
+    private func rowsWanted(by candidates: [Candidate]) -> Int {
+        let fewest = candidates.reduce(count) { min($0, $1.partitions) }
+        let size = Double(count) / Double(fewest) * (partitions == nil ? 4 : 1)
+        return max(sampleCount, min(sampleMaximum, Int(Double(Self.partitionsWanted) * size)))
+    }
+
     /// Rows spread over the file in random order, and queries that are not among them.
-    private func sample(space: RoutingSpace, layout: PageLayout) throws -> ResidentSample {
+    private func sample(of wanted: Int, space: RoutingSpace, layout: PageLayout) throws -> ResidentSample {
         let queries = min(queryCount, max(count / 4, 8))
         let rowByteCount = dimension * (elementType.byteCount + 4 + 4)
         let affordable = memoryByteCount / 8 / rowByteCount
         let extra = learn == nil ? queries : 0
-        let rows = min(count - extra, max(1, min(sampleMaximum, affordable)))
-        guard rows >= 1, count - extra >= 1 else {
-            throw IndexError.invalid("\(source.path) holds too few vectors to plan for: \(count)")
+        let rows = min(count - extra, max(1, min(wanted, affordable)))
+        guard rows >= 4 * max(10, goal.k) else {
+            throw IndexError.invalid(
+                "\(source.path) is too small to plan for, or --memory is: \(rows) vectors to try options on")
         }
         var random = SeededRandom(seed: seed, stream: 91)
         let gathered: VectorMatrix
@@ -295,7 +306,7 @@ public struct ResidentPlanner: Sendable {
         /// The powers of n between a quarter, half and all of `count` rows, by least squares of the logarithms.
         func growth(of router: PlannedRouter, partitionSize: Double, count: Int) -> Growth {
             guard count < planner.count * 9 / 10 else { return Growth() }
-            let counts = [count / 4, count / 2, count].filter { $0 >= 64 }
+            let counts = [count / 4, count / 2, count].filter { $0 >= max(64, planner.goal.k) }
             let costs = counts.compactMap { count in
                 cost(of: router, partitionSize: partitionSize, count: count).map { (log(Double(count)), $0) }
             }

@@ -77,7 +77,9 @@ struct ResidentSample: Sendable {
                 }
                 var nearest: [Neighbour] = []
                 heap.drain(into: &nearest)
-                slots.set(query, nearest.map { UInt32($0.id) })
+                // Distances that are no numbers have no neighbours: whatever stands in for them is never near.
+                let ids = nearest.map { UInt32($0.id) }
+                slots.set(query, ids + [UInt32](repeating: ids.last ?? 0, count: depth - ids.count))
             }
         }
         return (0..<queries.count).flatMap { slots.take($0) ?? [] }
@@ -182,13 +184,15 @@ struct ResidentSample: Sendable {
         var parts: [Int: SubClusterPart] = [:]
         var starts: [UInt32] = [0]
         var residuals: [VectorMatrix] = []
-        let step = max(1, min(part.members.count, Int(Double(part.count) * min(share, 1)) / Self.residualCount))
+        let step = max(
+            1, min(part.members.count, Int(Double(part.count) * min(share, 1)) / Self.residualCount))
         for partition in part.members.indices {
             guard let clusters = slots.take(partition) else { continue }
             parts[partition] = clusters
             starts.append(starts[partition] + UInt32(clusters.centers.count))
             if partition % step == 0 {
-                residuals.append(PrototypeCoder.residuals(of: clusters.centers, to: floats.floatRow(partition)))
+                residuals.append(
+                    PrototypeCoder.residuals(of: clusters.centers, to: floats.floatRow(partition)))
             }
         }
         var coder = PrototypeCoder(

@@ -98,6 +98,8 @@ struct BuildCommand: ParsableCommand {
         guard duplicate.isPlanned else {
             parameters.router = training
             if let goal = residentOptions.goal {
+                // Refused before a minute of planning, not after it.
+                try AtomicDirectory.create(path: index).discard()
                 try plan(goal, for: file).applied(to: &parameters, routerOptions, work: work)
             }
             let report = try IndexBuilder(

@@ -56,6 +56,8 @@ struct TrainCommand: ParsableCommand {
         var retraining = try replicaOptions.retraining(
             duplicate, training: training, seed: seed, index: opened)
         if let goal = residentOptions.goal {
+            // Refused before a minute of planning, not after it.
+            try AtomicDirectory.create(path: out).discard()
             var planner = ResidentPlanner(index: opened, goal: goal)
             planner.learn = training.learn.map {
                 $0.range(0..<min($0.count, training.pairs.learnCount ?? $0.count))
