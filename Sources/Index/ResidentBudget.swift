@@ -24,7 +24,11 @@ public enum PlannedRouter: Sendable, Hashable {
     }
 
     /// What growth is measured for.
-    enum Family: Hashable { case centroids, someCodes, allCodes }
+    enum Family: String {
+        case centroids
+        case someCodes = "some codes"
+        case allCodes = "codes of every vector"
+    }
 
     var family: Family {
         switch self {

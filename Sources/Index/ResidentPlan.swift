@@ -83,7 +83,7 @@ public struct ResidentPlan: Sendable {
                         option.vectors, option.pages, option.reads)
                     + "\(option.sampled) |")
         }
-        let powers = growth.map { "\($0.family): n^" + String(format: "%.2f", $0.exponent) }.joined(
+        let powers = growth.map { "\($0.family.rawValue) n^" + String(format: "%.2f", $0.exponent) }.joined(
             separator: ", ")
         if !powers.isEmpty { lines.append("growth at equal partition size: \(powers)") }
         return (lines + notes).joined(separator: "\n")

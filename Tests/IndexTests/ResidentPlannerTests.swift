@@ -43,7 +43,7 @@ import Vectors
         for (name, router, training) in [
             ("plain", PlannedRouter.centroids, Self.training(.distance)),
             (
-                "all", .codes(prototypes: nil, byteCount: 5),
+                "all", PlannedRouter.codes(prototypes: nil, byteCount: 5),
                 Self.training(.subcentroids, prototypes: 1500 / 30, codes: 5)
             ),
         ] {

@@ -33,13 +33,19 @@ private struct Inspected: Decodable {
     private func writeCodes(_ count: Int, to index: String) throws {
         var sections = try TaggedFile.read(path: index + "/router.bin")
         func bytes<T>(_ value: T) -> [UInt8] { withUnsafeBytes(of: value) { Array($0) } }
-        sections["predict"] =
-            bytes(UInt32(2)) + [2, 0] + bytes(UInt16(5)) + bytes(UInt32(40)) + bytes(Float(1))
-            + bytes(Float(1))
-        var codes = bytes(UInt64(40)) + bytes(UInt64(count)) + bytes(UInt32(24))
+        var predictor = bytes(UInt32(2))
+        predictor += [2, 0]
+        predictor += bytes(UInt16(5))
+        predictor += bytes(UInt32(40))
+        for _ in 0..<2 { predictor += bytes(Float(1)) }
+        sections["predict"] = predictor
+        var codes = bytes(UInt64(40))
+        codes += bytes(UInt64(count))
+        codes += bytes(UInt32(24))
         for partition in 0...40 { codes += bytes(UInt32(count / 40 * partition)) }
-        codes +=
-            bytes(Float(1)) + [UInt8](repeating: 0, count: 24 * 4) + bytes(UInt32(24)) + bytes(UInt32(16))
+        codes += bytes(Float(1))
+        codes += [UInt8](repeating: 0, count: 24 * 4)
+        for number in [24, 16] { codes += bytes(UInt32(number)) }
         codes += [UInt8](repeating: 0, count: 24 * 256 * 2 + count * 18)
         sections["proto"] = codes
         try FileManager.default.removeItem(atPath: index + "/router.bin")
