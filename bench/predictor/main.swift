@@ -62,6 +62,7 @@ func run(_ data: DataSet, _ partitions: Int, seed: UInt64, cache: RowCache) thro
     if wants("topk"), seed == 1, data.topK.contains(partitions) {
         try rows.topKRouters()
         try rows.topKCopies()
+        if partitions <= 100 { try rows.topKCells() }
     }
     guard partitions == data.partitions[0], seed == 1 else { return }
     if wants("copies") { try rows.copies() }
