@@ -40,6 +40,18 @@ public final class IndexBuilder {
     private var stages: [(name: String, seconds: Double)] = []
     /// Vectors that partitions were learned from.
     var sampled: Int?
+    private var idRange: IdRange?
+
+    /// Vectors of the whole base, of which `base` may hold some.
+    var wholeCount: Int { parameters.wholeCount ?? base.count }
+
+    /// Pages with room for the ids of the whole base: those of all its shards are of one kind.
+    func layout() throws(StorageError) -> PageLayout {
+        let greatest = max(idRange?.greatest ?? UInt64(max(wholeCount, 1) - 1), parameters.greatestId)
+        return try PageLayout(
+            dimension: base.dimension, elementType: base.elementType,
+            idByteCount: VectorIds.byteCount(greatest: greatest))
+    }
 
     public init(base: VectorFile, directory: String, parameters: BuildParameters, progress: Progress = .none)
     {
@@ -56,15 +68,15 @@ public final class IndexBuilder {
     ///   reading or writing meets, an existing `directory` among it. Nothing is left behind then.
     public func build() throws -> BuildReport {
         try validate()
-        let layout = try PageLayout(
-            dimension: base.dimension, elementType: base.elementType,
-            idByteCount: base.count <= Int(UInt32.max) ? 4 : 8)
+        idRange = try parameters.ids.validated(
+            count: base.count, memoryByteCount: parameters.memoryByteCount)
+        let layout = try layout()
         let target = try AtomicDirectory.create(path: directory)
         do {
             let files = IndexFiles(directory: target.temporaryPath)
             let partitioning = try partition()
             let router = stage("index centroids") {
-                CentroidIndex(
+                partitioning.router ?? CentroidIndex(
                     centroids: partitioning.centroids, beta: partitioning.beta, seed: parameters.seed,
                     threads: parameters.threads)
             }
@@ -87,9 +99,10 @@ public final class IndexBuilder {
         }
     }
 
-    private func validate() throws(IndexError) {
+    func validate() throws(IndexError) {
         let count = base.count
         if count == 0 { throw .invalid("\(base.path) holds no vectors") }
+        try validateSharing()
         if let partitions = parameters.partitions, partitions < 1 || partitions > count {
             throw .invalid("partitions must be from 1 to the \(count) vectors, found \(partitions)")
         }
@@ -168,6 +181,10 @@ public final class IndexBuilder {
             count: base.count, partitions: table.count, records: table.recordCount,
             build: describe(heads: heads),
             files: [IndexFiles.segmentsName: segmentsDigest])
+        if let idRange, idRange.kind == .external || idRange.least > 0 { manifest.ids = idRange }
+        if let shard = parameters.shard, let plan = parameters.plan {
+            manifest.shard = ShardIdentity(plan: plan.identity, number: shard.index, count: shard.count)
+        }
         var sections = router.encode() + (cells?.encode(parent: nil) ?? [])
         var residentByteCount = router.residentByteCount
         if let training = parameters.router {
@@ -197,13 +214,14 @@ public final class IndexBuilder {
             stages: stages)
     }
 
-    private func describe(heads: [UInt32]?) -> [String: String] {
+    func describe(heads: [UInt32]?) -> [String: String] {
         var build = [
             "duplicate": parameters.duplication.name, "seed": String(parameters.seed),
             "iterations": String(parameters.iterations), "router": "distance",
         ]
         if let share = parameters.headShare { build["heads"] = String(share) }
         if let sampled { build["sample"] = String(sampled) }
+        if let plan = parameters.plan { build["plan"] = plan.identity }
         if let pages = parameters.pagesMaximum { build["pages-max"] = String(pages) }
         if let cells = parameters.subSegments { build["sub-segments"] = String(cells) }
         switch parameters.duplication {

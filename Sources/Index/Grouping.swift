@@ -25,9 +25,10 @@ struct Grouping {
         if ranges.count == 1 {
             let bucket = Bucket(partitions: ranges[0], counts: assignment.counts, layout: layout)
             try forEachChunk { rows, first, count in
+                let ids = try builder.parameters.ids.read(first..<first + count)
                 try assignment.forEachRow(count) { row, home, partition, distance in
                     bucket.add(
-                        id: UInt64(first + row), vector: rows.row(row), partition: partition, isHome: home,
+                        id: ids[row], vector: rows.row(row), partition: partition, isHome: home,
                         distance: distance)
                 }
             }
@@ -85,10 +86,11 @@ struct Grouping {
         }
         let vectorByteCount = layout.rowByteCount
         try forEachChunk { rows, first, count in
+            let ids = try builder.parameters.ids.read(first..<first + count)
             try assignment.forEachRow(count) { row, home, partition, distance in
                 let spill = spills[Int(bucketOfPartition[Int(partition)])]
                 var header = SpilledRecord(
-                    id: UInt64(first + row), distance: distance, partition: partition | (home ? 1 << 31 : 0))
+                    id: ids[row], distance: distance, partition: partition | (home ? 1 << 31 : 0))
                 try spill.append(&header, count: MemoryLayout<SpilledRecord>.size)
                 try spill.append(rows.row(row), count: vectorByteCount)
             }
