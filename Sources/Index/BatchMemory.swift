@@ -39,7 +39,8 @@ struct BatchMemory {
         routedAtOnce = max(16, min(256, (2 << 20) / (limit * 24)))
         let pairs = fixedPairs.map { min($0, limit) } ?? min(limit, Self.pairsGuess)
         var perQuery =
-            rowByteCount + NearestHeaps.byteCount(
+            rowByteCount
+            + NearestHeaps.byteCount(
                 capacity: heapCapacity, hasWideIds: index.layout.idByteCount == 8)
             + pairs * Self.pairByteCount + 8
         if parameters.search.rounds > 1 { perQuery += KeptRoutes.byteCount(limit: limit) }

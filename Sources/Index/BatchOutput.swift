@@ -59,7 +59,8 @@ final class BatchOutput {
             last = journal?.last
         }
         writer = try ResultWriter(
-            path: path, count: shardQueries.count, k: k, headerByteCount: part?.headerByteCount ?? format.headerByteCount,
+            path: path, count: shardQueries.count, k: k,
+            headerByteCount: part?.headerByteCount ?? format.headerByteCount,
             idByteCount: part?.idByteCount ?? format.idByteCount, isIvecs: format == .ivecs,
             continuing: last?.position)
         if let last { try checkQueries(last) }

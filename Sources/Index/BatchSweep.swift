@@ -49,7 +49,8 @@ public final class BatchSweep: @unchecked Sendable {
 
     public convenience init(index: DiskIndex, queries: VectorMatrix, k: Int, threads: Int) {
         self.init(
-            index: index, queries: queries, heaps: NearestHeaps(count: queries.count, capacity: k, hasWideIds: index.layout.idByteCount == 8),
+            index: index, queries: queries,
+            heaps: NearestHeaps(count: queries.count, capacity: k, hasWideIds: index.layout.idByteCount == 8),
             threads: threads,
             arenaByteCount: Self.arenaByteCountDefault)
     }

@@ -76,9 +76,10 @@ public final class IndexBuilder {
             let files = IndexFiles(directory: target.temporaryPath)
             let partitioning = try partition()
             let router = stage("index centroids") {
-                partitioning.router ?? CentroidIndex(
-                    centroids: partitioning.centroids, beta: partitioning.beta, seed: parameters.seed,
-                    threads: parameters.threads)
+                partitioning.router
+                    ?? CentroidIndex(
+                        centroids: partitioning.centroids, beta: partitioning.beta, seed: parameters.seed,
+                        threads: parameters.threads)
             }
             let assignment = try stage("assign") {
                 try AssignStage(builder: self, centroids: partitioning.centroids, heads: partitioning.heads)

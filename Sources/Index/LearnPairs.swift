@@ -65,7 +65,8 @@ extension DiskIndex {
             queries: queries, labels: truth, parameters: parameters, nprobe: nprobe)
         return LearnPairs(
             pairs: TrainingPairs(
-                queries: space.rows(from: queries), neighbours: truth.ids.map { UInt32(truncatingIfNeeded: $0) },
+                queries: space.rows(from: queries),
+                neighbours: truth.ids.map { UInt32(truncatingIfNeeded: $0) },
                 neighbourCount: parameters.neighbourCount,
                 heldOutCount: parameters.heldOutCount(of: queries.count)),
             queries: queries, labelAccuracy: accuracy)

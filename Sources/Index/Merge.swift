@@ -151,7 +151,8 @@ private struct MergeSource {
         ] where found != manifest.files[name] {
             throw IndexError.inconsistent(
                 path: file,
-                detail: "is not the file that manifest.json names (checksum \(Checksum.text(found.crc32c)) of "
+                detail:
+                    "is not the file that manifest.json names (checksum \(Checksum.text(found.crc32c)) of "
                     + "\(found.byteCount) bytes); the files are of different indexes")
         }
         guard table.count == manifest.partitions, table.recordCount == manifest.records,

@@ -58,11 +58,13 @@ public struct PartitionPlan: Sendable {
             throw IndexError.invalid(
                 "a plan decides partitions only: heads, copies and routers belong to builds and training")
         }
-        let builder = IndexBuilder(base: base, directory: directory, parameters: parameters, progress: progress)
+        let builder = IndexBuilder(
+            base: base, directory: directory, parameters: parameters, progress: progress)
         try builder.validate()
         if builder.wholeCount < base.count {
             throw IndexError.invalid(
-                "count must be at least the \(base.count) vectors of \(base.path), found \(builder.wholeCount)")
+                "count must be at least the \(base.count) vectors of \(base.path), found \(builder.wholeCount)"
+            )
         }
         let target = try AtomicDirectory.create(path: directory)
         do {
@@ -109,7 +111,8 @@ public struct PartitionPlan: Sendable {
         guard digest == manifest.files[IndexFiles.routerName] else {
             throw IndexError.inconsistent(
                 path: routerPath,
-                detail: "is not the file that \(manifestName) names (checksum \(Checksum.text(digest.crc32c)))")
+                detail:
+                    "is not the file that \(manifestName) names (checksum \(Checksum.text(digest.crc32c)))")
         }
         let sections = try TaggedFile.read(path: routerPath)
         let centroids = try CentroidIndex(decoding: sections)
@@ -131,7 +134,9 @@ public struct PartitionPlan: Sendable {
     public func apply(to parameters: inout BuildParameters) throws(IndexError) {
         guard let seed = build["seed"].flatMap({ UInt64($0) }),
             let iterations = build["iterations"].flatMap({ Int($0) })
-        else { throw .inconsistent(path: path + "/" + Self.manifestName, detail: "names no seed or iterations") }
+        else {
+            throw .inconsistent(path: path + "/" + Self.manifestName, detail: "names no seed or iterations")
+        }
         parameters.plan = self
         parameters.metric = metric
         parameters.partitions = nil
@@ -167,7 +172,9 @@ public struct PartitionPlan: Sendable {
                     + "or say that the file holds the shard's own rows (--own-rows)")
         }
         let rows = shard.range(of: count)
-        if rows.isEmpty { throw .invalid("shard \(shard.index) of \(shard.count) of \(count) vectors is empty") }
+        if rows.isEmpty {
+            throw .invalid("shard \(shard.index) of \(shard.count) of \(count) vectors is empty")
+        }
         parameters.ids = parameters.ids.range(rows)
         return base.range(rows)
     }
@@ -210,7 +217,9 @@ extension IndexBuilder {
         if plan.metric != parameters.metric {
             throw .invalid("the plan \(plan.path) is for \(plan.metric.name), not \(parameters.metric.name)")
         }
-        if parameters.headShare != nil { throw .invalid("heads are partitions of their own: leave out the plan") }
+        if parameters.headShare != nil {
+            throw .invalid("heads are partitions of their own: leave out the plan")
+        }
         guard parameters.shard != nil else { return }
         if parameters.router != nil {
             throw .invalid("a shard's router would know the shard only: merge first, then `sonde train`")

@@ -23,7 +23,8 @@ public final class IdFile: Sendable {
         guard width == 1, file.byteCount == 8 + count * 8 else {
             throw StorageError(
                 .badHeader, path: path, detail: "its header is not that of one id a vector", offset: 0,
-                expected: "n, 1 and n ids: \(8 + count * 8) bytes", found: "\(count), \(width), \(file.byteCount) bytes"
+                expected: "n, 1 and n ids: \(8 + count * 8) bytes",
+                found: "\(count), \(width), \(file.byteCount) bytes"
             )
         }
         return IdFile(file: file, dataOffset: 8, count: Int(count))
@@ -55,7 +56,8 @@ public final class IdFile: Sendable {
         if let place = ids.firstIndex(of: .max) {
             throw StorageError(
                 .invalidValue, path: path, detail: "holds an id that marks empty places",
-                offset: start + UInt64(place) * 8, expected: "at most \(UInt64.max - 1)", found: "\(UInt64.max)")
+                offset: start + UInt64(place) * 8, expected: "at most \(UInt64.max - 1)",
+                found: "\(UInt64.max)")
         }
         return ids
     }

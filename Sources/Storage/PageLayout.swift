@@ -107,7 +107,9 @@ public struct PageLayout: Sendable, Equatable {
             (unit + target * idByteCount).copyMemory(
                 from: source + slot * idByteCount, byteCount: count * idByteCount)
         } else {
-            for index in 0..<count { unit.put(other.id(unit: source, slot: slot + index), at: (target + index) * 8) }
+            for index in 0..<count {
+                unit.put(other.id(unit: source, slot: slot + index), at: (target + index) * 8)
+            }
         }
     }
 

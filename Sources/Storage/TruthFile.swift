@@ -107,22 +107,24 @@ public struct TruthFile: Sendable, Equatable {
     private static func widened(_ id: UInt32) -> UInt64 { id == .max ? noId : UInt64(id) }
 
     private static func readWide(_ file: InputFile) throws(StorageError) -> TruthFile {
-        let start = try VectorFileHeader.head(file, count: NeighbourFormat.ids64.headerByteCount).raw
-        guard start.holds(NeighbourFormat.wideMagic, at: 0) else {
+        let head = try VectorFileHeader.head(file, count: NeighbourFormat.ids64.headerByteCount)
+        guard head.raw.holds(NeighbourFormat.wideMagic, at: 0) else {
             throw StorageError(
-                .badHeader, path: file.path, detail: "is no file of neighbours with ids of 64 bits", offset: 0,
+                .badHeader, path: file.path, detail: "is no file of neighbours with ids of 64 bits",
+                offset: 0,
                 expected: "\(NeighbourFormat.wideMagic)")
         }
-        guard start.u32(8) == NeighbourFormat.wideVersion else {
+        guard head.raw.u32(8) == NeighbourFormat.wideVersion else {
             throw .version(
-                path: file.path, offset: 8, known: NeighbourFormat.wideVersion, found: UInt64(start.u32(8)))
+                path: file.path, offset: 8, known: NeighbourFormat.wideVersion, found: UInt64(head.raw.u32(8))
+            )
         }
-        let checksum = Checksum.crc32c(start, count: 28)
-        guard checksum == start.u32(28) else {
+        let checksum = Checksum.crc32c(head.raw, count: 28)
+        guard checksum == head.raw.u32(28) else {
             throw .checksum(
-                path: file.path, what: "the header", offset: 28, expected: start.u32(28), found: checksum)
+                path: file.path, what: "the header", offset: 28, expected: head.raw.u32(28), found: checksum)
         }
-        return try readTable(file, format: .ids64, count: start.u64(16), k: UInt64(start.u32(12)))
+        return try readTable(file, format: .ids64, count: head.raw.u64(16), k: UInt64(head.raw.u32(12)))
     }
 
     /// Ids of all queries, then the distances where the file's size says that they are there.

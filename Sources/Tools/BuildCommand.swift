@@ -75,13 +75,17 @@ struct BuildCommand: ParsableCommand {
     var ownRows = false
 
     func validate() throws {
-        if shard != nil && plan == nil { throw ValidationError("--shard needs --plan: shards share partitions") }
+        if shard != nil && plan == nil {
+            throw ValidationError("--shard needs --plan: shards share partitions")
+        }
         if ownRows && shard == nil { throw ValidationError("--own-rows belongs to --shard") }
         if ownRows && idOptions.ids == nil && idOptions.firstId == nil {
-            throw ValidationError("--own-rows needs --first-id or --ids: where the rows stand is not told by the file")
+            throw ValidationError(
+                "--own-rows needs --first-id or --ids: where the rows stand is not told by the file")
         }
         if shard != nil && (duplicate.isPlanned || router != .distance || routerOptions.learn != nil) {
-            throw ValidationError("routers and planned copies need the whole base: merge first, then `sonde train`")
+            throw ValidationError(
+                "routers and planned copies need the whole base: merge first, then `sonde train`")
         }
         guard plan != nil else { return }
         if metric != nil || partitions != nil || heads != nil || pagesMax != nil || sample != nil
