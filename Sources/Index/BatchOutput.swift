@@ -10,7 +10,7 @@ final class BatchOutput {
     private let writer: ResultWriter
     private let shardQueries: VectorFile
     private let journalIdentity: JobIdentity
-    private var journal: JobJournal?
+    private var journal: JobJournal<BatchEntry>?
     private var part: PartialResult?
     private var queryChecksum: UInt32 = 0
 
@@ -41,11 +41,12 @@ final class BatchOutput {
                         ?? (isIvecs ? "all as ivecs" : "all")
                 )
             ])
-        if parameters.restarts { try JobJournal.remove(of: path) }
-        var last: JobJournal.Entry?
-        if JobJournal.exists(of: path) {
-            journal = try JobJournal(continuing: path, identity: journalIdentity)
-            last = journal?.last
+        let journalPath = JobJournals.path(of: path)
+        if parameters.restarts { try JobJournals.remove(at: journalPath) }
+        var last: BatchEntry?
+        if JobJournals.exists(at: journalPath) {
+            journal = try JobJournal(continuing: journalPath, identity: journalIdentity)
+            last = journal?.entries.last
         }
         writer = try ResultWriter(
             path: path, count: shardQueries.count, k: k, headerByteCount: part?.headerByteCount ?? 8,
@@ -67,11 +68,12 @@ final class BatchOutput {
     func endBlock() throws(StorageError) {
         guard finished < shardQueries.count else { return }
         try writer.sync()
-        let entry = JobJournal.Entry(position: writer.position, queryChecksum: queryChecksum)
+        let entry = BatchEntry(position: writer.position, queryChecksum: queryChecksum)
         if let journal {
-            try journal.append(entry)
+            try journal.append([entry])
         } else {
-            journal = try JobJournal(of: path, identity: journalIdentity, first: entry)
+            journal = try JobJournal(
+                at: JobJournals.path(of: path), identity: journalIdentity, first: [entry])
         }
     }
 
@@ -80,7 +82,7 @@ final class BatchOutput {
         part?.checksums = writer.position.checksums
         try writer.finish(
             header: part?.header ?? ResultWriter.bigAnnHeader(count: shardQueries.count, k: writer.k))
-        try JobJournal.remove(of: path)
+        try JobJournals.remove(at: JobJournals.path(of: path))
         try writer.publish()
     }
 
@@ -88,7 +90,7 @@ final class BatchOutput {
     func abandon() { if journal == nil { writer.discard() } }
 
     /// The queries answered before must be those of the file now.
-    private func checkQueries(_ entry: JobJournal.Entry) throws {
+    private func checkQueries(_ entry: BatchEntry) throws {
         let size = shardQueries.rowByteCount
         let chunk = VectorMatrix(
             count: max(1, min(finished, (1 << 20) / size)), dimension: shardQueries.dimension,
@@ -102,7 +104,7 @@ final class BatchOutput {
         }
         guard queryChecksum == entry.queryChecksum else {
             throw StorageError(
-                .invalidValue, path: JobJournal.path(of: path),
+                .invalidValue, path: JobJournals.path(of: path),
                 detail:
                     "is of another job: the first \(finished) queries of \(shardQueries.path) have changed",
                 expected: Checksum.text(entry.queryChecksum), found: Checksum.text(queryChecksum),

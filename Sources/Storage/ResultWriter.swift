@@ -193,18 +193,3 @@ public final class ResultWriter {
         }
     }
 }
-
-extension InputFile {
-    /// The checksum of a part of the file.
-    func checksum(at offset: UInt64, byteCount: UInt64) throws(StorageError) -> UInt32 {
-        let buffer = Scratch(1 << 20)
-        var (done, crc) = (UInt64(0), UInt32(0))
-        while done < byteCount {
-            let count = Int(min(UInt64(buffer.count), byteCount - done))
-            try read(at: offset + done, into: buffer.bytes, count: count)
-            crc = Checksum.crc32c(buffer.raw, count: count, continuing: crc)
-            done += UInt64(count)
-        }
-        return crc
-    }
-}
