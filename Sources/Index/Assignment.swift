@@ -109,7 +109,7 @@ struct AssignStage {
         let search = NearestCentroids(
             centroids, seed: builder.parameters.seed, threads: builder.parameters.threads)
         var meter = UnitMeter(builder.unit)
-        builder.progress(stage: "assign", done: first, total: base.count)
+        if first > 0 { builder.progress(stage: "assign", done: first, total: base.count) }
         while first < base.count {
             let count = min(chunk.count, base.count - first)
             try readInParallel(

@@ -238,10 +238,12 @@ public final class IndexBuilder {
                 expected: difference.there, found: difference.here, advice: "build it again")
         }
         for path in [job.files.table, job.files.manifest] { try Directory.removeTree(path) }
-        manifest.files[IndexFiles.tableName] = try table.write(path: job.files.table)
+        let tableDigest = try table.write(path: job.files.table)
+        manifest.files[IndexFiles.tableName] = tableDigest
         manifest.files[IndexFiles.routerName] = job.digest(.router)
         try job.finish(
-            .publish, position: 1, files: [(.manifest, try manifest.write(path: job.files.manifest))])
+            .publish, position: 1,
+            files: [(.table, tableDigest), (.manifest, try manifest.write(path: job.files.manifest))])
     }
 
     private func describe(heads: [UInt32]?) -> [String: String] {

@@ -35,7 +35,7 @@ final class BuildJob {
 
     /// Files that the journal tells of.
     enum File {
-        case partitioning, assignment, counts, segments, entries, router, manifest
+        case partitioning, assignment, counts, segments, entries, router, manifest, table
         /// The records of a bucket of partitions.
         case bucket(Int)
 
@@ -49,12 +49,15 @@ final class BuildJob {
             case .entries: 4
             case .router: 5
             case .manifest: 6
+            case .table: 7
             case .bucket(let bucket): 16 + UInt32(bucket)
             }
         }
 
         init?(number: UInt32) {
-            let fixed: [File] = [.partitioning, .assignment, .counts, .segments, .entries, .router, .manifest]
+            let fixed: [File] = [
+                .partitioning, .assignment, .counts, .segments, .entries, .router, .manifest, .table,
+            ]
             if number < 16 {
                 guard Int(number) < fixed.count else { return nil }
                 self = fixed[Int(number)]
@@ -160,6 +163,7 @@ final class BuildJob {
         case .entries: target.temporary("entries")
         case .router: files.router
         case .manifest: files.manifest
+        case .table: files.table
         case .bucket(let bucket): target.temporary("bucket-\(bucket)")
         }
     }

@@ -38,7 +38,7 @@ struct Grouping {
         let writer = try SegmentWriter(
             path: job.files.segments, layout: layout,
             continuing: done == 0 ? nil : job.digest(.segments).map { ($0, try Self.read(entries, count: done)) })
-        builder.progress(stage: "write", done: done, total: assignment.counts.count)
+        if done > 0 { builder.progress(stage: "write", done: done, total: assignment.counts.count) }
         for (number, range) in buckets.enumerated() where range.upperBound > done {
             let bucket = Bucket(partitions: range, counts: assignment.counts, layout: layout)
             if buckets.count == 1 { try fill(bucket) } else { try fill(bucket, from: number) }
@@ -70,6 +70,7 @@ struct Grouping {
         let done = job.position(.group)
         if done == builder.base.count { return }
         var bucketOfPartition = [UInt32](repeating: 0, count: assignment.counts.count)
+        try SpillFile.allow(open: buckets.count, in: job.target.workPath)
         let bufferByteCount = builder.memory.spillBufferByteCount(buckets: buckets.count)
         let spills = try buckets.enumerated().map { number, range in
             for partition in range { bucketOfPartition[partition] = UInt32(number) }
@@ -109,7 +110,7 @@ struct Grouping {
             count: min(base.count, builder.memory.rowsAtOnce), dimension: base.dimension,
             elementType: base.elementType)
         var first = start
-        builder.progress(stage: "group", done: first, total: base.count)
+        if first > 0 { builder.progress(stage: "group", done: first, total: base.count) }
         while first < base.count {
             let count = min(chunk.count, base.count - first)
             try readInParallel(

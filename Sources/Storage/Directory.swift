@@ -90,7 +90,11 @@ final class DirectoryLock {
 
     private init(descriptor: Int32) { self.descriptor = descriptor }
 
-    deinit { close(descriptor) }
+    deinit {
+        // By name: a process that was forked meanwhile may still hold the descriptor, and the lock with it.
+        flock(descriptor, LOCK_UN)
+        close(descriptor)
+    }
 
     /// Locks the directory at `path`, which is made where it is not there.
     ///

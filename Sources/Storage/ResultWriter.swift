@@ -88,7 +88,12 @@ public final class ResultWriter {
         }
     }
 
-    deinit { if descriptor >= 0 { close(descriptor) } }
+    deinit {
+        guard descriptor >= 0 else { return }
+        // By name: a process that was forked meanwhile may still hold the descriptor, and the lock with it.
+        flock(descriptor, LOCK_UN)
+        close(descriptor)
+    }
 
     /// Appends the answers of the next queries: `k` ids and as many distances each.
     public func append(

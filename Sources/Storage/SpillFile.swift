@@ -48,6 +48,25 @@ public final class SpillFile {
         checksum = continuing.crc32c
     }
 
+    /// Lets the process have so many of these files open at a time, where the system allows it.
+    ///
+    /// - Throws: kind `unsupported` where it does not.
+    public static func allow(open count: Int, in directory: String) throws(StorageError) {
+        // Beside them the base, the output, the journal, and what the process had open before.
+        let needed = rlim_t(count + 64)
+        var limit = rlimit()
+        guard getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0, limit.rlim_cur < needed
+        else { return }
+        let found = limit.rlim_max
+        limit.rlim_cur = needed
+        guard needed <= found, setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 else {
+            throw StorageError(
+                .unsupported, path: directory, detail: "so many files cannot be open at a time",
+                expected: "\(needed)", found: "\(found)",
+                advice: "give more --memory, or raise the limit (ulimit -Hn)")
+        }
+    }
+
     deinit {
         buffer.deallocate()
         if isKept { close() } else { remove() }

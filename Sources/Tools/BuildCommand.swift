@@ -68,6 +68,9 @@ struct BuildCommand: ParsableCommand {
     @Flag(help: "Begin anew, whatever an unfinished build of this index has left.")
     var restart = false
 
+    @Option(help: "What a kill may cost: a unit of work ends after so many bytes of vectors, or five seconds.")
+    var unit: ByteCount = ByteCount(256 << 20)
+
     @Flag(help: "Print the plan (stages, bytes, disk space, memory, time) and build nothing.")
     var dryRun = false
 
@@ -96,6 +99,7 @@ struct BuildCommand: ParsableCommand {
         if !duplicate.isPlanned { parameters.router = training }
         let builder = IndexBuilder(
             base: file, directory: index, parameters: parameters, progress: work.progress)
+        builder.unit.byteCount = unit.byteCount
         builder.start = resume ? .resume : restart ? .restart : .fresh
         if dryRun {
             print(try builder.plan().text(learns: training != nil || duplicate.isPlanned))
@@ -107,7 +111,7 @@ struct BuildCommand: ParsableCommand {
         }
         // Planned replicas need an index to plan on, which lies within the directory of the build.
         let after = try training ?? routerOptions.training(.distance, seed: seed, work: work)
-        let plan = try after.identity().map { ("planned copies: " + $0.name, $0.value) }
+        let plan = try after.identity().map { ("planned copies, " + $0.name, $0.value) }
         let report = try PlannedBuild(
             builder: builder, plan: [("planned copies", replicaOptions.described(duplicate))] + plan
         ).run { opened in
