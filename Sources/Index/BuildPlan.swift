@@ -88,9 +88,15 @@ extension IndexBuilder {
         let partitions = counts?.count ?? expectedPartitions
         let records = counts?.reduce(0, +) ?? expectedRecords(most: false)
         let buckets = expectedBuckets(records: records, partitions: partitions)
-        let peak = UInt64(space(records: records, partitions: partitions, buckets: buckets).peak)
-        // What an earlier run has written needs no room any more.
-        let needed = peak - min(peak, job.byteCount)
+        let space = space(records: records, partitions: partitions, buckets: buckets)
+        let needed: UInt64
+        if buckets > 1 && job.position(.group) == base.count {
+            // A bucket goes when its segments stand.
+            needed = UInt64(space.segments / buckets + 2 * space.table + space.router)
+        } else {
+            // What an earlier run has written needs no room any more.
+            needed = UInt64(space.peak) - min(UInt64(space.peak), job.byteCount)
+        }
         let free = try Directory.freeByteCount(at: job.target.workPath)
         guard free < needed else { return }
         throw StorageError(

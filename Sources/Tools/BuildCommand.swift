@@ -106,7 +106,7 @@ struct BuildCommand: ParsableCommand {
             return
         }
         guard duplicate.isPlanned else {
-            print(try builder.build().summary)
+            print(Self.text(try builder.build()))
             return
         }
         // Planned replicas need an index to plan on, which lies within the directory of the build.
@@ -117,7 +117,11 @@ struct BuildCommand: ParsableCommand {
         ).run { opened in
             try replicaOptions.retraining(duplicate, training: after, seed: seed, index: opened)
         }
-        print(report.summary)
+        print(Self.text(report))
+    }
+
+    private static func text(_ report: BuildReport) -> String {
+        report.summary + (ProcessMemory.peakByteCount().map { ", peak memory \($0 >> 20) MiB" } ?? "")
     }
 
     private var duplication: Duplication {
