@@ -28,7 +28,9 @@ public struct BuildCalibration: Sendable {
         let threads = builder.parameters.threads
         let centroids = sample.gather(0..<min(rows, max(1, partitions)))
         let search = NearestCentroids(scanning: centroids)
-        let distances = rate(each: Double(rows * centroids.count)) { _ = search.assign(sample, threads: threads) }
+        let distances = rate(each: Double(rows * centroids.count)) {
+            _ = search.assign(sample, threads: threads)
+        }
         let distance = Distance(metric: .l2, elementType: sample.elementType)
         let ordered = rate(each: Double(rows * threads)) {
             Workers.forEach(count: threads, threads: threads) { _ in

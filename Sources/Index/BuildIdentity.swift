@@ -28,7 +28,8 @@ extension IndexBuilder {
                 ("iterations", "\(parameters.iterations)"),
                 (
                     "sample (which --sample and --memory decide)",
-                    parameters.headShare == nil ? "\(memory.sampleCount(partitions: partitionsWanted))" : "all"
+                    parameters.headShare == nil
+                        ? "\(memory.sampleCount(partitions: partitionsWanted))" : "all"
                 ),
             ] + (try parameters.router?.identity() ?? [("router", "distance")]))
     }

@@ -28,7 +28,8 @@ public struct UnfinishedBuild: Error, CustomStringConvertible {
 final class BuildJob {
     /// Stages that leave something behind, in their order.
     enum Stage: UInt32, Comparable {
-        case partition = 1, assign, group, write, train, publish
+        case partition = 1
+        case assign, group, write, train, publish
 
         static func < (a: Stage, b: Stage) -> Bool { a.rawValue < b.rawValue }
     }
@@ -116,13 +117,13 @@ final class BuildJob {
     /// Whether the journal at `path` is of this build, by what the user can do about it.
     ///
     /// - Throws: kind `invalidValue` where it is of another.
-    static func refuseOther(_ path: String, identity: JobIdentity, base: String) throws(StorageError)
-    {
+    static func refuseOther(_ path: String, identity: JobIdentity, base: String) throws(StorageError) {
         guard let difference = identity.difference(from: try JobJournals.identity(at: path)) else { return }
         if difference.name.hasPrefix("base") {
             throw StorageError(
                 .invalidValue, path: base,
-                detail: "is not the file that the unfinished build was begun with: \(difference.name) differs",
+                detail:
+                    "is not the file that the unfinished build was begun with: \(difference.name) differs",
                 expected: difference.there, found: difference.here,
                 advice: "put the file back as it was, or give --restart to begin anew")
         }
@@ -139,7 +140,9 @@ final class BuildJob {
         for (number, digest) in digests.sorted(by: { $0.key < $1.key }) {
             guard let file = File(number: number) else { continue }
             let before = done
-            try digest.check(path: path(file)) { progress(stage: "check", done: before + Int($0), total: total) }
+            try digest.check(path: path(file)) {
+                progress(stage: "check", done: before + Int($0), total: total)
+            }
             done += Int(digest.byteCount)
         }
     }

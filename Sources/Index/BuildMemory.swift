@@ -45,7 +45,9 @@ struct BuildMemory {
     }
 
     /// Held for each partition while segments are written: counts, bucket numbers, entries and their table.
-    private func writingByteCount(partitions: Int) -> Int { partitions * (8 + 4 + 2 * SegmentEntry.byteCount) }
+    private func writingByteCount(partitions: Int) -> Int {
+        partitions * (8 + 4 + 2 * SegmentEntry.byteCount)
+    }
 
     /// Records of a bucket, in bytes.
     func bucketByteCount(partitions: Int) -> Int {

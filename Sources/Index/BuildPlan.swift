@@ -57,7 +57,8 @@ extension IndexBuilder {
             bucketByteCount: bucketByteCount(records: records, partitions: partitions))
         let spread = buckets > 1 ? space.spill : 0
         let base = Int(base.fileByteCount)
-        let sampled = parameters.headShare == nil ? memory.sampleCount(partitions: partitions) : self.base.count
+        let sampled =
+            parameters.headShare == nil ? memory.sampleCount(partitions: partitions) : self.base.count
         let moved: [String: (read: Int, written: Int)] = [
             "partition": (min(base, sampled * self.base.rowByteCount), space.router),
             "assign": (base + space.router, space.list),
@@ -77,7 +78,8 @@ extension IndexBuilder {
                     })
             },
             partitions: partitions, buckets: buckets, records: records, finalByteCount: space.final,
-            peakByteCount: space.peak, freeByteCount: Int(clamping: try Directory.freeByteCount(at: directory)),
+            peakByteCount: space.peak,
+            freeByteCount: Int(clamping: try Directory.freeByteCount(at: directory)),
             calibration: calibration)
     }
 
@@ -100,7 +102,8 @@ extension IndexBuilder {
         let free = try Directory.freeByteCount(at: job.target.workPath)
         guard free < needed else { return }
         throw StorageError(
-            .noSpace, path: directory, detail: "there is too little free space for the index and what it is made of",
+            .noSpace, path: directory,
+            detail: "there is too little free space for the index and what it is made of",
             expected: "\(needed) bytes free", found: "\(free)",
             advice: "free space, or build on another device; --dry-run tells what is needed")
     }

@@ -77,7 +77,9 @@ public final class DiskIndex: Sendable {
                     path: files.router, detail: "section policies is not readable: \(error)")
             }
         }
-        headIds = try sections[IndexFiles.headIdsTag].map { try IndexFiles.decode(headIds: $0, path: files.router) }
+        headIds = try sections[IndexFiles.headIdsTag].map {
+            try IndexFiles.decode(headIds: $0, path: files.router)
+        }
         let headCount = headIds?.count ?? manifest.partitions
         guard table.count == manifest.partitions, centroids.partitionCount == manifest.partitions,
             headCount == manifest.partitions, layout.dimension == manifest.dimension,

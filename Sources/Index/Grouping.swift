@@ -37,7 +37,8 @@ struct Grouping {
         if done == 0 { try Directory.removeTree(job.files.segments) }
         let writer = try SegmentWriter(
             path: job.files.segments, layout: layout,
-            continuing: done == 0 ? nil : job.digest(.segments).map { ($0, try Self.read(entries, count: done)) })
+            continuing: done == 0
+                ? nil : job.digest(.segments).map { ($0, try Self.read(entries, count: done)) })
         if done > 0 { builder.progress(stage: "write", done: done, total: assignment.counts.count) }
         for (number, range) in buckets.enumerated() where range.upperBound > done {
             let bucket = Bucket(partitions: range, counts: assignment.counts, layout: layout)

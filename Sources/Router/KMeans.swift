@@ -75,7 +75,9 @@ public struct KMeans: Sendable {
             largest: lloyd.largest)
     }
 
-    fileprivate func groupCount(_ wanted: Int) -> Int { max(2, min(flatLimit, Int(Double(wanted).squareRoot()))) }
+    fileprivate func groupCount(_ wanted: Int) -> Int {
+        max(2, min(flatLimit, Int(Double(wanted).squareRoot())))
+    }
 
     private func oneLevel(_ rows: VectorMatrix, _ wanted: Int, _ meter: Meter) -> VectorMatrix {
         var random = SeededRandom(seed: seed, stream: 3)

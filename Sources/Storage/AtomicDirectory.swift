@@ -57,7 +57,8 @@ public final class AtomicDirectory {
         if start == .fresh && JobJournals.exists(at: target.journalPath) {
             throw StorageError(
                 .exists, path: name, detail: "an unfinished build of it lies in \(work)",
-                advice: "give --resume to go on with it, or --restart (or remove that directory) to begin anew")
+                advice:
+                    "give --resume to go on with it, or --restart (or remove that directory) to begin anew")
         }
         if start != .resume || !JobJournals.exists(at: target.journalPath) { try target.empty() }
         try Directory.make(target.contentPath)

@@ -68,7 +68,8 @@ struct BuildCommand: ParsableCommand {
     @Flag(help: "Begin anew, whatever an unfinished build of this index has left.")
     var restart = false
 
-    @Option(help: "What a kill may cost: a unit of work ends after so many bytes of vectors, or five seconds.")
+    @Option(
+        help: "What a kill may cost: a unit of work ends after so many bytes of vectors, or five seconds.")
     var unit: ByteCount = ByteCount(256 << 20)
 
     @Flag(help: "Print the plan (stages, bytes, disk space, memory, time) and build nothing.")

@@ -33,7 +33,8 @@ extension BuildPlan {
         var lines = [line(heads), rule] + rows.map(line)
         lines.append("")
         lines.append(
-            "\(partitions) partitions, at most \(records) records, \(buckets) bucket\(buckets == 1 ? "" : "s")")
+            "\(partitions) partitions, at most \(records) records, \(buckets) bucket\(buckets == 1 ? "" : "s")"
+        )
         lines.append(
             "disk: index \(Self.size(finalByteCount)), temporary \(Self.size(temporaryByteCount)), at the worst "
                 + "moment \(Self.size(peakByteCount)); free \(Self.size(freeByteCount))"
@@ -54,7 +55,8 @@ extension BuildPlan {
 
     /// "1.4 GiB".
     private static func size(_ byteCount: Int) -> String {
-        for (shift, unit) in [(40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")] where byteCount >= 1 << shift {
+        for (shift, unit) in [(40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")]
+        where byteCount >= 1 << shift {
             return String(format: "%.1f ", Double(byteCount) / Double(1 << shift)) + unit
         }
         return "\(byteCount) B"

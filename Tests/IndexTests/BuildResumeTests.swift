@@ -58,19 +58,25 @@ struct BuildResumeTests {
 
     private var names: [String] { fixture.directory.names.filter { $0.contains("index") } }
 
-    @Test(arguments: [(Kind.none, true, 1), (.none, false, 1), (.closure, true, 4), (.headsWithClosure, true, 3)])
+    @Test(arguments: [
+        (Kind.none, true, 1), (.none, false, 1), (.closure, true, 4), (.headsWithClosure, true, 3),
+    ])
     func whereverItStopsItGoesOn(kind: Kind, spread: Bool, step: Int) throws {
         var units: [String] = []
         let whole = builder("whole", kind: kind, spread: spread)
         whole.afterUnit = { stage, _ in units.append(stage) }
         _ = try whole.build()
-        #expect(Set(units) == Set(["partition", "assign", "write", "train", "publish"] + (spread ? ["group"] : [])))
+        #expect(
+            Set(units)
+                == Set(["partition", "assign", "write", "train", "publish"] + (spread ? ["group"] : [])))
         #expect(!spread || units.filter { $0 == "assign" }.count > 2)
         for count in stride(from: units.count, to: 0, by: -step) {
             #expect(try stop(builder(kind: kind, spread: spread), after: count))
             #expect(names == [".index.building"])
             let report = try builder(kind: kind, spread: spread, start: .resume).build()
-            #expect(try differences(fixture.directory.file("index"), fixture.directory.file("whole")) == [], "\(count)")
+            #expect(
+                try differences(fixture.directory.file("index"), fixture.directory.file("whole")) == [],
+                "\(count)")
             #expect(report.count == 5000 && names == ["index"])
             try FileManager.default.removeItem(atPath: fixture.directory.file("index"))
         }
@@ -104,7 +110,8 @@ struct BuildResumeTests {
         _ = try builder("whole").build()
         #expect(try stop(builder(), after: 3))
         let text = storageError { _ = try builder().build() }?.description ?? ""
-        #expect(text.contains("--resume") && text.contains("--restart") && text.contains("unfinished"), "\(text)")
+        #expect(
+            text.contains("--resume") && text.contains("--restart") && text.contains("unfinished"), "\(text)")
         let train = storageError { _ = try AtomicDirectory.create(path: fixture.directory.file("index")) }
         #expect(train?.kind == .exists)
         _ = try builder(start: .restart).build()
@@ -132,14 +139,17 @@ struct BuildResumeTests {
     @Test func otherBuildsAreRefusedByName() throws {
         #expect(try stop(builder(), after: 4))
         let cases: [(String, (inout BuildParameters) -> Void)] = [
-            ("seed", { $0.seed = 9 }), ("partitions", { $0.partitions = 41 }), ("metric", { $0.metric = .cosine }),
+            ("seed", { $0.seed = 9 }), ("partitions", { $0.partitions = 41 }),
+            ("metric", { $0.metric = .cosine }),
             ("duplicate", { $0.duplication = .soar(lambda: 1) }), ("pages-max", { $0.pagesMaximum = 9 }),
             ("iterations", { $0.iterations = 4 }), ("sample", { $0.sampleCount = 500 }),
             ("sub-segments", { $0.subSegments = 2 }), ("router", { $0.router = RouterTraining() }),
         ]
         for (word, change) in cases {
-            let text = storageError { _ = try builder(start: .resume, change: change).build() }?.description ?? ""
-            #expect(text.contains("\(word)") && text.contains("differs") && text.contains("--restart"), "\(text)")
+            let text =
+                storageError { _ = try builder(start: .resume, change: change).build() }?.description ?? ""
+            #expect(
+                text.contains("\(word)") && text.contains("differs") && text.contains("--restart"), "\(text)")
         }
         #expect(try !stop(builder(start: .resume), after: 100))
     }
@@ -207,7 +217,9 @@ struct BuildResumeTests {
     @Test func anUnreadableStretchIsNamedAndCanBeReadAnotherDay() throws {
         // So large that neither the sample of the file nor that of k-means reads every row.
         let fixture = try Fixture(.u8, count: 20_000, dimension: 256)
-        func builder(_ name: String, _ base: VectorFile, start: AtomicDirectory.Start = .fresh) -> IndexBuilder {
+        func builder(_ name: String, _ base: VectorFile, start: AtomicDirectory.Start = .fresh)
+            -> IndexBuilder
+        {
             var parameters = BuildParameters()
             parameters.partitions = 40
             parameters.sampleCount = 100
@@ -238,7 +250,9 @@ struct BuildResumeTests {
         let path = fixture.directory.file("huge.u8bin")
         let (count, dimension) = (UInt32(1) << 31, UInt32(4096))
         var header = Data()
-        for value in [count, dimension] { withUnsafeBytes(of: value.littleEndian) { header.append(contentsOf: $0) } }
+        for value in [count, dimension] {
+            withUnsafeBytes(of: value.littleEndian) { header.append(contentsOf: $0) }
+        }
         try header.write(to: URL(fileURLWithPath: path))
         guard truncate(path, 8 + Int(count) * Int(dimension)) == 0 else { return }
         let huge = try VectorFile.open(path: path)
@@ -264,12 +278,15 @@ struct BuildResumeTests {
         stopped.afterUnit = { stage, _ in if stage == "train" { throw Stopped() } }
         #expect(throws: UnfinishedBuild.self) { _ = try stopped.build() }
         let again = try trained("index", start: .resume).build()
-        #expect(!again.stages.contains { $0.name == "train" } && again.residentByteCount == report.residentByteCount)
+        #expect(
+            !again.stages.contains { $0.name == "train" }
+                && again.residentByteCount == report.residentByteCount)
         #expect(try differences(fixture.directory.file("index"), fixture.directory.file("whole")) == [])
     }
 
     @Test func plannedCopiesGoOnToo() throws {
-        func planned(_ name: String, start: AtomicDirectory.Start = .fresh, seed: UInt64 = 1) -> PlannedBuild {
+        func planned(_ name: String, start: AtomicDirectory.Start = .fresh, seed: UInt64 = 1) -> PlannedBuild
+        {
             PlannedBuild(builder: builder(name, start: start), plan: [("copies", "random \(seed)")])
         }
         func retraining(_ index: DiskIndex) -> Retraining {
@@ -290,7 +307,9 @@ struct BuildResumeTests {
             #expect(throws: UnfinishedBuild.self) { _ = try stopped.run(retraining: retraining) }
             #expect(names == [".index.building"])
             #expect(storageError { _ = try planned("index").run(retraining: retraining) }?.kind == .exists)
-            let other = storageError { _ = try planned("index", start: .resume, seed: 2).run(retraining: retraining) }
+            let other = storageError {
+                _ = try planned("index", start: .resume, seed: 2).run(retraining: retraining)
+            }
             #expect(other?.description.contains("copies") == true)
             _ = try planned("index", start: .resume).run(retraining: retraining)
             #expect(try differences(fixture.directory.file("index"), fixture.directory.file("whole")) == [])
@@ -340,7 +359,8 @@ struct BuildResumeTests {
             let report = try builder.build()
             #expect(Double(plan.finalByteCount) > 0.85 * Double(report.indexByteCount))
             #expect(Double(plan.finalByteCount) < 1.2 * Double(report.indexByteCount))
-            #expect(plan.peakByteCount >= peak - 20_000 && plan.peakByteCount < peak * 3 / 2, "\(plan) \(peak)")
+            #expect(
+                plan.peakByteCount >= peak - 20_000 && plan.peakByteCount < peak * 3 / 2, "\(plan) \(peak)")
             try FileManager.default.removeItem(atPath: fixture.directory.file("index"))
         }
     }

@@ -210,7 +210,9 @@ struct ContainerTests {
             #expect(found == .corrupt || (8..<12).contains(place) && found == .unsupportedVersion, "\(place)")
         }
         _ = try directory.write(whole, as: "journal")
-        let other = kind { _ = try JobJournal<BuildEntry>(continuing: path, identity: JobIdentity([("a", "2")])) }
+        let other = kind {
+            _ = try JobJournal<BuildEntry>(continuing: path, identity: JobIdentity([("a", "2")]))
+        }
         #expect(other == .invalidValue)
     }
 

@@ -10,7 +10,8 @@ import Testing
     init() throws {
         scratch = try Scratch(in: productDirectory)
         try succeed([
-            "synth", "--out", scratch.file("base.u8bin"), "--count", "20000", "--dim", "64", "--clusters", "80",
+            "synth", "--out", scratch.file("base.u8bin"), "--count", "20000", "--dim", "64", "--clusters",
+            "80",
             "-q",
         ])
         try succeed(arguments("whole"))
@@ -25,7 +26,8 @@ import Testing
 
     private func arguments(_ index: String, _ more: [String] = []) -> [String] {
         [
-            "build", "--base", scratch.file("base.u8bin"), "--index", scratch.file(index), "--partitions", "300",
+            "build", "--base", scratch.file("base.u8bin"), "--index", scratch.file(index), "--partitions",
+            "300",
             "--sample", "3000", "--memory", "2MiB", "--unit", "64KiB", "-q",
         ] + more
     }
@@ -79,7 +81,9 @@ import Testing
         let failed = try run("/bin/bash", ["-c", script, "sh", command] + arguments("index"))
         #expect(failed.code == 1, "\(failed.err)")
         let line = failed.errorLine ?? ""
-        #expect(line.contains("File too large") && line.contains("--resume") && line.contains(".index.building"), "\(line)")
+        #expect(
+            line.contains("File too large") && line.contains("--resume") && line.contains(".index.building"),
+            "\(line)")
         #expect(!scratch.names.contains("index"))
         try succeed(arguments("index", ["--resume"]))
         try expectSame("index")

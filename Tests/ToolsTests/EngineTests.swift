@@ -242,7 +242,8 @@ private struct World {
         #expect(!scratch.names.contains("index"))
         #expect(
             try sonde([
-                "build", "--base", scratch.file("b.u8bin"), "--index", scratch.file("index"), "--resume", "-q",
+                "build", "--base", scratch.file("b.u8bin"), "--index", scratch.file("index"), "--resume",
+                "-q",
             ]).code == 0)
         #expect(scratch.names == ["b.u8bin", "index"])
         #expect(try sonde(["verify", scratch.file("index"), "-q"]).code == 0)
