@@ -149,7 +149,7 @@ final class BuildJob {
 
     private func removeStrays() throws {
         var known = Set(digests.keys.compactMap { File(number: $0) }.map { path($0) })
-        known.formUnion([target.journalPath, target.contentPath, trainingPath])
+        known.formUnion([target.journalPath, target.lockPath, target.contentPath, trainingPath])
         let found =
             try Directory.names(target.workPath).map { target.temporary($0) }
             + Directory.names(target.contentPath).map { target.file($0) }

@@ -85,6 +85,9 @@ public final class AtomicDirectory {
     /// Where the journal of a job that makes this directory lies.
     public var journalPath: String { workPath + "/journal" }
 
+    /// The file by which the sibling is locked.
+    public var lockPath: String { temporary(DirectoryLock.name) }
+
     /// Where a file of that name is written that will be published.
     public func file(_ name: String) -> String { contentPath + "/" + name }
 
@@ -109,10 +112,11 @@ public final class AtomicDirectory {
         discard()
     }
 
-    /// Removes the sibling and all that is in it, the journal last; harmless after `publish`.
+    /// Removes the sibling and all that is in it, journal and lock last; harmless after `publish`.
     public func discard() {
         guard lock != nil else { return }
         try? empty()
+        unlink(lockPath)
         rmdir(workPath)
         lock = nil
     }
@@ -121,8 +125,8 @@ public final class AtomicDirectory {
     public func leave() { lock = nil }
 
     private func empty() throws(StorageError) {
-        let journal = Directory.name(of: journalPath)
-        for name in try Directory.names(workPath) where name != journal {
+        let last = [journalPath, lockPath].map { Directory.name(of: $0) }
+        for name in try Directory.names(workPath) where !last.contains(name) {
             try Directory.removeTree(temporary(name))
         }
         try Directory.removeTree(journalPath)

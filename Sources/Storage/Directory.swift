@@ -86,6 +86,8 @@ public enum Directory {
 /// A directory that one process works in: locked while the value lives, whatever becomes of its name. The kernel
 /// unlocks it when the process dies, however it dies.
 final class DirectoryLock {
+    /// The file in the directory that is locked: network file systems do not lock directories.
+    static let name = "lock"
     private let descriptor: Int32
 
     private init(descriptor: Int32) { self.descriptor = descriptor }
@@ -104,19 +106,20 @@ final class DirectoryLock {
             guard mkdir(path, 0o755) == 0 || errno == EEXIST else {
                 throw StorageError.systemCall("mkdir", path: path, errno: errno)
             }
-            let descriptor = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+            let file = path + "/" + name
+            let descriptor = open(file, O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
             if descriptor < 0 {
                 if errno == ENOENT { continue }
-                throw StorageError.systemCall("open", path: path, errno: errno)
+                throw StorageError.systemCall("open", path: file, errno: errno)
             }
             let lock = DirectoryLock(descriptor: descriptor)
             guard flock(descriptor, LOCK_EX | LOCK_NB) == 0 else {
                 if errno == EWOULDBLOCK { return nil }
-                throw StorageError.systemCall("flock", path: path, errno: errno)
+                throw StorageError.systemCall("flock", path: file, errno: errno)
             }
             // Whoever had it may have renamed or removed it between the opening and the lock.
             var (named, held) = (stat(), stat())
-            if fstat(descriptor, &held) == 0, lstat(path, &named) == 0, named.st_ino == held.st_ino,
+            if fstat(descriptor, &held) == 0, lstat(file, &named) == 0, named.st_ino == held.st_ino,
                 named.st_dev == held.st_dev
             {
                 return lock
