@@ -11,7 +11,7 @@ final class BatchOutput {
     private let format: NeighbourFormat
     private let shardQueries: VectorFile
     private let journalIdentity: JobIdentity
-    private var journal: JobJournal?
+    private var journal: JobJournal<BatchEntry>?
     private var part: PartialResult?
     private var queryChecksum: UInt32 = 0
 
@@ -52,11 +52,12 @@ final class BatchOutput {
                         ?? "all" + (layoutName.map { " as \($0)" } ?? "")
                 )
             ])
-        if parameters.restarts { try JobJournal.remove(of: path) }
-        var last: JobJournal.Entry?
-        if JobJournal.exists(of: path) {
-            journal = try JobJournal(continuing: path, identity: journalIdentity)
-            last = journal?.last
+        let journalPath = JobJournals.path(of: path)
+        if parameters.restarts { try JobJournals.remove(at: journalPath) }
+        var last: BatchEntry?
+        if JobJournals.exists(at: journalPath) {
+            journal = try JobJournal(continuing: journalPath, identity: journalIdentity)
+            last = journal?.entries.last
         }
         writer = try ResultWriter(
             path: path, count: shardQueries.count, k: k,
@@ -79,11 +80,12 @@ final class BatchOutput {
     func endBlock() throws(StorageError) {
         guard finished < shardQueries.count else { return }
         try writer.sync()
-        let entry = JobJournal.Entry(position: writer.position, queryChecksum: queryChecksum)
+        let entry = BatchEntry(position: writer.position, queryChecksum: queryChecksum)
         if let journal {
-            try journal.append(entry)
+            try journal.append([entry])
         } else {
-            journal = try JobJournal(of: path, identity: journalIdentity, first: entry)
+            journal = try JobJournal(
+                at: JobJournals.path(of: path), identity: journalIdentity, first: [entry])
         }
     }
 
@@ -92,7 +94,7 @@ final class BatchOutput {
         part?.checksums = writer.position.checksums
         try writer.finish(
             header: part?.header ?? format.header(count: shardQueries.count, k: writer.k))
-        try JobJournal.remove(of: path)
+        try JobJournals.remove(at: JobJournals.path(of: path))
         try writer.publish()
     }
 
@@ -100,7 +102,7 @@ final class BatchOutput {
     func abandon() { if journal == nil { writer.discard() } }
 
     /// The queries answered before must be those of the file now.
-    private func checkQueries(_ entry: JobJournal.Entry) throws {
+    private func checkQueries(_ entry: BatchEntry) throws {
         let size = shardQueries.rowByteCount
         let chunk = VectorMatrix(
             count: max(1, min(finished, (1 << 20) / size)), dimension: shardQueries.dimension,
@@ -114,7 +116,7 @@ final class BatchOutput {
         }
         guard queryChecksum == entry.queryChecksum else {
             throw StorageError(
-                .invalidValue, path: JobJournal.path(of: path),
+                .invalidValue, path: JobJournals.path(of: path),
                 detail:
                     "is of another job: the first \(finished) queries of \(shardQueries.path) have changed",
                 expected: Checksum.text(entry.queryChecksum), found: Checksum.text(queryChecksum),

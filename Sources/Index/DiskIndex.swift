@@ -80,7 +80,9 @@ public final class DiskIndex: Sendable {
                     path: files.router, detail: "section policies is not readable: \(error)")
             }
         }
-        headIds = try sections[IndexFiles.headIdsTag].map { try Self.decodeHeadIds($0, path: files.router) }
+        headIds = try sections[IndexFiles.headIdsTag].map {
+            try IndexFiles.decode(headIds: $0, path: files.router)
+        }
         let headCount = headIds?.count ?? manifest.partitions
         guard table.count == manifest.partitions, centroids.partitionCount == manifest.partitions,
             headCount == manifest.partitions, layout.dimension == manifest.dimension,
@@ -163,17 +165,6 @@ public final class DiskIndex: Sendable {
         self.device = device
     }
 
-    private static func decodeHeadIds(_ bytes: [UInt8], path: String) throws(IndexError) -> [UInt32] {
-        guard bytes.count % 4 == 0 else {
-            throw .inconsistent(path: path, detail: "head ids take \(bytes.count) bytes, not a multiple of 4")
-        }
-        return bytes.withUnsafeBytes { raw in
-            (0..<raw.count / 4).map {
-                UInt32(littleEndian: raw.loadUnaligned(fromByteOffset: $0 * 4, as: UInt32.self))
-            }
-        }
-    }
-
     /// Base vectors indexed.
     public var count: Int { manifest.count }
     public var dimension: Int { manifest.dimension }
@@ -207,6 +198,18 @@ struct IndexFiles {
         bytes.reserveCapacity(headIds.count * 4)
         for id in headIds { withUnsafeBytes(of: id.littleEndian) { bytes.append(contentsOf: $0) } }
         return bytes
+    }
+
+    /// Head ids from the bytes of their section.
+    static func decode(headIds bytes: [UInt8], path: String) throws(IndexError) -> [UInt32] {
+        guard bytes.count % 4 == 0 else {
+            throw .inconsistent(path: path, detail: "head ids take \(bytes.count) bytes, not a multiple of 4")
+        }
+        return bytes.withUnsafeBytes { raw in
+            (0..<raw.count / 4).map {
+                UInt32(littleEndian: raw.loadUnaligned(fromByteOffset: $0 * 4, as: UInt32.self))
+            }
+        }
     }
 
     static let segmentsName = "segments.bin"

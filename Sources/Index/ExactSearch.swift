@@ -148,14 +148,17 @@ private final class ExactHeap: @unchecked Sendable {
 }
 
 /// Reads rows with several threads; each reads a part of its own.
-func readInParallel(_ file: VectorFile, rows: Range<Int>, into matrix: VectorMatrix, threads: Int) throws {
+func readInParallel(
+    _ file: VectorFile, rows: Range<Int>, into matrix: VectorMatrix, at: Int = 0, threads: Int
+) throws {
     let part = max(4096, (rows.count + threads * 4 - 1) / (threads * 4))
     let tasks = (rows.count + part - 1) / part
     try Workers.tryForEach(count: tasks, threads: threads) { task in
         let first = task * part
         let count = min(part, rows.count - first)
         try file.read(
-            rows: rows.lowerBound + first..<rows.lowerBound + first + count, into: matrix, at: first)
+            rows: rows.lowerBound + first..<rows.lowerBound + first + count, into: matrix,
+            at: at + first)
     }
 }
 

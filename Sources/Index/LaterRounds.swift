@@ -10,6 +10,9 @@ final class LaterRounds {
     /// The first round reads what is worth this many times the threshold (docs/predictor.md: of 2, 4 and 8,
     /// 4 fetched least at recall@1 0.80 to 0.95).
     static let firstRoundFactor: Float = 4
+    /// Unread candidates that the posterior is asked for, the likeliest first. Of a thousand none beyond was ever chosen
+    /// at recalls up to 0.94 (docs/performance.md).
+    static let candidateDepth = 256
 
     private let index: DiskIndex
     private let model: PosteriorModel
@@ -27,7 +30,7 @@ final class LaterRounds {
         self.index = index
         self.k = k
         model = k == 1 ? nearest : models[models.count - 1]
-        scratch = PosteriorModel.Scratch(model: model, capacity: min(index.partitionCount, 4096))
+        scratch = PosteriorModel.Scratch(model: model, capacity: Self.candidateDepth)
         distanceScale = index.metric == .cosine ? 2 : 1
     }
 
@@ -41,20 +44,19 @@ final class LaterRounds {
         guard let nearest = found.first else { return }
         var massRead: Float = 0
         var reads = 0
-        var leastSoft = Float.infinity
         candidates.removeAll(keepingCapacity: true)
         positions.removeAll(keepingCapacity: true)
         for position in 0..<route.count {
-            let candidate = index.posteriorCandidate(route, position)
-            leastSoft = min(leastSoft, candidate.soft)
             if isRead[position] {
-                massRead += expf(candidate.logProbability)
+                massRead += expf(route.logProbabilities[position])
                 reads += 1
-            } else {
+            } else if positions.count < Self.candidateDepth {
                 positions.append(Int32(position))
-                candidates.append(candidate)
+                candidates.append(index.posteriorCandidate(route, position))
             }
         }
+        // Routes fall in probability.
+        let leastSoft = index.posteriorCandidate(route, 0).soft
         let tenth = found[min(found.count, PosteriorState.depth) - 1]
         let state = PosteriorState(
             best: nearest.distance * distanceScale, tenth: tenth.distance * distanceScale, massRead: massRead,

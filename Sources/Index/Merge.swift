@@ -57,7 +57,7 @@ public struct IndexMerger: Sendable {
         let window = try window(sources, layout: layout)
         let target = try AtomicDirectory.create(path: directory)
         do {
-            let files = IndexFiles(directory: target.temporaryPath)
+            let files = IndexFiles(directory: target.contentPath)
             let copied = SegmentMerging(
                 layout: layout,
                 readers: try sources.map {

@@ -81,7 +81,7 @@ public struct PartitionPlan: Sendable {
                 metric: parameters.metric.name, elementType: base.elementType.name,
                 dimension: base.dimension, count: builder.wholeCount, partitions: centroids.partitionCount,
                 records: 0, build: build, files: [IndexFiles.routerName: digest])
-            try manifest.write(path: target.file(manifestName))
+            _ = try manifest.write(path: target.file(manifestName))
             try target.publish()
         } catch {
             target.discard()
@@ -179,6 +179,9 @@ public struct PartitionPlan: Sendable {
         return base.range(rows)
     }
 
+    /// Partitions, where they are divided those that are.
+    var partitionsWanted: Int { cells?.parents.partitionCount ?? partitionCount }
+
     /// Vectors that the partitions were learned from.
     var sampled: Int? { build["sample"].flatMap { Int($0) } }
 
@@ -198,6 +201,20 @@ extension UInt64 {
 }
 
 extension IndexBuilder {
+    /// What of ids, plans and shards decides the bytes of an index, by name; nothing where there is none.
+    func sharingIdentity() throws -> [(name: String, value: String)] {
+        var entries: [(name: String, value: String)] = []
+        switch parameters.ids {
+        case .positions(first: 0): break
+        case .positions(let first): entries.append(("first id", "\(first)"))
+        case .file(let file):
+            entries.append(("ids", "\(Checksum.text(try file.fingerprint())) (\(file.count))"))
+        }
+        if let plan = parameters.plan { entries.append(("plan", plan.identity)) }
+        if let shard = parameters.shard { entries.append(("shard", "\(shard.index) of \(shard.count)")) }
+        return entries
+    }
+
     /// Refuses what ids, plans and shards do not go together with.
     func validateSharing() throws(IndexError) {
         if parameters.headShare != nil {

@@ -145,6 +145,8 @@ struct PlanChooser {
     private let cost: ReadCost
     private let table: SegmentTable
     private let unitByteCount: Int
+    /// The least logarithm of what any segment with records costs.
+    private let leastLogCost: Float
     /// Logarithm of the gain of each candidate, and candidates by falling gain.
     private var logGains: [Float] = []
     private var order: [Int32] = []
@@ -154,6 +156,13 @@ struct PlanChooser {
         self.cost = cost
         self.table = table
         unitByteCount = table.layout.unitByteCount
+        var least = Float.infinity
+        if case .gain = policy {
+            for partition in 0..<table.count where table[partition].recordCount > 0 {
+                least = min(least, cost.of(table[partition], unitByteCount: unitByteCount))
+            }
+        }
+        leastLogCost = logf(least)
     }
 
     /// Appends the positions in `route` of the partitions to read.
@@ -216,13 +225,16 @@ struct PlanChooser {
         }
     }
 
-    private mutating func chooseGains(above lambda: Float, from route: Route, into chosen: inout [Int32]) {
-        computeGains(route)
+    private func chooseGains(above lambda: Float, from route: Route, into chosen: inout [Int32]) {
         let limit = logf(lambda)
-        var (best, found) = (-1, false)
+        var (best, bestGain, found) = (-1, -Float.infinity, false)
         for position in 0..<route.count {
-            if best < 0 || logGains[position] > logGains[best] { best = position }
-            if logGains[position] > limit {
+            // Routes fall in probability: from some place on even the cheapest segment would not be worth it.
+            let most = route.logProbabilities[position] - leastLogCost
+            if best >= 0 && most <= limit && (found || most <= bestGain) { break }
+            let gain = logGain(route.logProbabilities[position], partition: route.partitions[position])
+            if best < 0 || gain > bestGain { (best, bestGain) = (position, gain) }
+            if gain > limit {
                 chosen.append(Int32(position))
                 found = true
             }

@@ -44,6 +44,11 @@ public final class IdFile: Sendable {
             file: file, dataOffset: dataOffset + UInt64(positions.lowerBound) * 8, count: positions.count)
     }
 
+    /// A checksum of all ids: tells files apart, whatever their names.
+    public func fingerprint() throws(StorageError) -> UInt32 {
+        try file.checksum(at: dataOffset, byteCount: UInt64(count) * 8)
+    }
+
     /// The ids of these positions.
     ///
     /// - Throws: kind `invalidValue` for an id of all ones, which marks empty places everywhere.

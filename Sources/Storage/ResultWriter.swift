@@ -94,7 +94,12 @@ public final class ResultWriter {
         }
     }
 
-    deinit { if descriptor >= 0 { close(descriptor) } }
+    deinit {
+        guard descriptor >= 0 else { return }
+        // By name: a process that was forked meanwhile may still hold the descriptor, and the lock with it.
+        flock(descriptor, LOCK_UN)
+        close(descriptor)
+    }
 
     /// Appends the answers of the next queries: `k` ids and as many distances each. Ids of all ones (places
     /// that nothing filled) stay that in 32 bits; others must fit.
@@ -193,20 +198,5 @@ public final class ResultWriter {
                     found: Checksum.text(found), advice: "give --restart to begin anew")
             }
         }
-    }
-}
-
-extension InputFile {
-    /// The checksum of a part of the file.
-    func checksum(at offset: UInt64, byteCount: UInt64) throws(StorageError) -> UInt32 {
-        let buffer = Scratch(1 << 20)
-        var (done, crc) = (UInt64(0), UInt32(0))
-        while done < byteCount {
-            let count = Int(min(UInt64(buffer.count), byteCount - done))
-            try read(at: offset + done, into: buffer.bytes, count: count)
-            crc = Checksum.crc32c(buffer.raw, count: count, continuing: crc)
-            done += UInt64(count)
-        }
-        return crc
     }
 }

@@ -6,13 +6,18 @@ import Vectors
 public final class SegmentWriter {
     public let layout: PageLayout
     private let file: OutputFile
-    private var entries: [SegmentEntry] = []
+    /// Of the segments written so far.
+    public private(set) var entries: [SegmentEntry] = []
 
-    /// Creates the file, which must not exist.
-    public init(path: String, layout: PageLayout) throws(StorageError) {
+    /// Creates the file, which must not exist; or goes on with it behind the segments of `continuing`.
+    public init(
+        path: String, layout: PageLayout, continuing: (digest: FileDigest, entries: [SegmentEntry])? = nil
+    ) throws(StorageError) {
         self.layout = layout
         file = try OutputFile(
-            path: path, atomically: false, bufferByteCount: max(4 << 20, layout.unitByteCount))
+            path: path, atomically: false, bufferByteCount: max(4 << 20, layout.unitByteCount),
+            continuing: continuing?.digest)
+        entries = continuing?.entries ?? []
     }
 
     /// Bytes appended so far.
@@ -73,6 +78,9 @@ public final class SegmentWriter {
     ) throws(StorageError) -> SegmentEntry {
         try append(count: count, radius: radius) { (ids[$0], rows + $0 * layout.rowByteCount) }
     }
+
+    /// Brings the segments appended so far to the device, and says what the file is.
+    public func sync() throws(StorageError) -> FileDigest { try file.sync() }
 
     /// Brings everything to the device. The table is not written yet.
     public func finish() throws(StorageError) -> (table: SegmentTable, digest: FileDigest) {

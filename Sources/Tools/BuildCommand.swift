@@ -1,7 +1,6 @@
 // sonde build: a vector file becomes an index directory.
 
 import ArgumentParser
-import Foundation
 import Index
 import Storage
 import Vectors
@@ -74,7 +73,21 @@ struct BuildCommand: ParsableCommand {
     @Flag(help: "With --shard: the base file holds only the rows of this shard.")
     var ownRows = false
 
+    @Flag(help: "Go on with this build where a run that was killed, or failed, has left it; else just build.")
+    var resume = false
+
+    @Flag(help: "Begin anew, whatever an unfinished build of this index has left.")
+    var restart = false
+
+    @Option(
+        help: "What a kill may cost: a unit of work ends after so many bytes of vectors, or five seconds.")
+    var unit: ByteCount = ByteCount(256 << 20)
+
+    @Flag(help: "Print the plan (stages, bytes, disk space, memory, time) and build nothing.")
+    var dryRun = false
+
     func validate() throws {
+        if resume && restart { throw ValidationError("give --resume or --restart, not both") }
         if shard != nil && plan == nil {
             throw ValidationError("--shard needs --plan: shards share partitions")
         }
@@ -125,31 +138,32 @@ struct BuildCommand: ParsableCommand {
         let training =
             router != .distance || routerOptions.learn != nil
             ? try routerOptions.training(router, seed: seed, work: work) : nil
-        guard duplicate.isPlanned else {
-            parameters.router = training
-            let report = try IndexBuilder(
-                base: file, directory: index, parameters: parameters, progress: work.progress
-            ).build()
-            print(report.summary)
+        if !duplicate.isPlanned { parameters.router = training }
+        let builder = IndexBuilder(
+            base: file, directory: index, parameters: parameters, progress: work.progress)
+        builder.unit.byteCount = unit.byteCount
+        builder.start = resume ? .resume : restart ? .restart : .fresh
+        if dryRun {
+            print(try builder.plan().text(learns: training != nil || duplicate.isPlanned))
             return
         }
-        // Planned replicas need an index to plan on: it is built beside the target and gone afterwards.
-        let target = URL(fileURLWithPath: index)
-        let between =
-            target.deletingLastPathComponent().path + "/.\(target.lastPathComponent).partitioned-\(getpid())"
-        try AtomicDirectory.create(path: index).discard()
-        defer { try? FileManager.default.removeItem(atPath: between) }
-        let partitioned = try IndexBuilder(
-            base: file, directory: between, parameters: parameters, progress: work.progress
-        ).build()
-        let opened = try DiskIndex(path: between)
-        var report = try replicaOptions.retraining(
-            duplicate, training: training ?? routerOptions.training(.distance, seed: seed, work: work),
-            seed: seed,
-            index: opened
-        ).run(opened, to: index, progress: work.progress)
-        report.stages = partitioned.stages + report.stages
-        print(report.summary)
+        guard duplicate.isPlanned else {
+            print(Self.text(try builder.build()))
+            return
+        }
+        // Planned replicas need an index to plan on, which lies within the directory of the build.
+        let after = try training ?? routerOptions.training(.distance, seed: seed, work: work)
+        let plan = try after.identity().map { ("planned copies, " + $0.name, $0.value) }
+        let report = try PlannedBuild(
+            builder: builder, plan: [("planned copies", replicaOptions.described(duplicate))] + plan
+        ).run { opened in
+            try replicaOptions.retraining(duplicate, training: after, seed: seed, index: opened)
+        }
+        print(Self.text(report))
+    }
+
+    private static func text(_ report: BuildReport) -> String {
+        report.summary + (ProcessMemory.peakByteCount().map { ", peak memory \($0 >> 20) MiB" } ?? "")
     }
 
     private var duplication: Duplication {

@@ -224,6 +224,9 @@ struct LearnedRouterTests {
                 }.count
                 #expect(found.counters[query].segments == UInt64(max(1, above)))
             }
+            let together = try index.batch(fixture.queryFile, fixture.directory, .sigma(sigma))
+            #expect(together.answers == found.answers)
+            #expect(together.summary.sweep.comparisons == found.counters.reduce(0) { $0 + $1.vectors })
         }
         let policies = try #require(index.policies)
         let truth = try fixture.truth(k: 10)
@@ -273,6 +276,8 @@ struct LearnedRouterTests {
         let part = try index.ask(fixture.queries, .sigma(0.02))
         func vectors(_ result: SearchResult) -> UInt64 { result.counters.reduce(0) { $0 + $1.vectors } }
         #expect(vectors(part) < vectors(whole) && recall(part) > 0.8)
+        #expect(
+            try index.batch(fixture.queryFile, fixture.directory, .sigma(0.02)).answers == part.answers)
         let homes = try index.homes()
         let parentHomes = cells.parentHomes(homes)
         #expect((0..<4000).allSatisfy { parentHomes[$0].first == homes[$0].first.map { parents[Int($0)] } })

@@ -336,6 +336,44 @@ struct ShardTests {
         try IndexMerger().merge(shards, to: fixture.directory.file("out"))
     }
 
+    /// A shard that was killed goes on, and only as itself.
+    @Test func aShardGoesOnAfterAKill() throws {
+        struct Stopped: Error {}
+        let fixture = try Fixture(.u8, count: 3000)
+        let plan = try fixture.plan()
+        func builder(_ name: String, number: Int, firstId: UInt64 = 7) throws -> IndexBuilder {
+            var parameters = BuildParameters()
+            parameters.ids = .positions(first: firstId)
+            let rows = try plan.apply(
+                to: &parameters, shard: Shard(index: number, count: 2), base: fixture.base,
+                holdsOwnRows: false)
+            let builder = IndexBuilder(
+                base: rows, directory: fixture.directory.file(name), parameters: parameters)
+            builder.start = .resume
+            builder.unit.byteCount = 1
+            return builder
+        }
+        _ = try builder("whole", number: 1).build()
+        for units in 1...4 {
+            let stopped = try builder("shard", number: 1)
+            var finished = 0
+            stopped.afterUnit = { _, _ in
+                finished += 1
+                if finished >= units { throw Stopped() }
+            }
+            #expect(throws: UnfinishedBuild.self) { _ = try stopped.build() }
+            for (number, firstId) in [(0, UInt64(7)), (1, 8)] {
+                let error = storageError {
+                    _ = try builder("shard", number: number, firstId: firstId).build()
+                }
+                #expect(error?.kind == .invalidValue)
+            }
+            _ = try builder("shard", number: 1).build()
+            #expect(try differences(fixture.directory.file("shard"), fixture.directory.file("whole")) == [])
+            try FileManager.default.removeItem(atPath: fixture.directory.file("shard"))
+        }
+    }
+
     @Test func plansAreChecked() throws {
         let fixture = try Fixture()
         let plan = try fixture.plan()

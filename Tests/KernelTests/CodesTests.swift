@@ -55,6 +55,50 @@ extension EveryTier {
             }
         }
 
+        @Test func whatPassesALimitIsFoundInOrder() {
+            var random = TestRandom(state: 3)
+            for count in Array(0...80) + [255, 256, 1000] {
+                let values = (0..<count).map { _ in Float(Int.random(in: 0..<40, using: &random)) }
+                for limit in [Float(-1), 0, 7, 39, .infinity] {
+                    let wanted = (0..<count).filter { values[$0] <= limit }.map { UInt32($0) }
+                    inEveryTier { tier in
+                        // The scalar form writes each position before it knows whether it stays.
+                        var positions = [UInt32](repeating: .max, count: count + 1)
+                        let found = sonde_select_at_most(values, count, limit, &positions)
+                        #expect(Array(positions.prefix(found)) == wanted, "\(tier) \(count) \(limit)")
+                        #expect(positions[count] == .max, "written past the end")
+                    }
+                }
+            }
+        }
+
+        /// As many as are wanted lie under the limit, and not many more where values differ.
+        @Test func aLimitOfTheLeastLeavesEnough() {
+            var random = TestRandom(state: 4)
+            for count in [0, 1, 20, 255, 256, 257, 1000, 4096] {
+                for wanted in [0, 1, 2, 10, 100, 128, 129] {
+                    let values = (0..<count).map { _ in Float.random(in: 0...1, using: &random) }
+                    for (name, values) in [
+                        ("different", values), ("equal", values.map { _ in 0.5 }),
+                        ("some infinite", values.map { $0 < 0.5 ? $0 : .infinity }),
+                    ] {
+                        var limits: [Float] = []
+                        inEveryTier { tier in
+                            let limit = sonde_limit_of_least(values, count, wanted)
+                            limits.append(limit)
+                            let under = values.filter { $0 <= limit }.count
+                            #expect(under >= min(wanted, count), "\(tier) \(name) \(count) \(wanted)")
+                            if name == "different", count >= 1000, 1...100 ~= wanted {
+                                #expect(
+                                    limit < .infinity && under <= 2 * wanted + 20, "\(under) for \(wanted)")
+                            }
+                        }
+                        #expect(Set(limits).count == 1, "tiers differ")
+                    }
+                }
+            }
+        }
+
         @Test(arguments: [1, 3, 8, 16, 256])
         func aCodedMixtureIsThatOfTheDecodedVectors(spaces: Int) {
             var random = TestRandom(state: UInt64(spaces))

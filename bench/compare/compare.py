@@ -42,6 +42,11 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--repeats", type=int, default=3, help="interleaved repeats behind each ratio")
     parser.add_argument("--threads", default="1,2", help="numbers of threads")
+    parser.add_argument(
+        "--sweep-all",
+        action="store_true",
+        help="sweep and draw with every number of threads, not the most only",
+    )
     parser.add_argument("--diskann-degree", type=int, default=32, metavar="R")
     parser.add_argument("--diskann-complexity", type=int, default=50, metavar="L")
     parser.add_argument("--build-threads", type=int, default=os.cpu_count())
@@ -75,6 +80,7 @@ def main() -> None:
         threads=threads,
         repeats=options.repeats,
         batch=not options.no_batch,
+        sweep_all=options.sweep_all,
     )
     for contender in table.contenders(degree, complexity):
         index = indexes[contender.index]

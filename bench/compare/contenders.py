@@ -13,7 +13,7 @@ MEMORY = "in memory"
 # (k asked, k of recall@k, recall wanted): where contenders are compared.
 TARGETS = [(10, 10, 0.95), (1, 1, 0.90)]
 
-NPROBE = [1, 2, 4, 8, 16, 32, 64]
+NPROBE = [2, 4, 8, 16, 32, 64]
 EF = [10, 15, 20, 30, 40, 60, 80, 120, 200]
 
 
@@ -47,10 +47,12 @@ def indexes(degree: int, complexity: int) -> list[Index]:
         Index("sonde-1000", "sonde", {"partitions": 1000}),
         Index("sonde-4000", "sonde", {"partitions": 4000}),
         Index("sonde-16000", "sonde", {"partitions": 16000}),
+        Index("sonde-64000", "sonde", {"partitions": 64000}),
         Index("sonde-heads", "sonde", {"heads": 0.16, "duplicate": "closure", "replicas": 8, "eps1": 10}),
         Index("sonde-1000-codes", "sonde", trained, source="sonde-1000"),
         # As many prototypes as records: a code of every vector.
-        Index("sonde-16000-codes", "sonde", trained | {"prototypes": 63, "candidates": 1024}, source="sonde-16000"),
+        Index("sonde-16000-codes", "sonde", trained | {"prototypes": 63, "candidates": 512}, source="sonde-16000"),
+        Index("sonde-64000-codes", "sonde", trained | {"prototypes": 16, "candidates": 1024}, source="sonde-64000"),
         Index(
             f"diskann-{degree}-{complexity}",
             "diskannpy",
@@ -70,8 +72,9 @@ def indexes(degree: int, complexity: int) -> list[Index]:
 def contenders(degree: int, complexity: int) -> list[Contender]:
     """Ours, then those on the disk, then those in memory."""
     diskann = f"diskann-{degree}-{complexity}"
-    complexities = {1: [1, 2, 3, 4, 6, 8, 12, 20], 10: [10, 15, 20, 25, 30, 40, 60, 100]}
-    gains = {k: [1e-3, 3e-4, 1e-4, 5e-5, 2e-5, 1e-5, 5e-6, 2e-6, 1e-6, 5e-7] for k in (1, 10)}
+    complexities = {1: [1, 2, 4, 8, 20], 10: [10, 15, 25, 40, 80]}
+    gains = {k: [1e-3, 3e-4, 1e-4, 3e-5, 1e-5, 3e-6, 1e-6] for k in (1, 10)}
+    coded = {1: [1e-2, 3e-3, 1e-3, 3e-4, 1e-4], 10: [2e-3, 5e-4, 2e-4, 1e-4, 5e-5, 2e-5]}
     every = lambda values: {1: values, 10: values}
     learned = {"knob": "gain", "cost": "vectors"}
     return [
@@ -89,13 +92,15 @@ def contenders(degree: int, complexity: int) -> list[Contender]:
             every([4, 8, 12, 16, 24, 32, 48, 64]),
             {"knob": "nprobe"},
         ),
-        Contender("sonde learned, 1 round", "sonde-1000-codes", DISK, gains, learned, batch=True),
         Contender(
-            "sonde learned, 2 rounds", "sonde-1000-codes", DISK, gains, learned | {"rounds": 2}, batch=True
+            "sonde learned, 1000 partitions", "sonde-1000-codes", DISK, gains, learned | {"rounds": 2}, batch=True
         ),
         Contender(
-            "sonde learned, a code a vector", "sonde-16000-codes", DISK,
-            {k: [3e-2, 1e-2, 3e-3, 1e-3, 3e-4, 1e-4, 3e-5, 1e-5] for k in (1, 10)}, learned | {"rounds": 2}, batch=True),
+            "sonde codes, 16000 partitions", "sonde-16000-codes", DISK, coded, learned | {"rounds": 2}, batch=True
+        ),
+        Contender(
+            "sonde codes, 64000 partitions", "sonde-64000-codes", DISK, coded, learned | {"rounds": 2}, batch=True
+        ),
         Contender(f"DiskANN R {degree} L {complexity}, beam 4", diskann, DISK, complexities, {"beam": 4}),
         Contender(f"DiskANN R {degree} L {complexity}, beam 2", diskann, DISK, complexities, {"beam": 2}),
         Contender("SPANN (SPTAG) heads 16 %", "spann-16", DISK, every([4, 8, 12, 16, 24, 32, 48, 64])),

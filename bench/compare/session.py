@@ -39,8 +39,9 @@ class Result:
 
 
 class Session:
-    def __init__(self, asker: Asker, threads: list[int], repeats: int, batch: bool):
+    def __init__(self, asker: Asker, threads: list[int], repeats: int, batch: bool, sweep_all: bool):
         self.asker, self.threads, self.repeats, self.batch = asker, threads, repeats, batch
+        self.sweep_threads = threads if sweep_all else threads[-1:]
         self.results: list[Result] = []
         self.left_out: dict[str, str] = {}
 
@@ -62,7 +63,7 @@ class Session:
 
     def sweep_one(self, result: Result) -> None:
         ladders = result.contender.ladder
-        for threads in self.threads:
+        for threads in self.sweep_threads:
             runs = [Run("throughput", threads, k, value) for k in ladders for value in ladders[k]]
             rows = self.ask(result, runs)
             for k in ladders:
@@ -137,7 +138,7 @@ class Session:
     def write(self, out: Path) -> None:
         data = self.asker.data
         for k, recall_at, _ in TARGETS:
-            for threads in self.threads:
+            for threads in self.sweep_threads:
                 pictures.curves(
                     out / f"recall{recall_at}-threads{threads}.svg", self.results, threads, k, recall_at
                 )

@@ -51,7 +51,13 @@ def number(pattern: str, text: str) -> float:
 
 
 def search(
-    binary: Binary, index: Path, queries: Path, run: Run, how: dict[str, Any], logs: Path
+    binary: Binary,
+    index: Path,
+    queries: Path,
+    first: int | None,
+    run: Run,
+    how: dict[str, Any],
+    logs: Path,
 ) -> tuple[np.ndarray, dict[str, Any]]:
     """Answers and figures of one run. Seconds are those of its search alone, without opening and writing."""
     out, counters = logs / "sonde-answers.bin", logs / "sonde-counters.csv"
@@ -76,6 +82,8 @@ def search(
         out,
         "--quiet",
     ]
+    if first is not None:
+        command += ["--first", first]
     if "cost" in how:
         command += ["--cost", how["cost"]]
     if "rounds" in how:

@@ -40,7 +40,8 @@ struct DataSet {
             DataSet(
                 name: "sift", base: sift + "base.u8bin", learn: sift + "learn.u8bin",
                 queries: [("query", sift + "query.u8bin", sift + "truth.bin")], metric: .l2,
-                partitions: [1000, 256, 4000], fine: [16_000, 64_000], pairs: 400_000, heldRows: 10_000,
+                partitions: [1000, 256, 4000], fine: [16_000, 64_000, 160_000], pairs: 400_000,
+                heldRows: 10_000,
                 learnSizes: [20_000, 200_000, 1_990_000], topK: [64, 1000, 4000], topKPairs: 120_000,
                 noises: [4, 12], codeByteCounts: [16]),
             DataSet(

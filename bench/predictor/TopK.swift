@@ -48,10 +48,6 @@ extension Methods {
                 return try none(router, .sigma, note)
             }
         }
-        try experiment.row("lira k 100, by gain") {
-            let (router, note) = try learned(lira(100))
-            return try none(router, .gain(.vectors), note)
-        }
         for tower in [[32, 16], [512, 256]] where partitions <= 400 {
             try experiment.row("lira k 100, towers \(tower[0])-\(tower[1])") {
                 let (router, note) = try learned(lira(100, tower: tower))
@@ -83,6 +79,39 @@ extension Methods {
         try redundant(
             "topk codes + gain copies", .gain, topK(codes(min(256, perPartition / 4), bytes: 16)),
             retrains: true)
+    }
+
+    /// Partitions divided into cells that are read by themselves, by the sigma that names partitions times a cell's
+    /// share, and by what a vector of it is worth; "whole" is `topKRouters`' row of the same router.
+    func topKCells() throws {
+        for cells in [4, 16, 64] {
+            let (bySigma, byGain) = (
+                "lira k 100, \(cells) cells, sigma", "lira k 100, \(cells) cells, by gain"
+            )
+            if [bySigma, byGain].allSatisfy({ experiment.isFinished($0) || !experiment.only($0) }) {
+                continue
+            }
+            let path = experiment.path("\(cells) cells")
+            try? FileManager.default.removeItem(atPath: path)
+            defer { try? FileManager.default.removeItem(atPath: path) }
+            var parameters = BuildParameters()
+            parameters.metric = experiment.data.metric
+            parameters.partitions = experiment.partitions
+            parameters.subSegments = cells
+            parameters.seed = experiment.seed
+            parameters.threads = experiment.threads
+            _ = try IndexBuilder(
+                base: VectorFile.open(path: experiment.data.base), directory: path, parameters: parameters
+            ).build()
+            let index = try DiskIndex(path: path)
+            let homes = try index.homes()
+            let (router, note) = try learned(lira(100), for: index, homes: homes)
+            for (name, sweep) in [(bySigma, Candidate.Sweep.sigma), (byGain, .gain(.vectors))] {
+                try experiment.row(name) {
+                    Candidate(index: index, router: router, homes: homes, sweep: sweep, note: note)
+                }
+            }
+        }
     }
 
     private func redundant(

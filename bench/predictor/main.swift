@@ -5,7 +5,7 @@
 //
 // DATA holds the data sets of ../shared/data/make. Finished rows are kept in OUT/rows; a run goes on where one
 // was stopped. `--only sift-1000` takes one data set and number of partitions, `--methods` the rows whose name
-// contains one of TEXT,TEXT; `--report` only prints the table again. `python3 bench/predictor/plot.py OUT` draws the pictures.
+// contains one of TEXT,TEXT (and none of -TEXT); `--report` only prints the table again. `python3 bench/predictor/plot.py OUT` draws the pictures.
 
 import Foundation
 import Index
@@ -34,6 +34,13 @@ guard arguments.count == 2 else {
 }
 let out = arguments[1]
 
+/// Whether a row's name contains one of the texts, and none of those that follow a minus.
+func isWanted(_ method: String, _ texts: [Substring]) -> Bool {
+    let (wanted, unwanted) = (texts.filter { !$0.hasPrefix("-") }, texts.filter { $0.hasPrefix("-") })
+    return (wanted.isEmpty || wanted.contains { method.contains($0) })
+        && !unwanted.contains { method.contains($0.dropFirst()) }
+}
+
 /// The parts of the table at one number of partitions, in the order of what they cost.
 func run(_ data: DataSet, _ partitions: Int, seed: UInt64, cache: RowCache) throws {
     guard only.map({ "\(data.name)-\(partitions)" == $0 || data.name == $0 }) ?? true else { return }
@@ -44,7 +51,7 @@ func run(_ data: DataSet, _ partitions: Int, seed: UInt64, cache: RowCache) thro
             data: held, partitions: partitions, seed: seed, out: out, cache: cache,
             threads: Workers.processorCount,
             only: { method in
-                methods.map { list in list.split(separator: ",").contains { method.contains($0) } } ?? true
+                methods.map { isWanted(method, $0.split(separator: ",")) } ?? true
             }))
     func wants(_ name: String) -> Bool { part.map { $0 == name } ?? true }
     if data.fine.contains(partitions) {
@@ -55,6 +62,7 @@ func run(_ data: DataSet, _ partitions: Int, seed: UInt64, cache: RowCache) thro
     if wants("topk"), seed == 1, data.topK.contains(partitions) {
         try rows.topKRouters()
         try rows.topKCopies()
+        if partitions <= 100 { try rows.topKCells() }
     }
     guard partitions == data.partitions[0], seed == 1 else { return }
     if wants("copies") { try rows.copies() }
