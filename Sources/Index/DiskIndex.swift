@@ -4,6 +4,7 @@
 import Foundation
 import Router
 import Storage
+import Synchronization
 import Vectors
 
 /// An open index. Immutable, shared by all worker threads.
@@ -33,6 +34,8 @@ public final class DiskIndex: Sendable {
     public let cache: SegmentCache?
     /// Memory that the open index may hold: what it was opened with, else what its build promised, else nil.
     public let residentMaximum: Int?
+    /// Numbers of external ids, once training has asked for them.
+    let numbersCache = Mutex<VectorNumbers?>(nil)
 
     /// Opens the index directory at `path`. Reads go to the device itself (O_DIRECT, io_uring) unless
     /// another device is given.
@@ -216,6 +219,18 @@ struct IndexFiles {
         bytes.reserveCapacity(headIds.count * 4)
         for id in headIds { withUnsafeBytes(of: id.littleEndian) { bytes.append(contentsOf: $0) } }
         return bytes
+    }
+
+    /// Head ids from the bytes of their section.
+    static func decode(headIds bytes: [UInt8], path: String) throws(IndexError) -> [UInt32] {
+        guard bytes.count % 4 == 0 else {
+            throw .inconsistent(path: path, detail: "head ids take \(bytes.count) bytes, not a multiple of 4")
+        }
+        return bytes.withUnsafeBytes { raw in
+            (0..<raw.count / 4).map {
+                UInt32(littleEndian: raw.loadUnaligned(fromByteOffset: $0 * 4, as: UInt32.self))
+            }
+        }
     }
 
     static let segmentsName = "segments.bin"

@@ -32,6 +32,11 @@ public struct InspectionReport: Codable, Sendable {
     public var residentPromised: Int?
     /// What the kernel says of the process that opened the index, where it does.
     public var process: ProcessReport?
+    /// Whether ids are positions or external, the least and the greatest.
+    public var ids: IdRange
+    public var bytesPerId: Int
+    /// Which shard of which plan this is.
+    public var shard: ShardIdentity?
     public var build: [String: String]
 
     /// Memory of a process around the opening of an index, in bytes.
@@ -62,6 +67,7 @@ public struct InspectionReport: Codable, Sendable {
     /// What people read.
     public var text: String {
         let options = build.sorted { $0.key < $1.key }.map { "\($0.key)=\($0.value)" }.joined(separator: " ")
+        let shardText = shard.map { "\nshard \($0.number) (from 0) of \($0.count) of plan \($0.plan)" } ?? ""
         return """
             \(path): \(count) x \(dimension) \(dtype), \(metric), format \(formatVersion)
             partitions \(partitions) (empty \(emptyPartitions)), records \(records), heads \(heads), \
@@ -70,6 +76,7 @@ public struct InspectionReport: Codable, Sendable {
             pages \(pages) of \(pageByteCount) bytes, \(recordsPerPage) records each, \
             \(String(format: "%.1f", fill * 100)) % full
             on disk \(indexByteCount) bytes, resident \(residentByteCount) bytes\(promise) (\(parts))\(memory)
+            ids \(ids.kind == .external ? "external, " : "")\(ids.least) to \(ids.greatest), \(bytesPerId) bytes each\(shardText)
             built with \(options)
             """
     }
@@ -92,7 +99,7 @@ extension DiskIndex {
             emptyPartitions: sizes.prefix { $0 == 0 }.count, indexByteCount: manifest.totalByteCount,
             residentByteCount: residentByteCount, residentParts: residentParts,
             residentPromised: manifest.build["resident"].flatMap { Int($0) }, process: nil,
-            build: manifest.build)
+            ids: ids, bytesPerId: layout.idByteCount, shard: manifest.shard, build: manifest.build)
     }
 
     /// Resident bytes by what holds them; they sum to `residentByteCount`.

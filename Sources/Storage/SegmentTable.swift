@@ -21,6 +21,25 @@ public struct SegmentEntry: Sendable, Equatable {
         self.checksum = checksum
         self.radius = radius
     }
+
+    /// Bytes of an entry on disk.
+    public static let byteCount = 24
+
+    /// The entry that 24 bytes hold.
+    public init(decoding bytes: UnsafeRawPointer) {
+        self.init(
+            offset: bytes.u64(0), unitCount: bytes.u32(8), recordCount: bytes.u32(12),
+            checksum: bytes.u32(16), radius: Float(bitPattern: bytes.u32(20)))
+    }
+
+    /// Writes 24 bytes.
+    public func encode(into bytes: UnsafeMutableRawPointer) {
+        bytes.put(offset, at: 0)
+        bytes.put(unitCount, at: 8)
+        bytes.put(recordCount, at: 12)
+        bytes.put(checksum, at: 16)
+        bytes.put(radius.bitPattern, at: 20)
+    }
 }
 
 /// The table of all segments of an index. Immutable.
@@ -37,7 +56,7 @@ public final class SegmentTable: @unchecked Sendable {
     @usableFromInline let entries: UnsafeMutablePointer<SegmentEntry>
 
     static let headerByteCount = 64
-    static let entryByteCount = 24
+    static let entryByteCount = SegmentEntry.byteCount
 
     /// A table of these entries, which must lie in the file in order and without overlap.
     public convenience init(layout: PageLayout, entries: [SegmentEntry]) {
@@ -89,12 +108,7 @@ public final class SegmentTable: @unchecked Sendable {
         let file = Scratch(Self.headerByteCount + count * Self.entryByteCount)
         let (header, body) = (file.bytes, file.bytes + Self.headerByteCount)
         for index in 0..<count {
-            let (entry, at) = (entries[index], index * Self.entryByteCount)
-            body.put(entry.offset, at: at)
-            body.put(entry.unitCount, at: at + 8)
-            body.put(entry.recordCount, at: at + 12)
-            body.put(entry.checksum, at: at + 16)
-            body.put(entry.radius.bitPattern, at: at + 20)
+            entries[index].encode(into: body + index * Self.entryByteCount)
         }
         header.put("SONDESTB", at: 0)
         header.put(Self.formatVersion, at: 8)
@@ -199,7 +213,7 @@ public final class SegmentTable: @unchecked Sendable {
                 count: part * entryByteCount)
             checksum = Checksum.crc32c(piece.bytes, count: part * entryByteCount, continuing: checksum)
             for index in 0..<part {
-                let entry = entry(piece.raw + index * entryByteCount)
+                let entry = SegmentEntry(decoding: piece.raw + index * entryByteCount)
                 (entries + first + index).initialize(to: entry)
                 if let next = Self.end(of: entry, after: end, layout: layout) {
                     end = next
@@ -220,13 +234,6 @@ public final class SegmentTable: @unchecked Sendable {
                 found: checksum)
         }
         if let contradiction { throw contradiction }
-    }
-
-    private static func entry(_ bytes: UnsafeRawPointer) -> SegmentEntry {
-        SegmentEntry(
-            offset: bytes.u64(0), unitCount: bytes.u32(8), recordCount: bytes.u32(12),
-            checksum: bytes.u32(16),
-            radius: Float(bitPattern: bytes.u32(20)))
     }
 
     /// Where a segment ends that begins at `start` or later; nil where its entry makes no sense.
