@@ -28,7 +28,7 @@ public struct ResidentPlanner: Sendable {
     public var threads = 2
     public var memoryByteCount = 2 << 30
     /// Vectors that most options are tried on, and the most that options of large partitions are.
-    public var sampleCount = 32_768
+    public var sampleCount = 16_384
     public var sampleMaximum = 131_072
     /// Queries: a quarter fits factors, the others measure.
     public var queryCount = 2048
@@ -36,7 +36,7 @@ public struct ResidentPlanner: Sendable {
     private static let codeSizes = [8, 16, 32, 48]
     /// Of fewer codes than vectors only two sizes are tried: what tells partitions apart is their number.
     private static let someCodeSizes: Set<Int> = [16, 48]
-    private static let prototypeCounts = [16, 64, 256]
+    private static let prototypeCounts = [8, 16, 32, 64, 256]
     /// Partitions that a sample should have, so that it is no matter of a few.
     private static let partitionsWanted = 96
     /// Routers whose growth and smaller numbers of partitions are looked at.
@@ -98,7 +98,7 @@ public struct ResidentPlanner: Sendable {
                     + (partitions.map { " with \($0) partitions" } ?? ""))
         }
         let bench = SampleBench(
-            planner: self, sample: try sample(of: rowsWanted(by: first), space: space, layout: layout))
+            planner: self, sample: try sample(space: space, layout: layout))
         // Every router with as many partitions as fit, then the best ones with fewer and at other sample sizes.
         var done = 0
         func measure(_ some: [Candidate]) -> [(Candidate, SampledCost, Int)] {
@@ -140,21 +140,19 @@ public struct ResidentPlanner: Sendable {
         var growth: [PlannedRouter.Family: Growth] = [:]
         for (candidate, _, size) in measured where growth[candidate.router.family] == nil {
             growth[candidate.router.family] = bench.growth(
-                of: candidate.router, partitionSize: Double(count) / Double(candidate.partitions), count: size
-            )
+                of: candidate.router, partitionSize: Double(count) / Double(candidate.partitions), from: size)
         }
         let options = measured.map { candidate, cost, size in
             let growth = growth[candidate.router.family] ?? Growth()
-            let scale = Double(count) / Double(size)
+            func whole(_ value: (SampledCost) -> Double) -> Double {
+                value(cost) * growth.factor(from: size, to: count, value)
+            }
             return ResidentOption(
                 partitions: candidate.partitions, router: candidate.router,
-                candidates: candidateCount(
-                    cost.rank * pow(scale, growth.rank), partitions: candidate.partitions),
+                candidates: candidateCount(whole(\.rank), partitions: candidate.partitions),
                 residentByteCount: budget.byteCount(
                     partitions: candidate.partitions, router: candidate.router),
-                vectors: cost.vectors * pow(scale, growth.vectors),
-                pages: cost.pages * pow(scale, growth.pages),
-                reads: cost.reads * pow(scale, growth.reads), sampled: size)
+                vectors: whole(\.vectors), pages: whole(\.pages), reads: whole(\.reads), sampled: size)
         }.sorted {
             let (a, b) = ($0.cost(goal.saving), $1.cost(goal.saving))
             return a == b ? $0.residentByteCount < $1.residentByteCount : a < b
@@ -162,7 +160,7 @@ public struct ResidentPlanner: Sendable {
         return ResidentPlan(
             goal: goal, options: options, notes: notes,
             growth: [PlannedRouter.Family.centroids, .someCodes, .allCodes].compactMap { family in
-                growth[family].map { (family, goal.saving == .pages ? $0.pages : $0.vectors) }
+                growth[family].map { (family, $0.exponent(value)) }
             },
             count: count, seconds: Double(monotonicNanoseconds() - start) / 1e9)
     }
@@ -210,20 +208,13 @@ public struct ResidentPlanner: Sendable {
         return found
     }
 
-    /// The most rows that an option is tried on: those with a quarter of the partitions that fit are the largest.
-    private func rowsWanted(by candidates: [Candidate]) -> Int {
-        let fewest = candidates.reduce(count) { min($0, $1.partitions) }
-        let size = Double(count) / Double(fewest) * (partitions == nil ? 4 : 1)
-        return max(sampleCount, min(sampleMaximum, Int(Double(Self.partitionsWanted) * size)))
-    }
-
     /// Rows spread over the file in random order, and queries that are not among them.
-    private func sample(of wanted: Int, space: RoutingSpace, layout: PageLayout) throws -> ResidentSample {
+    private func sample(space: RoutingSpace, layout: PageLayout) throws -> ResidentSample {
         let queries = min(queryCount, max(count / 4, 8))
         let rowByteCount = dimension * (elementType.byteCount + 4 + 4)
         let affordable = memoryByteCount / 8 / rowByteCount
         let extra = learn == nil ? queries : 0
-        let rows = min(count - extra, max(1, min(wanted, affordable)))
+        let rows = min(count - extra, max(1, min(sampleMaximum, affordable)))
         guard rows >= 4 * max(10, goal.k) else {
             throw IndexError.invalid(
                 "\(source.path) is too small to plan for, or --memory is: \(rows) vectors to try options on")
@@ -265,12 +256,42 @@ public struct ResidentPlanner: Sendable {
         return try file.gather(rows)
     }
 
-    /// Powers of n.
+    /// How what is fetched grows with n while partitions keep their size: straight lines between the logarithms of
+    /// what was measured, beyond it the slope of the largest three samples.
     struct Growth {
-        var vectors = 0.0
-        var pages = 0.0
-        var reads = 0.0
-        var rank = 0.0
+        /// By rising number of rows.
+        var points: [(count: Int, cost: SampledCost)] = []
+
+        /// What a value is multiplied by from one number of rows to another.
+        func factor(from: Int, to: Int, _ value: (SampledCost) -> Double) -> Double {
+            exp(logarithm(at: log(Double(to)), value) - logarithm(at: log(Double(from)), value))
+        }
+
+        /// The power of n beyond the samples. At equal partition size a larger base asks for no less, but for what
+        /// chance makes of it; and hardly for more than its square root.
+        func exponent(_ value: (SampledCost) -> Double) -> Double {
+            let last = points.suffix(3).map { (x: log(Double($0.count)), y: log(max(value($0.cost), 1e-9))) }
+            guard last.count > 1 else { return 0 }
+            let n = Double(last.count)
+            let (x, y) = (last.reduce(0) { $0 + $1.x } / n, last.reduce(0) { $0 + $1.y } / n)
+            let slope =
+                last.reduce(0) { $0 + ($1.x - x) * ($1.y - y) }
+                / last.reduce(0) { $0 + ($1.x - x) * ($1.x - x) }
+            return min(max(slope, -0.05), 0.6)
+        }
+
+        private func logarithm(at x: Double, _ value: (SampledCost) -> Double) -> Double {
+            guard let last = points.last else { return 0 }
+            func place(_ point: (count: Int, cost: SampledCost)) -> (x: Double, y: Double) {
+                (log(Double(point.count)), log(max(value(point.cost), 1e-9)))
+            }
+            if x >= place(last).x || points.count < 2 {
+                return place(last).y + exponent(value) * (x - place(last).x)
+            }
+            let above = max(1, points.firstIndex { place($0).x >= x } ?? points.count - 1)
+            let (a, b) = (place(points[above - 1]), place(points[above]))
+            return a.y + (b.y - a.y) / (b.x - a.x) * (x - a.x)
+        }
     }
 
     /// Measurements on prefixes of the sample; partitionings are shared by routers.
@@ -303,28 +324,22 @@ public struct ResidentPlanner: Sendable {
             return partitionings[key].flatMap { sample.cost(of: router, in: $0) }
         }
 
-        /// The powers of n between a quarter, half and all of `count` rows, by least squares of the logarithms.
-        func growth(of router: PlannedRouter, partitionSize: Double, count: Int) -> Growth {
-            guard count < planner.count * 9 / 10 else { return Growth() }
-            let counts = [count / 4, count / 2, count].filter { $0 >= max(64, planner.goal.k) }
-            let costs = counts.compactMap { count in
-                cost(of: router, partitionSize: partitionSize, count: count).map { (log(Double(count)), $0) }
+        /// What a router fetches in samples of growing size, from `first` rows to all that are there.
+        func growth(of router: PlannedRouter, partitionSize: Double, from first: Int) -> Growth {
+            let all = sample.rows.count
+            var counts = [all]
+            while counts[0] / 2 >= max(first, 64, planner.goal.k) && counts.count < 3 {
+                counts.insert(counts[0] / 2, at: 0)
             }
-            func exponent(_ value: (SampledCost) -> Double, _ limits: ClosedRange<Double>) -> Double {
-                guard costs.count > 1 else { return 0 }
-                let points = costs.map { ($0.0, log(max(value($0.1), 1e-9))) }
-                let n = Double(points.count)
-                let (x, y) = (points.reduce(0) { $0 + $1.0 } / n, points.reduce(0) { $0 + $1.1 } / n)
-                let slope =
-                    points.reduce(0) { $0 + ($1.0 - x) * ($1.1 - y) }
-                    / points.reduce(0) { $0 + ($1.0 - x) * ($1.0 - x) }
-                return min(max(slope, limits.lowerBound), limits.upperBound)
+            if counts[0] > first { counts.insert(first, at: 0) }
+            // Where options are tried on all that is there, its parts have to tell.
+            while counts.count < 3, counts[0] / 2 >= max(64, planner.goal.k) {
+                counts.insert(counts[0] / 2, at: 0)
             }
-            // At equal partition size no more is needed of a larger base than of all its parts, and hardly less.
-            let limits = -0.1...0.6
             return Growth(
-                vectors: exponent(\.vectors, limits), pages: exponent(\.pages, limits),
-                reads: exponent(\.reads, limits), rank: exponent(\.rank, 0...1))
+                points: counts.compactMap { count in
+                    cost(of: router, partitionSize: partitionSize, count: count).map { (count, $0) }
+                })
         }
     }
 }

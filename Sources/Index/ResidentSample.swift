@@ -215,17 +215,21 @@ struct ResidentSample: Sendable {
         return (0..<(range.count + 127) / 128).flatMap { slots.take($0) ?? [] }
     }
 
-    /// Mean -log of the probability of the nearest neighbour's home, floored where it is no candidate.
+    /// Mean -log of the probability of the homes of the wanted neighbours (ten at most, as training takes them), floored
+    /// where they are no candidates.
     private func loss(_ routes: [Route], in part: Partitioned) -> Double {
+        let targets = min(goal.k, 10)
         var sum = 0.0
         for (place, route) in routes.enumerated() {
-            let home = part.homes[Int(part.neighbours[(fitting.lowerBound + place) * depth])]
-            var log = -20.0
-            for (partition, probability) in zip(route.partitions, route.logProbabilities)
-            where home.contains(partition) { log = max(log, Double(probability)) }
-            sum -= log
+            for rank in 0..<targets {
+                let home = part.homes[Int(part.neighbours[(fitting.lowerBound + place) * depth + rank])]
+                var log = -20.0
+                for (partition, probability) in zip(route.partitions, route.logProbabilities)
+                where home.contains(partition) { log = max(log, Double(probability)) }
+                sum -= log
+            }
         }
-        return sum / Double(max(routes.count, 1))
+        return sum / Double(max(routes.count * targets, 1))
     }
 
     /// The rank, by centroid distance, within which the homes lie of all but a tenth of what the recall may miss.

@@ -39,6 +39,7 @@ extension DiskIndex {
             Dictionary(uniqueKeysWithValues: empty.map { ($0, SubClusterPart.empty(like: rows, row: $0)) }))
         let (predictor, loss) = coder.calibrated(
             centroids: centroids, pairs: pairs, homes: homes, candidateCount: parameters.candidates,
+            targets: parameters.training.targets,
             threads: threads)
         return (predictor, TrainingReport(pairs: pairs.trainingCount, heldOutStart: loss))
     }

@@ -150,11 +150,14 @@ public struct PrototypeCoder: Sendable {
 
     /// The router whose beta and then temperature make the held-out neighbours likeliest, and its loss in nats.
     ///
-    /// - Parameter pairs: at most 4,096 of those held out are looked at.
+    /// - Parameters:
+    ///   - pairs: at most 4,096 of those held out are looked at.
+    ///   - targets: how many of each query's nearest neighbours are to be likely.
     public func calibrated(
-        centroids: CentroidIndex, pairs: TrainingPairs, homes: Homes, candidateCount: Int, threads: Int
+        centroids: CentroidIndex, pairs: TrainingPairs, homes: Homes, candidateCount: Int, targets: Int,
+        threads: Int
     ) -> (predictor: Predictor, loss: Double) {
-        let held = HeldOut(pairs: pairs, homes: homes, limit: 4096, threads: threads)
+        let held = HeldOut(pairs: pairs, homes: homes, limit: 4096, threads: threads, targets: targets)
         func made(_ logBeta: Double) -> Predictor {
             predictor(beta: Float(exp(logBeta)), centroids: centroids, candidateCount: candidateCount)
         }

@@ -123,7 +123,7 @@ import Vectors
         var kept = retraining
         kept.residentByteCount = 1 << 20
         kept.notes = ["resident": String(1 << 20)]
-        try kept.run(opened, to: fixture.directory.file("again"))
+        _ = try kept.run(opened, to: fixture.directory.file("again"))
         let again = try fixture.open("again")
         #expect(again.residentMaximum == 1 << 20 && again.manifest.build["plan-pages"] == nil)
     }

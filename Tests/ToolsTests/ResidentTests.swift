@@ -123,9 +123,8 @@ private struct Inspected: Decodable {
         }
         for command in ["search", "batch"] {
             let result = try sonde([
-                command, "--index", scratch.file("index"), "--queries", scratch.file("q.u8bin"), "--recall",
-                "0.8",
-                "--out", scratch.file(command), "-q",
+                command, "--index", scratch.file("index"), "--queries", scratch.file("q.u8bin"), "-k", "1",
+                "--recall", "0.8", "--out", scratch.file(command), "-q",
             ])
             #expect(result.code == 0, "\(result.err)")
         }
