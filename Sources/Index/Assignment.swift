@@ -1,56 +1,115 @@
 // Which partitions each base vector belongs to: one pass over the base, chunk by chunk. What is decided goes
-// to a spill file in the order of the base, so that memory does not grow with it.
+// to a file in the order of the base, so that memory does not grow with it, and a run that follows a kill goes on
+// behind the last vector that counts.
 
 import Router
 import Storage
 import Vectors
 
+/// What the assign stage decided.
+final class Assigned {
+    /// Records of each partition.
+    let counts: [Int]
+    /// Consecutive partitions whose records fit into memory together.
+    let buckets: [Range<Int>]
+    /// For each vector in order how many records it has, where, and at which distance from the centroid (home first);
+    /// nil where nobody needs it any more.
+    private var spill: SpillFile?
+
+    fileprivate init(counts: [Int], buckets: [Range<Int>], spill: SpillFile?) {
+        self.counts = counts
+        self.buckets = buckets
+        self.spill = spill
+    }
+
+    /// Goes back to the first vector.
+    func rewind() throws(StorageError) { try spill?.rewind() }
+
+    /// Lets go of the list, so that its file frees its room once it is removed.
+    func close() { spill = nil }
+
+    /// Reads back the next `count` vectors: `body(row, isHome, partition, distance)` once a record.
+    func forEachRow(_ count: Int, _ body: (Int, Bool, UInt32, Float) throws -> Void) throws {
+        guard let spill else { return }
+        try Self.forEachRow(count, of: spill, partitions: counts.count, body)
+    }
+
+    fileprivate static func forEachRow(
+        _ count: Int, of spill: SpillFile, partitions: Int, _ body: (Int, Bool, UInt32, Float) throws -> Void
+    ) throws {
+        for row in 0..<count {
+            var records: UInt8 = 0
+            try spill.read(into: &records, count: 1)
+            for record in 0..<Int(records) {
+                var entry = AssignedPartition(partition: 0, distance: 0)
+                try spill.read(into: &entry, count: MemoryLayout<AssignedPartition>.size)
+                guard entry.partition < partitions else {
+                    throw StorageError(
+                        .corrupt, path: spill.path, detail: "names a partition that is not there",
+                        expected: "fewer than \(partitions)", found: "\(entry.partition)",
+                        advice: "give --restart to begin anew")
+                }
+                try body(row, record == 0, entry.partition, entry.distance)
+            }
+        }
+    }
+}
+
 /// The assign stage.
 struct AssignStage {
     let builder: IndexBuilder
-    let centroids: VectorMatrix
-    let heads: [UInt32]?
+    let job: BuildJob
 
     /// Candidates that closure looks at (SPTAG's InternalResultNum).
     private static let closureCandidates = 64
     /// SOAR looks for its spill among this many nearest centroids; the formula favours near ones.
     private static let soarCandidates = 32
+    private static let (countsTag, bucketsTag) = ("counts", "buckets")
 
-    /// What the pass decided: the records of each partition, and for each vector in order how many records
-    /// it has, where, and at which distance from the centroid (home first).
-    final class Result {
-        let spill: SpillFile
-        var counts: [Int]
-
-        init(spill: SpillFile, partitions: Int) {
-            self.spill = spill
-            counts = [Int](repeating: 0, count: partitions)
-        }
-
-        /// Reads back the next `count` vectors: `body(row, isHome, partition, distance)` once a record.
-        func forEachRow(_ count: Int, _ body: (Int, Bool, UInt32, Float) throws -> Void) throws {
-            for row in 0..<count {
-                var records: UInt8 = 0
-                try spill.read(into: &records, count: 1)
-                for record in 0..<Int(records) {
-                    var entry = AssignedPartition(partition: 0, distance: 0)
-                    try spill.read(into: &entry, count: MemoryLayout<AssignedPartition>.size)
-                    try body(row, record == 0, entry.partition, entry.distance)
-                }
+    func run() throws -> Assigned {
+        if job.digest(.counts) != nil {
+            let (counts, buckets) = try readCounts()
+            try requireMemory(counts: counts, buckets: buckets)
+            // A build that has spread all records has removed the list.
+            let spill = try job.digest(.assignment).map {
+                try SpillFile(keeping: job.path(.assignment), continuing: $0)
             }
+            guard spill != nil || !needsList(buckets) else {
+                throw IndexError.inconsistent(
+                    path: job.path(.assignment), detail: "is not there; give --restart to begin anew")
+            }
+            return Assigned(counts: counts, buckets: buckets, spill: spill)
         }
+        return try assignAll()
     }
 
-    func run(spillPath: String) throws -> Result {
+    /// Whether records have still to be found in the base.
+    private func needsList(_ buckets: [Range<Int>]) -> Bool {
+        buckets.count == 1
+            ? job.position(.write) < buckets[0].upperBound : job.position(.group) < builder.base.count
+    }
+
+    private func assignAll() throws -> Assigned {
         let base = builder.base
-        let result = Result(spill: try SpillFile(path: spillPath), partitions: centroids.count)
+        let partitions = try builder.keptPartitions(job)
+        let centroids = partitions.router.centroids()
+        var first = job.position(.assign)
+        let spill = try SpillFile(keeping: job.path(.assignment), continuing: job.digest(.assignment))
+        var counts = [Int](repeating: 0, count: centroids.count)
+        if first > 0 {
+            try spill.rewind()
+            try Assigned.forEachRow(first, of: spill, partitions: counts.count) { _, _, partition, _ in
+                counts[Int(partition)] += 1
+            }
+        }
         let chunk = VectorMatrix(
-            count: min(base.count, builder.rowsAtOnce), dimension: base.dimension,
+            count: min(base.count, builder.memory.rowsAtOnce), dimension: base.dimension,
             elementType: base.elementType)
-        var headRows = HeadCursor(heads: heads)
+        var headRows = HeadCursor(heads: partitions.heads, from: first)
         let search = NearestCentroids(
             centroids, seed: builder.parameters.seed, threads: builder.parameters.threads)
-        var first = 0
+        var meter = UnitMeter(builder.unit)
+        if first > 0 { builder.progress(stage: "assign", done: first, total: base.count) }
         while first < base.count {
             let count = min(chunk.count, base.count - first)
             try readInParallel(
@@ -60,28 +119,39 @@ struct AssignStage {
                 "\(base.path): vector \(start + $0)"
             }
             let rows = count == chunk.count ? chunk : chunk.gather(0..<count)
-            let lists = assign(builder.space.rows(from: rows), search: search)
+            let lists = assign(builder.space.rows(from: rows), search: search, centroids: centroids)
             for row in 0..<count {
                 // Heads are resident and in no segment.
                 let places =
                     headRows.contains(first + row) ? 0..<0 : lists.starts[row]..<lists.starts[row + 1]
                 var records = UInt8(places.count)
-                try result.spill.append(&records, count: 1)
+                try spill.append(&records, count: 1)
                 for place in places {
                     var entry = AssignedPartition(
                         partition: lists.partitions[place], distance: lists.distances[place])
-                    try result.spill.append(&entry, count: MemoryLayout<AssignedPartition>.size)
-                    result.counts[Int(entry.partition)] += 1
+                    try spill.append(&entry, count: MemoryLayout<AssignedPartition>.size)
+                    counts[Int(entry.partition)] += 1
                 }
             }
             first += count
             builder.progress(stage: "assign", done: first, total: base.count)
+            if meter.ends(after: count * base.rowByteCount) && first < base.count {
+                try job.finish(.assign, position: first, files: [(.assignment, try spill.sync())])
+            }
         }
-        return result
+        let buckets = buckets(of: counts)
+        try job.finish(
+            .assign, position: first,
+            files: [
+                (.assignment, try spill.sync()), (.counts, try write(counts: counts, buckets: buckets)),
+            ])
+        return Assigned(counts: counts, buckets: buckets, spill: spill)
     }
 
     /// Home and copies of every row, by the duplication asked for.
-    private func assign(_ rows: VectorMatrix, search: NearestCentroids) -> PartitionLists {
+    private func assign(_ rows: VectorMatrix, search: NearestCentroids, centroids: VectorMatrix)
+        -> PartitionLists
+    {
         let threads = builder.parameters.threads
         switch builder.parameters.duplication {
         case .none:
@@ -96,14 +166,67 @@ struct AssignStage {
             return Soar(lambda: lambda).spill(rows, candidates, centroids: centroids, threads: threads)
         }
     }
-}
 
-extension IndexBuilder {
-    /// Rows of the base that a pass holds at a time.
-    var rowsAtOnce: Int {
-        let rowByteCount =
-            base.dimension * (base.elementType.byteCount + (parameters.metric.isSpherical ? 4 : 0)) + 1024
-        return max(1024, min(parameters.memoryByteCount / 8, 64 << 20) / rowByteCount)
+    // Buckets and counts.
+
+    /// Consecutive partitions whose records fit their share of the memory.
+    private func buckets(of counts: [Int]) -> [Range<Int>] {
+        Bucket.ranges(
+            counts: counts, rowByteCount: builder.base.rowByteCount,
+            byteCountMaximum: builder.memory.bucketByteCount(partitions: counts.count))
+    }
+
+    /// A run with less memory than the one that cut the buckets could not keep its promise.
+    private func requireMemory(counts: [Int], buckets: [Range<Int>]) throws {
+        let size = builder.base.rowByteCount
+        func largest(_ ranges: [Range<Int>]) -> Int {
+            ranges.map { range in
+                Bucket.byteCount(records: range.reduce(0) { $0 + counts[$1] }, rowByteCount: size)
+            }.max() ?? 0
+        }
+        let (needed, own) = (largest(buckets), largest(self.buckets(of: counts)))
+        let allowed = max(own, builder.memory.bucketByteCount(partitions: counts.count))
+        guard needed <= allowed else {
+            throw StorageError(
+                .invalidValue, path: job.path(.counts),
+                detail: "the build was begun with more memory: its buckets do not fit into --memory",
+                expected: "at most \(allowed) bytes a bucket", found: "\(needed)",
+                advice: "give the --memory that it was begun with, or --restart")
+        }
+    }
+
+    private func write(counts: [Int], buckets: [Range<Int>]) throws -> FileDigest {
+        func bytes(_ values: [Int]) -> [UInt8] {
+            values.map { UInt64($0).littleEndian }.withUnsafeBytes { Array($0) }
+        }
+        let path = job.path(.counts)
+        try Directory.removeTree(path)
+        return try TaggedFile.write(
+            path: path,
+            sections: [(Self.countsTag, bytes(counts)), (Self.bucketsTag, bytes(buckets.map(\.upperBound)))])
+    }
+
+    private func readCounts() throws -> (counts: [Int], buckets: [Range<Int>]) {
+        let path = job.path(.counts)
+        let sections = try TaggedFile.read(path: path)
+        func values(_ tag: String) -> [Int] {
+            (sections[tag] ?? []).withUnsafeBytes { raw in
+                (0..<raw.count / 8).map {
+                    Int(
+                        clamping: UInt64(
+                            littleEndian: raw.loadUnaligned(fromByteOffset: $0 * 8, as: UInt64.self)))
+                }
+            }
+        }
+        let (counts, ends) = (values(Self.countsTag), values(Self.bucketsTag))
+        let starts = [0] + ends.dropLast()
+        guard !counts.isEmpty, ends.last == counts.count, zip(starts, ends).allSatisfy({ $0 < $1 }),
+            counts.allSatisfy({ $0 <= builder.base.count })
+        else {
+            throw IndexError.inconsistent(
+                path: path, detail: "contradicts itself; give --restart to begin anew")
+        }
+        return (counts, zip(starts, ends).map { $0..<$1 })
     }
 }
 
@@ -117,7 +240,10 @@ private struct HeadCursor {
     private let sorted: [UInt32]
     private var next = 0
 
-    init(heads: [UInt32]?) { sorted = (heads ?? []).sorted() }
+    init(heads: [UInt32]?, from first: Int) {
+        sorted = (heads ?? []).sorted()
+        next = sorted.firstIndex { Int($0) >= first } ?? sorted.count
+    }
 
     mutating func contains(_ row: Int) -> Bool {
         guard next < sorted.count, Int(sorted[next]) == row else { return false }

@@ -8,9 +8,10 @@ import Vectors
 final class BatchOutput {
     private let path: String
     private let writer: ResultWriter
+    private let format: NeighbourFormat
     private let shardQueries: VectorFile
     private let journalIdentity: JobIdentity
-    private var journal: JobJournal?
+    private var journal: JobJournal<BatchEntry>?
     private var part: PartialResult?
     private var queryChecksum: UInt32 = 0
 
@@ -31,32 +32,44 @@ final class BatchOutput {
         let identity = try Self.identity(index: index, queries: queries, parameters: parameters.search)
         let k = parameters.search.k
         let range = parameters.shard?.range(of: queries.count)
-        part = range.map { PartialResult(identity: identity, total: queries.count, range: $0, k: k) }
-        let isIvecs = part == nil && TruthFile.isIvecs(path)
+        part = range.map {
+            PartialResult(
+                identity: identity, total: queries.count, range: $0, k: k,
+                idByteCount: index.layout.idByteCount)
+        }
+        format = part == nil ? NeighbourFormat(path: path) : .bigAnn
+        let layoutName: String? =
+            switch format {
+            case .bigAnn: nil
+            case .ivecs: "ivecs"
+            case .ids64: "ids64"
+            }
         journalIdentity = JobIdentity(
             identity.entries + [
                 (
                     "range of queries",
                     range.map { "\($0.lowerBound) to \($0.upperBound) as a part" }
-                        ?? (isIvecs ? "all as ivecs" : "all")
+                        ?? "all" + (layoutName.map { " as \($0)" } ?? "")
                 )
             ])
-        if parameters.restarts { try JobJournal.remove(of: path) }
-        var last: JobJournal.Entry?
-        if JobJournal.exists(of: path) {
-            journal = try JobJournal(continuing: path, identity: journalIdentity)
-            last = journal?.last
+        let journalPath = JobJournals.path(of: path)
+        if parameters.restarts { try JobJournals.remove(at: journalPath) }
+        var last: BatchEntry?
+        if JobJournals.exists(at: journalPath) {
+            journal = try JobJournal(continuing: journalPath, identity: journalIdentity)
+            last = journal?.entries.last
         }
         writer = try ResultWriter(
-            path: path, count: shardQueries.count, k: k, headerByteCount: part?.headerByteCount ?? 8,
-            isIvecs: isIvecs,
+            path: path, count: shardQueries.count, k: k,
+            headerByteCount: part?.headerByteCount ?? format.headerByteCount,
+            idByteCount: part?.idByteCount ?? format.idByteCount, isIvecs: format == .ivecs,
             continuing: last?.position)
         if let last { try checkQueries(last) }
     }
 
     /// Appends the answers of the next queries, whose vectors are `rows`.
     func append(
-        ids: UnsafePointer<UInt32>, distances: UnsafePointer<Float>, queries: Int, rows: UnsafeRawPointer
+        ids: UnsafePointer<UInt64>, distances: UnsafePointer<Float>, queries: Int, rows: UnsafeRawPointer
     ) throws(StorageError) {
         queryChecksum = Checksum.crc32c(
             rows, count: queries * shardQueries.rowByteCount, continuing: queryChecksum)
@@ -67,11 +80,12 @@ final class BatchOutput {
     func endBlock() throws(StorageError) {
         guard finished < shardQueries.count else { return }
         try writer.sync()
-        let entry = JobJournal.Entry(position: writer.position, queryChecksum: queryChecksum)
+        let entry = BatchEntry(position: writer.position, queryChecksum: queryChecksum)
         if let journal {
-            try journal.append(entry)
+            try journal.append([entry])
         } else {
-            journal = try JobJournal(of: path, identity: journalIdentity, first: entry)
+            journal = try JobJournal(
+                at: JobJournals.path(of: path), identity: journalIdentity, first: [entry])
         }
     }
 
@@ -79,8 +93,8 @@ final class BatchOutput {
     func publish() throws(StorageError) {
         part?.checksums = writer.position.checksums
         try writer.finish(
-            header: part?.header ?? ResultWriter.bigAnnHeader(count: shardQueries.count, k: writer.k))
-        try JobJournal.remove(of: path)
+            header: part?.header ?? format.header(count: shardQueries.count, k: writer.k))
+        try JobJournals.remove(at: JobJournals.path(of: path))
         try writer.publish()
     }
 
@@ -88,7 +102,7 @@ final class BatchOutput {
     func abandon() { if journal == nil { writer.discard() } }
 
     /// The queries answered before must be those of the file now.
-    private func checkQueries(_ entry: JobJournal.Entry) throws {
+    private func checkQueries(_ entry: BatchEntry) throws {
         let size = shardQueries.rowByteCount
         let chunk = VectorMatrix(
             count: max(1, min(finished, (1 << 20) / size)), dimension: shardQueries.dimension,
@@ -102,7 +116,7 @@ final class BatchOutput {
         }
         guard queryChecksum == entry.queryChecksum else {
             throw StorageError(
-                .invalidValue, path: JobJournal.path(of: path),
+                .invalidValue, path: JobJournals.path(of: path),
                 detail:
                     "is of another job: the first \(finished) queries of \(shardQueries.path) have changed",
                 expected: Checksum.text(entry.queryChecksum), found: Checksum.text(queryChecksum),

@@ -1,6 +1,7 @@
-// The stages of a build, in order: sample -> partition -> order -> assign -> group and write -> publish.
+// The stages of a build, in order: sample -> partition -> order -> assign -> group -> write -> train -> publish.
 // Every stage streams the base, is bounded by the memory asked for, and depends only on its inputs and the
-// seed. Everything is written to a sibling directory that becomes the index with one rename.
+// seed. Everything is written to a sibling directory, with a journal of what is finished, and becomes the index with
+// one rename: whoever is killed goes on from the last unit of work and ends with the same bytes.
 
 import Foundation
 import Router
@@ -28,6 +29,19 @@ public struct BuildReport: Sendable {
     }
 }
 
+extension BuildReport {
+    /// What an index that was just built is.
+    init(of index: DiskIndex, stages: [(name: String, seconds: Double)]) {
+        count = index.count
+        partitions = index.partitionCount
+        records = index.manifest.records
+        replication = index.replication
+        indexByteCount = index.manifest.totalByteCount
+        residentByteCount = index.residentByteCount
+        self.stages = stages
+    }
+}
+
 /// Builds an index directory from a file of vectors.
 ///
 ///     let report = try IndexBuilder(base: file, directory: "photos.sonde", parameters: .init()).build()
@@ -37,9 +51,28 @@ public final class IndexBuilder {
     let parameters: BuildParameters
     let progress: Progress
     let space: RoutingSpace
+    /// What to do with an unfinished build that an earlier run has left.
+    public var start = AtomicDirectory.Start.fresh
+    /// How much work a kill may cost.
+    public var unit = BuildUnit()
+    /// Told of each unit of work that is finished, by stage and position. What it throws ends the build, which another
+    /// run goes on with.
+    public var afterUnit: ((String, Int) throws -> Void)?
     private var stages: [(name: String, seconds: Double)] = []
     /// Vectors that partitions were learned from.
     var sampled: Int?
+    private var idRange: IdRange?
+
+    /// Vectors of the whole base, of which `base` may hold some.
+    var wholeCount: Int { parameters.wholeCount ?? base.count }
+
+    /// Pages with room for the ids of the whole base: those of all its shards are of one kind.
+    func layout() throws(StorageError) -> PageLayout {
+        let greatest = max(idRange?.greatest ?? UInt64(max(wholeCount, 1) - 1), parameters.greatestId)
+        return try PageLayout(
+            dimension: base.dimension, elementType: base.elementType,
+            idByteCount: VectorIds.byteCount(greatest: greatest))
+    }
 
     public init(base: VectorFile, directory: String, parameters: BuildParameters, progress: Progress = .none)
     {
@@ -53,43 +86,71 @@ public final class IndexBuilder {
     /// Builds and publishes.
     ///
     /// - Throws: `IndexError.invalid` for parameters that mean nothing, `StorageError` for anything that
-    ///   reading or writing meets, an existing `directory` among it. Nothing is left behind then.
+    ///   reading or writing meets, an existing `directory` or another's unfinished build among it: nothing is left
+    ///   behind then that was not there before. `UnfinishedBuild` where the build can be gone on with.
     public func build() throws -> BuildReport {
-        try validate()
-        let layout = try PageLayout(
-            dimension: base.dimension, elementType: base.elementType,
-            idByteCount: base.count <= Int(UInt32.max) ? 4 : 8)
-        let target = try AtomicDirectory.create(path: directory)
+        try prepare()
+        if start == .resume, let report = try clearUp() { return report }
+        let target = try AtomicDirectory.create(path: directory, start: start)
+        let job: BuildJob
         do {
-            let files = IndexFiles(directory: target.temporaryPath)
-            let partitioning = try partition()
-            let router = stage("index centroids") {
-                CentroidIndex(
-                    centroids: partitioning.centroids, beta: partitioning.beta, seed: parameters.seed,
-                    threads: parameters.threads)
-            }
-            let assignment = try stage("assign") {
-                try AssignStage(builder: self, centroids: partitioning.centroids, heads: partitioning.heads)
-                    .run(spillPath: target.temporaryPath + "/assignment.tmp")
-            }
-            let (table, digest) = try stage("write") {
-                try Grouping(
-                    builder: self, layout: layout, assignment: assignment, centroids: partitioning.centroids,
-                    temporaryDirectory: target.temporaryPath
-                ).write(segmentsPath: files.segments)
-            }
-            return try publish(
-                target, files: files, router: router, heads: partitioning.heads, cells: partitioning.cells,
-                table: table, segmentsDigest: digest)
+            job = try BuildJob(
+                target, identity: try identity(), base: base.path, progress: progress)
         } catch {
-            target.discard()
+            // What an earlier run has left is not ours to remove.
+            if !JobJournals.exists(at: target.journalPath) { target.discard() }
             throw error
         }
+        job.afterUnit = afterUnit
+        do {
+            if !job.hasReached(.publish) { try write(job) }
+            try stage("publish") {
+                progress(stage: "publish", done: 0, total: 1)
+                try target.publish()
+                progress(stage: "publish", done: 1, total: 1)
+            }
+        } catch {
+            throw job.end(after: error)
+        }
+        return BuildReport(of: try DiskIndex(path: directory), stages: stages)
     }
 
-    private func validate() throws(IndexError) {
+    /// Removes what is left of a build that was killed after it had published; nil where there is none.
+    private func clearUp() throws -> BuildReport? {
+        guard let target = try AtomicDirectory.published(path: directory) else { return nil }
+        // Only publishing moves this directory away.
+        guard !Directory.exists(target.contentPath) else { return nil }
+        try BuildJob.refuseOther(target.journalPath, identity: identity(), base: base.path)
+        target.discard()
+        return BuildReport(of: try DiskIndex(path: directory), stages: [])
+    }
+
+    /// All stages up to a whole directory that has not its name yet.
+    private func write(_ job: BuildJob) throws {
+        let layout = try layout()
+        try requireSpace(job, counts: nil)
+        if !job.hasReached(.partition) {
+            try keep(try partition(), in: job)
+        }
+        let assignment = try stage("assign") { try AssignStage(builder: self, job: job).run() }
+        try requireSpace(job, counts: assignment.counts)
+        let (table, digest) = try stage("write") {
+            try Grouping(builder: self, job: job, layout: layout, assignment: assignment).write()
+        }
+        try finish(job, table: table, segmentsDigest: digest)
+    }
+
+    /// Checks all that is asked for, ids included.
+    func prepare() throws {
+        try validate()
+        idRange = try parameters.ids.validated(
+            count: base.count, memoryByteCount: parameters.memoryByteCount)
+    }
+
+    func validate() throws(IndexError) {
         let count = base.count
         if count == 0 { throw .invalid("\(base.path) holds no vectors") }
+        try validateSharing()
         if let partitions = parameters.partitions, partitions < 1 || partitions > count {
             throw .invalid("partitions must be from 1 to the \(count) vectors, found \(partitions)")
         }
@@ -156,54 +217,65 @@ public final class IndexBuilder {
         return try body()
     }
 
-    // Publication.
+    // The end: table, router, manifest.
 
-    private func publish(
-        _ target: AtomicDirectory, files: IndexFiles, router: CentroidIndex, heads: [UInt32]?,
-        cells: CellGroups?,
-        table: SegmentTable, segmentsDigest: FileDigest
-    ) throws -> BuildReport {
+    private func finish(_ job: BuildJob, table: SegmentTable, segmentsDigest: FileDigest) throws {
+        let partitions = try keptPartitions(job)
+        let (router, heads) = (partitions.router, partitions.heads)
+        sampled = partitions.sampled
         var manifest = Manifest(
             metric: parameters.metric.name, elementType: base.elementType.name, dimension: base.dimension,
             count: base.count, partitions: table.count, records: table.recordCount,
             build: describe(heads: heads),
             files: [IndexFiles.segmentsName: segmentsDigest])
-        var sections = router.encode() + (cells?.encode(parent: nil) ?? [])
-        var residentByteCount = router.residentByteCount
-        if let training = parameters.router {
-            let written = try DiskIndex(
-                path: target.temporaryPath, manifest: manifest, table: table, centroids: router,
-                headIds: heads,
-                cells: cells, device: Devices.open(path: files.segments))
-            let trained = try stage("train") { try written.trainRouter(training, progress: progress) }
-            sections = try trained.sections()
-            residentByteCount =
-                trained.router.residentByteCount
-                + trained.posteriors.reduce(0) { $0 + $1.residentByteCount }
+        if let idRange, idRange.kind == .external || idRange.least > 0 { manifest.ids = idRange }
+        if let shard = parameters.shard, let plan = parameters.plan {
+            manifest.shard = ShardIdentity(plan: plan.identity, number: shard.index, count: shard.count)
+        }
+        var sections = router.encode() + (partitions.cells?.encode(parent: nil) ?? [])
+        if var training = parameters.router {
+            if !job.hasReached(.train) {
+                training.predictor.checkpoints = TrainingCheckpoints(directory: job.trainingPath)
+                let written = try DiskIndex(
+                    path: job.target.contentPath, manifest: manifest, table: table, centroids: router,
+                    headIds: heads, cells: partitions.cells, device: Devices.open(path: job.files.segments))
+                sections = try stage("train") {
+                    try written.trainRouter(training, progress: progress).sections()
+                }
+            }
             manifest.build.merge(training.predictor.description) { $1 }
         }
         if let heads { sections.append((IndexFiles.headIdsTag, IndexFiles.encode(headIds: heads))) }
-        manifest.files[IndexFiles.tableName] = try table.write(path: files.table)
-        manifest.files[IndexFiles.routerName] = try TaggedFile.write(path: files.router, sections: sections)
-        try stage("publish") {
-            try manifest.write(path: files.manifest)
-            try target.publish()
+        if !job.hasReached(.train) {
+            try Directory.removeTree(job.files.router)
+            let digest = try TaggedFile.write(path: job.files.router, sections: sections)
+            try job.finish(.train, position: 1, files: [(.router, digest)])
         }
-        return BuildReport(
-            count: base.count, partitions: table.count, records: table.recordCount,
-            replication: Double(table.recordCount + (heads?.count ?? 0)) / Double(base.count),
-            indexByteCount: manifest.totalByteCount,
-            residentByteCount: residentByteCount + table.residentByteCount + (heads?.count ?? 0) * 4,
-            stages: stages)
+        // The base as it is now has to be the one that was read.
+        if let difference = try JobIdentity(base.identity()).difference(from: job.identity),
+            difference.name.hasPrefix("base")
+        {
+            throw StorageError(
+                .invalidValue, path: base.path, detail: "has changed while it was read: \(difference.name)",
+                expected: difference.there, found: difference.here, advice: "build it again")
+        }
+        for path in [job.files.table, job.files.manifest] { try Directory.removeTree(path) }
+        let tableDigest = try table.write(path: job.files.table)
+        manifest.files[IndexFiles.tableName] = tableDigest
+        manifest.files[IndexFiles.routerName] = job.digest(.router)
+        try job.finish(
+            .publish, position: 1,
+            files: [(.table, tableDigest), (.manifest, try manifest.write(path: job.files.manifest))])
     }
 
-    private func describe(heads: [UInt32]?) -> [String: String] {
+    func describe(heads: [UInt32]?) -> [String: String] {
         var build = [
             "duplicate": parameters.duplication.name, "seed": String(parameters.seed),
             "iterations": String(parameters.iterations), "router": "distance",
         ]
         if let share = parameters.headShare { build["heads"] = String(share) }
         if let sampled { build["sample"] = String(sampled) }
+        if let plan = parameters.plan { build["plan"] = plan.identity }
         if let pages = parameters.pagesMaximum { build["pages-max"] = String(pages) }
         if let cells = parameters.subSegments { build["sub-segments"] = String(cells) }
         switch parameters.duplication {

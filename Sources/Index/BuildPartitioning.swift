@@ -15,9 +15,15 @@ extension IndexBuilder {
         var heads: [UInt32]?
         /// Where centroids are those of cells: how they are grouped.
         var cells: CellGroups?
+        /// Where partitions are a plan's: its centroids, indexed already.
+        var router: CentroidIndex?
     }
 
     func partition() throws -> Partitioning {
+        if let plan = parameters.plan {
+            sampled = plan.sampled
+            return plan.partitioning
+        }
         var centroids: VectorMatrix
         var heads: [UInt32]?
         let beta: Float
@@ -30,13 +36,12 @@ extension IndexBuilder {
             centroids = rows.gather(chosen)
             beta = CentroidIndex.defaultBeta(meanDistance: meanHomeDistance(rows, centroids: centroids))
         } else {
-            let wanted =
-                parameters.partitions ?? max(1, min(base.count, Int(4 * Double(base.count).squareRoot())))
+            let wanted = partitionsWanted
             let sample = try stage("sample") { try readSample(for: wanted) }
             let trained = stage("partition") {
                 var means = KMeans(partitions: wanted, seed: parameters.seed, threads: parameters.threads)
                 means.iterations = parameters.iterations
-                means.capRecords = recordsMaximum(sampleShare: Double(sample.count) / Double(base.count))
+                means.capRecords = recordsMaximum(sampleShare: Double(sample.count) / Double(wholeCount))
                 means.progress = { [progress] done, total in
                     progress(stage: "partition", done: done, total: total)
                 }
@@ -117,8 +122,7 @@ extension IndexBuilder {
     /// The cap on records of a partition, scaled to a sample.
     private func recordsMaximum(sampleShare: Double) -> Int? {
         guard let pages = parameters.pagesMaximum,
-            let layout = try? PageLayout(
-                dimension: base.dimension, elementType: base.elementType, idByteCount: 4)
+            let layout = try? layout()
         else { return nil }
         return max(1, Int(Double(layout.recordsMaximum(pages: pages)) * sampleShare))
     }
@@ -133,20 +137,20 @@ extension IndexBuilder {
             )
         }
         let rows = VectorMatrix(count: base.count, dimension: base.dimension, elementType: base.elementType)
-        try readInParallel(base, rows: 0..<base.count, into: rows, threads: parameters.threads)
+        for first in stride(from: 0, to: base.count, by: 1 << 20) {
+            progress(stage: "sample", done: first, total: base.count)
+            try readInParallel(
+                base, rows: first..<min(base.count, first + 1 << 20), into: rows, at: first,
+                threads: parameters.threads)
+        }
+        progress(stage: "sample", done: base.count, total: base.count)
         try refuseLengths(rows, metric: parameters.metric) { "\(base.path): vector \($0)" }
         return space.rows(from: rows)
     }
 
     /// A sample spread evenly over the file, in routing space.
     private func readSample(for partitions: Int) throws -> VectorMatrix {
-        let rowByteCount =
-            base.dimension * (base.elementType.byteCount + (parameters.metric.isSpherical ? 4 : 0))
-        let affordable = parameters.memoryByteCount / 4 / rowByteCount
-        // k-means iterates over 256 rows a partition and ends with a few rounds over all that it is given:
-        // everything, where it fits.
-        let wanted = parameters.sampleCount ?? max(256 * partitions, 4 << 20)
-        let count = min(base.count, max(min(wanted, affordable), min(base.count, partitions)))
+        let count = memory.sampleCount(partitions: partitions)
         sampled = count
         if count == base.count { return try readWholeBase(for: "a sample of everything") }
         var random = SeededRandom(seed: parameters.seed)
@@ -156,7 +160,12 @@ extension IndexBuilder {
             let high = (position + 1) * base.count / count
             return low + random.below(high - low)
         }
-        let sample = try base.gather(rows)
+        let sample = VectorMatrix(count: count, dimension: base.dimension, elementType: base.elementType)
+        for first in stride(from: 0, to: count, by: 1 << 16) {
+            progress(stage: "sample", done: first, total: count)
+            try base.gather(rows[first..<min(count, first + 1 << 16)], into: sample, at: first)
+        }
+        progress(stage: "sample", done: count, total: count)
         try refuseLengths(sample, metric: parameters.metric) { "\(base.path): vector \(rows[$0])" }
         return space.rows(from: sample)
     }

@@ -4,6 +4,7 @@
 import Foundation
 import Router
 import Storage
+import Synchronization
 import Vectors
 
 /// An open index. Immutable, shared by all worker threads.
@@ -31,6 +32,8 @@ public final class DiskIndex: Sendable {
     let device: any BlockDevice
     /// Hot segments in memory, where they were asked for.
     public let cache: SegmentCache?
+    /// Numbers of external ids, once training has asked for them.
+    let numbersCache = Mutex<VectorNumbers?>(nil)
 
     /// Opens the index directory at `path`. Reads go to the device itself (O_DIRECT, io_uring) unless
     /// another device is given.
@@ -77,7 +80,9 @@ public final class DiskIndex: Sendable {
                     path: files.router, detail: "section policies is not readable: \(error)")
             }
         }
-        headIds = try sections[IndexFiles.headIdsTag].map { try Self.decodeHeadIds($0, path: files.router) }
+        headIds = try sections[IndexFiles.headIdsTag].map {
+            try IndexFiles.decode(headIds: $0, path: files.router)
+        }
         let headCount = headIds?.count ?? manifest.partitions
         guard table.count == manifest.partitions, centroids.partitionCount == manifest.partitions,
             headCount == manifest.partitions, layout.dimension == manifest.dimension,
@@ -160,17 +165,6 @@ public final class DiskIndex: Sendable {
         self.device = device
     }
 
-    private static func decodeHeadIds(_ bytes: [UInt8], path: String) throws(IndexError) -> [UInt32] {
-        guard bytes.count % 4 == 0 else {
-            throw .inconsistent(path: path, detail: "head ids take \(bytes.count) bytes, not a multiple of 4")
-        }
-        return bytes.withUnsafeBytes { raw in
-            (0..<raw.count / 4).map {
-                UInt32(littleEndian: raw.loadUnaligned(fromByteOffset: $0 * 4, as: UInt32.self))
-            }
-        }
-    }
-
     /// Base vectors indexed.
     public var count: Int { manifest.count }
     public var dimension: Int { manifest.dimension }
@@ -204,6 +198,18 @@ struct IndexFiles {
         bytes.reserveCapacity(headIds.count * 4)
         for id in headIds { withUnsafeBytes(of: id.littleEndian) { bytes.append(contentsOf: $0) } }
         return bytes
+    }
+
+    /// Head ids from the bytes of their section.
+    static func decode(headIds bytes: [UInt8], path: String) throws(IndexError) -> [UInt32] {
+        guard bytes.count % 4 == 0 else {
+            throw .inconsistent(path: path, detail: "head ids take \(bytes.count) bytes, not a multiple of 4")
+        }
+        return bytes.withUnsafeBytes { raw in
+            (0..<raw.count / 4).map {
+                UInt32(littleEndian: raw.loadUnaligned(fromByteOffset: $0 * 4, as: UInt32.self))
+            }
+        }
     }
 
     static let segmentsName = "segments.bin"

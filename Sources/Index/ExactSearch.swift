@@ -75,7 +75,7 @@ public struct ExactSearch: Sendable {
                 for (rank, neighbour) in sorted.enumerated() {
                     truth.set(
                         query: range.lowerBound + index, rank: rank,
-                        id: UInt32(truncatingIfNeeded: neighbour.id),
+                        id: neighbour.id,
                         distance: neighbour.distance)
                 }
             }
@@ -95,9 +95,6 @@ public struct ExactSearch: Sendable {
             throw .invalid(
                 "\(queries.path) holds \(queries.elementType.name), \(base.path) holds \(base.elementType.name); "
                     + "convert one of them")
-        }
-        if base.count > Int(UInt32.max) {
-            throw .invalid("\(base.path) holds \(base.count) vectors; truth files keep ids of 32 bits")
         }
     }
 
@@ -151,14 +148,17 @@ private final class ExactHeap: @unchecked Sendable {
 }
 
 /// Reads rows with several threads; each reads a part of its own.
-func readInParallel(_ file: VectorFile, rows: Range<Int>, into matrix: VectorMatrix, threads: Int) throws {
+func readInParallel(
+    _ file: VectorFile, rows: Range<Int>, into matrix: VectorMatrix, at: Int = 0, threads: Int
+) throws {
     let part = max(4096, (rows.count + threads * 4 - 1) / (threads * 4))
     let tasks = (rows.count + part - 1) / part
     try Workers.tryForEach(count: tasks, threads: threads) { task in
         let first = task * part
         let count = min(part, rows.count - first)
         try file.read(
-            rows: rows.lowerBound + first..<rows.lowerBound + first + count, into: matrix, at: first)
+            rows: rows.lowerBound + first..<rows.lowerBound + first + count, into: matrix,
+            at: at + first)
     }
 }
 

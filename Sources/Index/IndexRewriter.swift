@@ -33,32 +33,45 @@ public struct IndexRewriter {
         sections: [(tag: String, bytes: [UInt8])]? = nil,
         build: [String: String] = [:]
     ) throws -> Manifest {
-        try validate(plan)
         let target = try AtomicDirectory.create(path: directory)
         do {
-            let files = IndexFiles(directory: target.temporaryPath)
-            var manifest = index.manifest
-            if plan.isEmpty {
-                try share(into: files)
-            } else {
-                let (table, digest) = try Rewriting(rewriter: self, plan: plan, directory: target).run()
-                manifest.records = table.recordCount
-                manifest.files[IndexFiles.segmentsName] = digest
-                manifest.files[IndexFiles.tableName] = try table.write(path: files.table)
-                let heads = index.headIds?.count ?? 0
-                manifest.build["replication"] = String(
-                    Double(table.recordCount + heads) / Double(max(manifest.count, 1)))
-            }
-            manifest.build.merge(build) { $1 }
-            manifest.files[IndexFiles.routerName] = try TaggedFile.write(
-                path: files.router, sections: try routerSections(sections))
-            try manifest.write(path: files.manifest)
-            try target.publish()
-            return manifest
+            return try write(to: target, plan: plan, sections: sections, build: build)
         } catch {
             target.discard()
             throw error
         }
+    }
+
+    /// The same into a directory that was begun before, which is published at the end; whatever an earlier run has
+    /// left of the index's files is replaced.
+    @discardableResult
+    func write(
+        to target: AtomicDirectory, plan: ReplicaPlan = ReplicaPlan(),
+        sections: [(tag: String, bytes: [UInt8])]? = nil, build: [String: String] = [:]
+    ) throws -> Manifest {
+        try validate(plan)
+        for name in try Directory.names(target.contentPath) { try Directory.removeTree(target.file(name)) }
+        let files = IndexFiles(directory: target.contentPath)
+        var manifest = index.manifest
+        if plan.isEmpty {
+            try share(into: files)
+        } else {
+            let (table, digest) = try Rewriting(rewriter: self, plan: plan, directory: target).run()
+            manifest.records = table.recordCount
+            manifest.files[IndexFiles.segmentsName] = digest
+            manifest.files[IndexFiles.tableName] = try table.write(path: files.table)
+            let heads = index.headIds?.count ?? 0
+            manifest.build["replication"] = String(
+                Double(table.recordCount + heads) / Double(max(manifest.count, 1)))
+        }
+        manifest.build.merge(build) { $1 }
+        // With another router or other records it joins its siblings no more.
+        manifest.shard = nil
+        manifest.files[IndexFiles.routerName] = try TaggedFile.write(
+            path: files.router, sections: try routerSections(sections))
+        try manifest.write(path: files.manifest)
+        try target.publish()
+        return manifest
     }
 
     private func validate(_ plan: ReplicaPlan) throws(IndexError) {
@@ -111,6 +124,7 @@ private struct Rewriting {
     let rewriter: IndexRewriter
     let directory: AtomicDirectory
     private let index: DiskIndex
+    private let numbers: VectorNumbers
     private let homes: Homes
     private let planned: Homes
     private let counts: [Int]
@@ -125,20 +139,13 @@ private struct Rewriting {
         self.rewriter = rewriter
         self.directory = directory
         index = rewriter.index
+        numbers = try index.numbers()
         homes = try index.homes()
         planned = homes.applying(plan)
         counts = planned.recordCounts(partitionCount: index.partitionCount)
-        var ranges: [Range<Int>] = []
-        var (start, held) = (0, 0)
-        for partition in counts.indices {
-            let cost = Bucket.byteCount(records: counts[partition], layout: index.layout)
-            if held + cost > rewriter.memoryByteCount / 2 && partition > start {
-                ranges.append(start..<partition)
-                (start, held) = (partition, 0)
-            }
-            held += cost
-        }
-        ranges.append(start..<counts.count)
+        let ranges = Bucket.ranges(
+            counts: counts, rowByteCount: index.layout.rowByteCount,
+            byteCountMaximum: rewriter.memoryByteCount / 2)
         self.ranges = ranges
         var numbers = [UInt32](repeating: 0, count: counts.count)
         for (number, range) in ranges.enumerated() {
@@ -148,7 +155,7 @@ private struct Rewriting {
     }
 
     func run() throws -> (table: SegmentTable, digest: FileDigest) {
-        let spills = try (0..<ranges.count).map { try SpillFile(path: directory.file("incoming-\($0).tmp")) }
+        let spills = try (0..<ranges.count).map { try SpillFile(path: directory.temporary("incoming-\($0)")) }
         let incoming = try collect(into: spills)
         let writer = try SegmentWriter(path: directory.file(IndexFiles.segmentsName), layout: index.layout)
         var current = 0
@@ -164,8 +171,9 @@ private struct Rewriting {
         }
         try index.forEachSegment { partition, segment in
             while partition >= ranges[current].upperBound { try finishBucket() }
-            index.forEachRecord(of: partition, in: segment) { id, vector in
-                guard planned[Int(id)].contains(UInt32(partition)) else { return }
+            try index.forEachRecord(of: partition, in: segment) { id, vector in
+                let number = try numbers.require(id)
+                guard planned[number].contains(UInt32(partition)) else { return }
                 bucket.add(
                     id: id, vector: vector, partition: UInt32(partition), isHome: true,
                     distance: distances.of(vector, partition: partition))
@@ -180,10 +188,11 @@ private struct Rewriting {
         var counts = [Int](repeating: 0, count: spills.count)
         try index.forEachSegment { partition, segment in
             try index.forEachRecord(of: partition, in: segment) { id, vector in
-                let old = homes[Int(id)]
+                let number = try numbers.require(id)
+                let old = homes[number]
                 // Where a vector has several records already, the first one speaks for all.
                 guard old.first == UInt32(partition) else { return }
-                for target in planned[Int(id)] where !old.contains(target) {
+                for target in planned[number] where !old.contains(target) {
                     let range = Int(rangeOfPartition[Int(target)])
                     var header = IncomingRecord(id: id, partition: target)
                     try spills[range].append(&header, count: MemoryLayout<IncomingRecord>.size)

@@ -29,36 +29,44 @@ public struct Retraining: Sendable {
     public func run(_ index: DiskIndex, to directory: String, progress: Progress = .none) throws
         -> BuildReport
     {
-        // Refused before hours of work, not after them.
-        try AtomicDirectory.create(path: directory).discard()
-        let start = monotonicNanoseconds()
-        if duplication == .none { return try publish(index, to: directory, start: start, progress: progress) }
-        let plan = try plan(for: index, progress: progress)
-        let between = Self.sibling(of: directory)
-        defer { try? FileManager.default.removeItem(atPath: between) }
-        var rewriter = IndexRewriter(index: index)
-        rewriter.threads = training.predictor.training.threads
-        rewriter.memoryByteCount = training.pairs.memoryByteCount
-        rewriter.progress = progress
-        try rewriter.write(
-            to: between, plan: plan,
-            build: ["duplicate": duplication.name, "replication-max": String(replicationMaximum)])
-        return try publish(DiskIndex(path: between), to: directory, start: start, progress: progress)
+        // Refused before hours of work, not after them; the name is kept until the end.
+        let target = try AtomicDirectory.create(path: directory)
+        do {
+            return try run(index, to: target, progress: progress)
+        } catch {
+            target.discard()
+            throw error
+        }
     }
 
-    private static func sibling(of directory: String) -> String {
-        let url = URL(fileURLWithPath: directory)
-        return url.deletingLastPathComponent().path + "/.\(url.lastPathComponent).planned-\(getpid())"
+    /// The same into a directory that was begun before, where replicas that an earlier run has placed are found again.
+    func run(_ index: DiskIndex, to target: AtomicDirectory, progress: Progress) throws -> BuildReport {
+        let start = monotonicNanoseconds()
+        if duplication == .none { return try publish(index, to: target, start: start, progress: progress) }
+        let planned = target.temporary(Self.plannedName)
+        if !Directory.exists(planned) {
+            var rewriter = IndexRewriter(index: index)
+            rewriter.threads = training.predictor.training.threads
+            rewriter.memoryByteCount = training.pairs.memoryByteCount
+            rewriter.progress = progress
+            try rewriter.write(
+                to: planned, plan: try plan(for: index, progress: progress),
+                build: ["duplicate": duplication.name, "replication-max": String(replicationMaximum)])
+        }
+        return try publish(DiskIndex(path: planned), to: target, start: start, progress: progress)
     }
+
+    /// The index with its replicas and the router that it had, within the directory of the one that is made.
+    static let plannedName = "planned"
 
     private func publish(
-        _ index: DiskIndex, to directory: String, start: UInt64, progress: Progress
+        _ index: DiskIndex, to target: AtomicDirectory, start: UInt64, progress: Progress
     ) throws -> BuildReport {
         // Plain centroid distance without learn queries has nothing to learn.
         let learns = training.predictor.kind != .distance || training.learn != nil
         let trained = learns ? try index.trainRouter(training, progress: progress) : nil
         let manifest = try IndexRewriter(index: index).write(
-            to: directory, sections: try trained?.sections(),
+            to: target, sections: try trained?.sections(),
             build: learns ? training.predictor.description : [:])
         return BuildReport(
             count: index.count, partitions: index.partitionCount, records: manifest.records,

@@ -3,6 +3,7 @@
 // Means are kept as floats; rows are compared with the means as the routing element type holds them, by
 // integer kernels where the base is of bytes.
 
+import Glibc
 import Synchronization
 import Vectors
 
@@ -74,7 +75,9 @@ public struct KMeans: Sendable {
             largest: lloyd.largest)
     }
 
-    private func groupCount(_ wanted: Int) -> Int { max(2, min(flatLimit, Int(Double(wanted).squareRoot()))) }
+    fileprivate func groupCount(_ wanted: Int) -> Int {
+        max(2, min(flatLimit, Int(Double(wanted).squareRoot())))
+    }
 
     private func oneLevel(_ rows: VectorMatrix, _ wanted: Int, _ meter: Meter) -> VectorMatrix {
         var random = SeededRandom(seed: seed, stream: 3)
@@ -216,5 +219,39 @@ private final class Meter: Sendable {
             return done
         }
         report(now, total)
+    }
+}
+
+extension KMeans {
+    /// Distances that a training of so many rows computes at most; an estimate.
+    public func distanceCount(rows: Int) -> Double {
+        let wanted = min(partitions, rows)
+        let affordable = Int(Self.refinementDistances / (Double(rows) * Double(wanted)))
+        let rounds = Double(max(1, refinements ?? max(4, min(10, affordable))))
+        let (n, p) = (Double(rows), Double(wanted))
+        let each =
+            wanted <= NearestCentroids.exactLimit
+            ? p : NearestCentroids.distancesEach(centroids: wanted, probes: 8)
+        let refining = rounds * n * each
+        func seeding(_ count: Double, of rows: Double) -> Double {
+            count * min(rows, max(count * Double(seedingRows), 1024)) * (2 + log(max(count, 1)) / 2)
+        }
+        if wanted <= flatLimit {
+            return refining + Double(iterations) * min(n, p * Double(sampleRows)) * p + seeding(p, of: n)
+        }
+        let groups = Double(groupCount(wanted))
+        var top = KMeans(partitions: Int(groups), seed: seed, threads: threads)
+        top.iterations = iterations
+        return refining + top.distanceCount(rows: min(rows, Int(groups) * 256)) + n * groups
+            + Double(iterations) * n * p / groups + groups * seeding(p / groups, of: n / groups)
+    }
+}
+
+extension NearestCentroids {
+    /// Distances that assigning a row computes among so many centroids.
+    public static func distancesEach(centroids: Int, probes: Int = 32) -> Double {
+        guard centroids > exactLimit else { return Double(centroids) }
+        let groups = Double(CentroidGroups.groupCount(for: centroids))
+        return groups + Double(probes) * Double(centroids) / groups
     }
 }

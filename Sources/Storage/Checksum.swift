@@ -31,17 +31,50 @@ public struct FileDigest: Sendable, Equatable, Codable {
         -> FileDigest
     {
         let file = try InputFile(path: path)
-        let chunk = 1 << 20
-        let buffer = UnsafeMutableRawPointer.allocate(byteCount: chunk, alignment: 4096)
-        defer { buffer.deallocate() }
-        var (offset, crc) = (UInt64(0), UInt32(0))
-        while offset < file.byteCount {
-            let count = Int(min(UInt64(chunk), file.byteCount - offset))
-            try file.read(at: offset, into: buffer, count: count)
-            crc = Checksum.crc32c(buffer, count: count, continuing: crc)
-            offset += UInt64(count)
-            progress(offset)
+        let crc = try file.checksum(at: 0, byteCount: file.byteCount, progress: progress)
+        return FileDigest(byteCount: file.byteCount, crc32c: crc)
+    }
+
+    /// Refuses a file whose first `byteCount` bytes are not these; what follows them is not looked at.
+    ///
+    /// - Throws: kind `missing`, `truncated` or `corrupt`, with the advice to begin anew.
+    public func check(path: String, progress: (UInt64) -> Void = { _ in }) throws(StorageError) {
+        let advice = "what an unfinished build has left is damaged: give --restart to begin anew"
+        let file: InputFile
+        do {
+            file = try InputFile(path: path)
+        } catch {
+            guard error.kind == .missing else { throw error }
+            throw StorageError(.missing, path: path, detail: "there is no such file", advice: advice)
         }
-        return FileDigest(byteCount: offset, crc32c: crc)
+        guard file.byteCount >= byteCount else {
+            throw StorageError(
+                .truncated, path: path, detail: "ends too early", offset: file.byteCount,
+                expected: "\(byteCount) bytes", found: "\(file.byteCount)", advice: advice)
+        }
+        let found = try file.checksum(at: 0, byteCount: byteCount, progress: progress)
+        guard found == crc32c else {
+            throw StorageError(
+                .corrupt, path: path, detail: "is not what the journal tells of: its checksum differs",
+                expected: Checksum.text(crc32c), found: Checksum.text(found), advice: advice)
+        }
+    }
+}
+
+extension InputFile {
+    /// The checksum of a part of the file; `progress` hears the bytes done so far.
+    func checksum(
+        at offset: UInt64, byteCount: UInt64, progress: (UInt64) -> Void = { _ in }
+    ) throws(StorageError) -> UInt32 {
+        let buffer = Scratch(1 << 20)
+        var (done, crc) = (UInt64(0), UInt32(0))
+        while done < byteCount {
+            let count = Int(min(UInt64(buffer.count), byteCount - done))
+            try read(at: offset + done, into: buffer.bytes, count: count)
+            crc = Checksum.crc32c(buffer.raw, count: count, continuing: crc)
+            done += UInt64(count)
+            progress(done)
+        }
+        return crc
     }
 }

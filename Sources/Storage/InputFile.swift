@@ -8,9 +8,13 @@ final class InputFile: Sendable {
     let byteCount: UInt64
     let descriptor: Int32
 
+    /// Reads that touch these bytes fail as those of a bad sector do; for tests.
+    private let unreadable: Range<UInt64>
+
     /// `flags` are added to those of reading.
-    init(path: String, flags: Int32 = 0) throws(StorageError) {
+    init(path: String, flags: Int32 = 0, unreadable: Range<UInt64> = 0..<0) throws(StorageError) {
         self.path = path
+        self.unreadable = unreadable
         descriptor = open(path, O_RDONLY | O_CLOEXEC | flags)
         if descriptor < 0 {
             byteCount = 0
@@ -34,6 +38,9 @@ final class InputFile: Sendable {
 
     /// Reads exactly `count` bytes.
     func read(at offset: UInt64, into target: UnsafeMutableRawPointer, count: Int) throws(StorageError) {
+        if unreadable.overlaps(offset..<offset + UInt64(count)) {
+            throw StorageError.systemCall("pread", path: path, errno: EIO, offset: unreadable.lowerBound)
+        }
         var done = 0
         while done < count {
             let got = pread(
@@ -49,6 +56,16 @@ final class InputFile: Sendable {
             }
             done += got
         }
+    }
+
+    /// When the file was last changed, in seconds and nanoseconds since 1970.
+    func modificationTime() throws(StorageError) -> String {
+        var status = stat()
+        guard fstat(descriptor, &status) == 0 else {
+            throw StorageError.systemCall("fstat", path: path, errno: errno)
+        }
+        let fraction = String(status.st_mtim.tv_nsec)
+        return "\(status.st_mtim.tv_sec)." + String(repeating: "0", count: 9 - fraction.count) + fraction
     }
 
     /// The whole file in memory.

@@ -6,9 +6,12 @@ public struct JobIdentity: Sendable, Equatable {
     public var entries: [(name: String, value: String)]
 
     public init(_ entries: [(name: String, value: String)]) {
-        // A line each is what makes the text unambiguous.
+        // A line each, and no colon in a name, is what makes the text unambiguous.
         self.entries = entries.map {
-            ($0.name, $0.value.split(whereSeparator: \.isNewline).joined(separator: " "))
+            (
+                $0.name.replacing(":", with: ","),
+                $0.value.split(whereSeparator: \.isNewline).joined(separator: " ")
+            )
         }
     }
 

@@ -19,19 +19,30 @@ final class OutputFile {
     private var checksum: UInt32 = 0
     private var finished = false
 
-    init(path: String, atomically: Bool, bufferByteCount: Int = 1 << 20) throws(StorageError) {
+    /// - Parameter continuing: goes on behind these bytes of a file that is there, and whose further bytes are cut
+    ///   off; what they are is not looked at (see `FileDigest.check`).
+    init(
+        path: String, atomically: Bool, bufferByteCount: Int = 1 << 20, continuing: FileDigest? = nil
+    ) throws(StorageError) {
+        precondition(!(atomically && continuing != nil))
         self.path = path
         self.atomically = atomically
         writingPath = atomically ? path + ".part" : path
         capacity = bufferByteCount
         buffer = .allocate(byteCount: bufferByteCount, alignment: 4096)
         descriptor = open(
-            writingPath, O_WRONLY | O_CREAT | (atomically ? O_TRUNC : O_EXCL) | O_CLOEXEC, 0o644)
+            writingPath,
+            O_WRONLY | O_CLOEXEC | (continuing != nil ? 0 : O_CREAT | (atomically ? O_TRUNC : O_EXCL)), 0o644)
         let code = errno
         guard descriptor >= 0 else {
             throw code == EEXIST
                 ? StorageError(.exists, path: path, detail: "exists already and is not overwritten")
                 : StorageError.systemCall("open", path: writingPath, errno: code)
+        }
+        if let continuing {
+            try SpillFile.cut(descriptor, path: path, to: continuing.byteCount)
+            flushed = continuing.byteCount
+            checksum = continuing.crc32c
         }
     }
 
@@ -69,6 +80,15 @@ final class OutputFile {
     func overwriteStart(_ bytes: UnsafeRawPointer, count: Int) throws(StorageError) {
         try flush()
         try write(bytes, count: count, at: 0)
+    }
+
+    /// Brings what was appended so far to the device, and says what it is.
+    func sync() throws(StorageError) -> FileDigest {
+        try flush()
+        guard fdatasync(descriptor) == 0 else {
+            throw StorageError.systemCall("fdatasync", path: writingPath, errno: errno)
+        }
+        return FileDigest(byteCount: byteCount, crc32c: checksum)
     }
 
     /// Everything to the device, then under the final name. Nothing may be appended after it.

@@ -21,6 +21,25 @@ public struct SegmentEntry: Sendable, Equatable {
         self.checksum = checksum
         self.radius = radius
     }
+
+    /// Bytes of an entry on disk.
+    public static let byteCount = 24
+
+    /// The entry that 24 bytes hold.
+    public init(decoding bytes: UnsafeRawPointer) {
+        self.init(
+            offset: bytes.u64(0), unitCount: bytes.u32(8), recordCount: bytes.u32(12),
+            checksum: bytes.u32(16), radius: Float(bitPattern: bytes.u32(20)))
+    }
+
+    /// Writes 24 bytes.
+    public func encode(into bytes: UnsafeMutableRawPointer) {
+        bytes.put(offset, at: 0)
+        bytes.put(unitCount, at: 8)
+        bytes.put(recordCount, at: 12)
+        bytes.put(checksum, at: 16)
+        bytes.put(radius.bitPattern, at: 20)
+    }
 }
 
 /// The table of all segments of an index. Immutable.
@@ -37,7 +56,7 @@ public final class SegmentTable: @unchecked Sendable {
     @usableFromInline let entries: UnsafeMutablePointer<SegmentEntry>
 
     static let headerByteCount = 64
-    static let entryByteCount = 24
+    static let entryByteCount = SegmentEntry.byteCount
 
     /// A table of these entries, which must lie in the file in order and without overlap.
     public convenience init(layout: PageLayout, entries: [SegmentEntry]) {
@@ -89,12 +108,7 @@ public final class SegmentTable: @unchecked Sendable {
         let file = Scratch(Self.headerByteCount + count * Self.entryByteCount)
         let (header, body) = (file.bytes, file.bytes + Self.headerByteCount)
         for index in 0..<count {
-            let (entry, at) = (entries[index], index * Self.entryByteCount)
-            body.put(entry.offset, at: at)
-            body.put(entry.unitCount, at: at + 8)
-            body.put(entry.recordCount, at: at + 12)
-            body.put(entry.checksum, at: at + 16)
-            body.put(entry.radius.bitPattern, at: at + 20)
+            entries[index].encode(into: body + index * Self.entryByteCount)
         }
         header.put("SONDESTB", at: 0)
         header.put(Self.formatVersion, at: 8)
@@ -180,9 +194,7 @@ public final class SegmentTable: @unchecked Sendable {
         var end: UInt64 = 0
         for index in 0..<count {
             let at = index * entryByteCount
-            let entry = SegmentEntry(
-                offset: body.u64(at), unitCount: body.u32(at + 8), recordCount: body.u32(at + 12),
-                checksum: body.u32(at + 16), radius: Float(bitPattern: body.u32(at + 20)))
+            let entry = SegmentEntry(decoding: body + at)
             let (next, overflow) = entry.offset.addingReportingOverflow(
                 UInt64(entry.unitCount) * UInt64(layout.unitByteCount))
             guard entry.offset >= end, entry.offset % UInt64(PageLayout.pageByteCount) == 0, !overflow,

@@ -6,13 +6,18 @@ import Vectors
 public final class SegmentWriter {
     public let layout: PageLayout
     private let file: OutputFile
-    private var entries: [SegmentEntry] = []
+    /// Of the segments written so far.
+    public private(set) var entries: [SegmentEntry] = []
 
-    /// Creates the file, which must not exist.
-    public init(path: String, layout: PageLayout) throws(StorageError) {
+    /// Creates the file, which must not exist; or goes on with it behind the segments of `continuing`.
+    public init(
+        path: String, layout: PageLayout, continuing: (digest: FileDigest, entries: [SegmentEntry])? = nil
+    ) throws(StorageError) {
         self.layout = layout
         file = try OutputFile(
-            path: path, atomically: false, bufferByteCount: max(4 << 20, layout.unitByteCount))
+            path: path, atomically: false, bufferByteCount: max(4 << 20, layout.unitByteCount),
+            continuing: continuing?.digest)
+        entries = continuing?.entries ?? []
     }
 
     /// Bytes appended so far.
@@ -26,6 +31,23 @@ public final class SegmentWriter {
     public func append(
         count: Int, radius: Float, record: (Int) -> (id: UInt64, row: UnsafeRawPointer)
     ) throws(StorageError) -> SegmentEntry {
+        try append(count: count, radius: radius) { (unit, range) throws(StorageError) in
+            for index in range where record(index).id > layout.idMaximum {
+                throw StorageError(
+                    .invalidValue, path: file.path, detail: "an id does not fit \(layout.idByteCount) bytes",
+                    expected: "at most \(layout.idMaximum)", found: "\(record(index).id)")
+            }
+            layout.encode(count: range.count, into: unit) { record(range.lowerBound + $0) }
+        }
+    }
+
+    /// Appends the segment of the next partition unit by unit: `encode` writes a whole unit, its checksum
+    /// among it, of the records of this range.
+    @discardableResult
+    public func append(
+        count: Int, radius: Float,
+        encode: (UnsafeMutableRawPointer, Range<Int>) throws(StorageError) -> Void
+    ) throws(StorageError) -> SegmentEntry {
         precondition(count >= 0)
         guard UInt32(exactly: count) != nil else {
             throw StorageError(
@@ -38,13 +60,8 @@ public final class SegmentWriter {
         var first = 0
         while first < count {
             let part = min(layout.recordsPerUnit, count - first)
-            for index in first..<first + part where record(index).id > layout.idMaximum {
-                throw StorageError(
-                    .invalidValue, path: file.path, detail: "an id does not fit \(layout.idByteCount) bytes",
-                    expected: "at most \(layout.idMaximum)", found: "\(record(index).id)")
-            }
             let unit = try file.reserve(layout.unitByteCount)
-            layout.encode(count: part, into: unit) { record(first + $0) }
+            try encode(unit, first..<first + part)
             checksum = layout.storedChecksum(unit: unit).littleEndian
             entry.checksum = Checksum.crc32c(&checksum, count: 4, continuing: entry.checksum)
             entry.unitCount += 1
@@ -61,6 +78,9 @@ public final class SegmentWriter {
     ) throws(StorageError) -> SegmentEntry {
         try append(count: count, radius: radius) { (ids[$0], rows + $0 * layout.rowByteCount) }
     }
+
+    /// Brings the segments appended so far to the device, and says what the file is.
+    public func sync() throws(StorageError) -> FileDigest { try file.sync() }
 
     /// Brings everything to the device. The table is not written yet.
     public func finish() throws(StorageError) -> (table: SegmentTable, digest: FileDigest) {

@@ -22,6 +22,8 @@ public struct StorageError: Error, Sendable, Equatable, CustomStringConvertible 
         case exists
         /// The file is not there.
         case missing
+        /// The device has too little room for what is to be written.
+        case noSpace
         /// Well-formed, but nothing that this program handles.
         case unsupported
     }

@@ -115,12 +115,22 @@ public final class VectorFile: Sendable {
     /// The rows of these numbers, which must rise; near ones come with one read.
     public func gather(_ sorted: [Int], checkFinite: Bool = true) throws(StorageError) -> VectorMatrix {
         let matrix = VectorMatrix(count: sorted.count, dimension: dimension, elementType: elementType)
+        try gather(sorted[...], into: matrix, checkFinite: checkFinite)
+        return matrix
+    }
+
+    /// The same into `matrix` from its row `at` on.
+    public func gather(
+        _ sorted: ArraySlice<Int>, into matrix: VectorMatrix, at: Int = 0, checkFinite: Bool = true
+    ) throws(StorageError) {
+        precondition(at >= 0 && at + sorted.count <= matrix.count, "rows outside of the matrix")
+        let place = at - sorted.startIndex
         let scratch = Scratch(max(Self.chunkByteCount, rowStride))
-        var start = 0
-        while start < sorted.count {
+        var start = sorted.startIndex
+        while start < sorted.endIndex {
             let first = sorted[start]
             var end = start + 1
-            while end < sorted.count {
+            while end < sorted.endIndex {
                 precondition(sorted[end] > sorted[end - 1], "row numbers must rise")
                 guard (sorted[end] - sorted[end - 1] - 1) * rowStride <= Self.gapByteCount,
                     (sorted[end] - first + 1) * rowStride <= scratch.count
@@ -133,12 +143,13 @@ public final class VectorFile: Sendable {
                 at: offset(ofRow: first), into: scratch.bytes, count: (last - first + 1) * rowStride)
             for index in start..<end {
                 let from = scratch.raw + (sorted[index] - first) * rowStride
-                try strip(from, count: 1, firstRow: sorted[index], into: matrix.row(index))
-                if checkFinite { try refuseNotFinite(matrix.row(index), count: 1, firstRow: sorted[index]) }
+                try strip(from, count: 1, firstRow: sorted[index], into: matrix.row(place + index))
+                if checkFinite {
+                    try refuseNotFinite(matrix.row(place + index), count: 1, firstRow: sorted[index])
+                }
             }
             start = end
         }
-        return matrix
     }
 
     /// A checksum of up to 256 rows spread over these, and of how many there are: tells files apart without
@@ -152,6 +163,28 @@ public final class VectorFile: Sendable {
         head.bytes.put(UInt32(elementType.rawValue), at: 12)
         return Checksum.crc32c(
             rows.bytes, count: rows.byteCount, continuing: Checksum.crc32c(head.raw, count: 16))
+    }
+
+    /// What tells the file of these rows from another, or from itself before a change, without reading it whole:
+    /// not its name, so that it may be moved.
+    public func identity() throws(StorageError) -> [(name: String, value: String)] {
+        let time = try file.modificationTime()
+        return [
+            ("base", "\(count) vectors of \(dimension) \(elementType.name) from row \(firstRow) on"),
+            ("base's size", "\(file.byteCount) bytes"), ("base's time of modification", time),
+            ("base's sample", Checksum.text(try fingerprint())),
+        ]
+    }
+
+    /// The same rows, of which reading those of `rows` fails as a bad sector does; for tests, as `FaultyDevice` is.
+    public func unreadable(_ rows: Range<Int>) throws(StorageError) -> VectorFile {
+        let bytes = offset(ofRow: rows.lowerBound)..<offset(ofRow: rows.upperBound)
+        let start = Int(dataOffset) - firstRow * rowStride
+        return VectorFile(
+            file: try InputFile(path: path, unreadable: bytes), format: format,
+            header: VectorFileHeader(
+                elementType: elementType, count: count, dimension: dimension, dataOffset: UInt64(start)),
+            first: count, skip: firstRow)
     }
 
     private func offset(ofRow row: Int) -> UInt64 { dataOffset + UInt64(row) * UInt64(rowStride) }

@@ -14,6 +14,8 @@ final class ProgressDisplay: Sendable {
         var name = ""
         var start = ContinuousClock.now
         var lastShown = ContinuousClock.now
+        /// What an earlier run had done: no part of the rate.
+        var first = 0
         var done = 0
         var finished = true
     }
@@ -37,7 +39,7 @@ final class ProgressDisplay: Sendable {
                 // A call that comes late, after its stage has ended, is no new stage.
                 if stage.name == name && stage.finished && done > 0 && done <= stage.done { return }
                 if isTerminal && !stage.finished { write("\n") }
-                stage = Stage(name: name, start: now, lastShown: now, finished: false)
+                stage = Stage(name: name, start: now, lastShown: now, first: done, finished: false)
             }
             stage.done = max(stage.done, done)
             let ended = stage.done >= total
@@ -46,7 +48,8 @@ final class ProgressDisplay: Sendable {
             stage.lastShown = now
             stage.finished = ended
             let seconds = (now - stage.start) / .seconds(1)
-            let text = Self.text(name, done: stage.done, total: total, seconds: seconds)
+            let text = Self.text(
+                name, done: stage.done, total: total, first: stage.first, seconds: seconds)
             if isTerminal {
                 let bar = Self.bar(done: stage.done, total: total)
                 write("\r\u{1B}[K\(Self.padded(name, 12)) \(bar) \(text)" + (ended ? "\n" : ""))
@@ -67,9 +70,9 @@ final class ProgressDisplay: Sendable {
     }
 
     /// "42 % · 1.2 M/s · 12 s left", or "42 % · 5 of 12 · 12 s left"; at the end the time taken.
-    static func text(_ name: String, done: Int, total: Int, seconds: Double) -> String {
+    private static func text(_ name: String, done: Int, total: Int, first: Int, seconds: Double) -> String {
         let share = total > 0 ? Double(done) / Double(total) : 1
-        let rate = seconds > 0.05 ? Double(done) / seconds : 0
+        let rate = seconds > 0.05 ? Double(done - first) / seconds : 0
         var parts = ["\(Int(share * 100)) %"]
         // A rate of a few large steps says nothing.
         if total < 1000 {

@@ -100,6 +100,13 @@ struct ReplicaOptions: ParsableArguments {
         return retraining
     }
 
+    /// All that decides the copies, for the identity of a build.
+    func described(_ duplicate: DuplicateName) -> String {
+        let share = eta.share.map { "\($0)" } ?? "auto"
+        return "\(duplicate.rawValue), replication-max \(replicationMax), rounds \(rounds), "
+            + "cost \(planCost.rawValue), depth \(planDepth), recall \(planRecall), eta \(share)"
+    }
+
     private func plan(_ duplicate: DuplicateName, seed: UInt64) -> DuplicationPlan {
         switch duplicate {
         case .none: .none

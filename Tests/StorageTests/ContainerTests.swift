@@ -131,7 +131,8 @@ struct ContainerTests {
 
     @Test func aDirectoryAppearsWhole() throws {
         let target = try AtomicDirectory.create(path: directory.file("index/"))
-        #expect(target.temporaryPath == directory.file(".index.building-\(getpid())"))
+        #expect(target.workPath == directory.file(".index.building"))
+        try Data([1]).write(to: URL(fileURLWithPath: target.temporary("scratch")))
         try TaggedFile.write(path: target.file("router.bin"), sections: [])
         #expect(!FileManager.default.fileExists(atPath: directory.file("index")))
         try target.publish()
@@ -142,16 +143,77 @@ struct ContainerTests {
     }
 
     @Test func anExistingDirectoryIsNeverReplaced() throws {
-        let first = try AtomicDirectory.create(path: directory.file("index"))
-        let second = try AtomicDirectory.create(path: directory.file("index"))
-        #expect(first.temporaryPath != second.temporaryPath)
-        try TaggedFile.write(path: first.file("r"), sections: [("first", [])])
-        try first.publish()
-        #expect(kind { try second.publish() } == .exists)
-        second.discard()
+        let target = try AtomicDirectory.create(path: directory.file("index"))
+        // Somebody is at work.
+        let second = kind { _ = try AtomicDirectory.create(path: directory.file("index"), start: .restart) }
+        #expect(second == .exists)
+        try TaggedFile.write(path: target.file("r"), sections: [("first", [])])
+        // The name is taken by other means.
+        try FileManager.default.createDirectory(
+            atPath: directory.file("index"), withIntermediateDirectories: false)
+        #expect(kind { try target.publish() } == .exists)
+        target.discard()
         #expect(kind { _ = try AtomicDirectory.create(path: directory.file("index")) } == .exists)
         #expect(try FileManager.default.contentsOfDirectory(atPath: directory.path) == ["index"])
-        #expect(try TaggedFile.read(path: directory.file("index/r")).keys.contains("first"))
+    }
+
+    /// What the dead have left is theirs no more; what has a journal is kept until somebody decides.
+    @Test func directoriesOfTheDeadAreTakenOver() throws {
+        let path = directory.file("index")
+        for start in [AtomicDirectory.Start.fresh, .resume, .restart] {
+            let dead = try AtomicDirectory.create(path: path)
+            try TaggedFile.write(path: dead.file("r"), sections: [])
+            dead.leave()
+            let next = try AtomicDirectory.create(path: path, start: start)
+            #expect(try Directory.names(next.contentPath) == [])
+            _ = try JobJournal<BuildEntry>(at: next.journalPath, identity: JobIdentity([("a", "1")]))
+            try TaggedFile.write(path: next.file("r"), sections: [])
+            next.leave()
+            #expect(kind { _ = try AtomicDirectory.create(path: path) } == .exists)
+            let same = try AtomicDirectory.create(path: path, start: .resume)
+            #expect(try Directory.names(same.contentPath) == ["r"])
+            same.leave()
+            let new = try AtomicDirectory.create(path: path, start: .restart)
+            #expect(try Directory.names(new.contentPath) == [])
+            #expect(!JobJournals.exists(at: new.journalPath))
+            new.discard()
+            #expect(try Directory.names(directory.path) == [])
+        }
+    }
+
+    /// An entry that a kill cut short, or a group without its commit, was not written.
+    @Test func journalsKeepWhatWasCommitted() throws {
+        let path = directory.file("journal")
+        let identity = JobIdentity([("a", "1")])
+        let groups: [[BuildEntry]] = [
+            [.file(0, FileDigest(byteCount: 9, crc32c: 1)), .reached(stage: 1, position: 1)],
+            [.file(1, FileDigest(byteCount: 5, crc32c: 2)), .gone(0), .reached(stage: 2, position: 7)],
+            [.reached(stage: 2, position: 9)],
+        ]
+        do {
+            let journal = try JobJournal<BuildEntry>(at: path, identity: identity)
+            for group in groups { try journal.append(group) }
+        }
+        let whole = try bytes(of: path)
+        for cut in 0...6 * 32 {
+            _ = try directory.write(Array(whole.dropLast(cut)), as: "journal")
+            let journal = try JobJournal<BuildEntry>(continuing: path, identity: identity)
+            let kept = cut == 0 ? 3 : cut <= 32 ? 2 : cut <= 4 * 32 ? 1 : 0
+            #expect(journal.entries == Array(groups[..<kept].joined()), "\(cut)")
+            #expect(try bytes(of: path).count == whole.count - 6 * 32 + 32 * [0, 2, 5, 6][kept])
+        }
+        for place in 0..<whole.count - 32 {
+            var bad = whole
+            bad[place] ^= 0x20
+            _ = try directory.write(bad, as: "journal")
+            let found = kind { _ = try JobJournal<BuildEntry>(continuing: path, identity: identity) }
+            #expect(found == .corrupt || (8..<12).contains(place) && found == .unsupportedVersion, "\(place)")
+        }
+        _ = try directory.write(whole, as: "journal")
+        let other = kind {
+            _ = try JobJournal<BuildEntry>(continuing: path, identity: JobIdentity([("a", "2")]))
+        }
+        #expect(other == .invalidValue)
     }
 
     @Test func aDirectoryThatCannotBeMadeSaysWhy() throws {

@@ -40,7 +40,8 @@ struct DataSet {
             DataSet(
                 name: "sift", base: sift + "base.u8bin", learn: sift + "learn.u8bin",
                 queries: [("query", sift + "query.u8bin", sift + "truth.bin")], metric: .l2,
-                partitions: [1000, 256, 4000], fine: [16_000, 64_000, 160_000], pairs: 400_000, heldRows: 10_000,
+                partitions: [1000, 256, 4000], fine: [16_000, 64_000, 160_000], pairs: 400_000,
+                heldRows: 10_000,
                 learnSizes: [20_000, 200_000, 1_990_000], topK: [64, 1000, 4000], topKPairs: 120_000,
                 noises: [4, 12], codeByteCounts: [16]),
             DataSet(
@@ -220,7 +221,8 @@ final class Experiment {
             learn: VectorFile.open(path: data.learn), parameters: learnParameters(count, depth: depth))
         say("labels of \(count) learn queries: share right \(made.labelAccuracy)")
         let labels = TruthFile(
-            count: made.queries.count, k: made.pairs.neighbourCount, ids: made.pairs.neighbours,
+            count: made.queries.count, k: made.pairs.neighbourCount,
+            ids: made.pairs.neighbours.map { UInt64($0) },
             distances: nil)
         try labels.write(path: path)
         return labels
@@ -298,7 +300,8 @@ struct Candidate {
         }
         let routes = index.routes(of: queries, router: router, threads: threads)
         let account = FetchAccount(
-            index: index, routes: routes, neighbours: truth.ids, depth: truth.k, homes: homes, model: model,
+            index: index, routes: routes, neighbours: truth.ids.map { UInt32($0) }, depth: truth.k,
+            homes: homes, model: model,
             threads: threads)
         switch sweep {
         case .nprobe:

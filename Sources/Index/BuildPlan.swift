@@ -1,0 +1,159 @@
+// What a build will read, write, hold and take, told before it starts; and the room it needs, compared with what the
+// device has.
+
+import Foundation
+import Router
+import Storage
+import Vectors
+
+/// The plan of a build.
+public struct BuildPlan: Sendable {
+    public struct Stage: Sendable {
+        public var name: String
+        public var bytesRead: Int
+        public var bytesWritten: Int
+        /// Memory of the whole process at most; an estimate.
+        public var memoryByteCount: Int
+        /// nil where nothing was measured to estimate it from.
+        public var seconds: Double?
+    }
+
+    public var stages: [Stage]
+    public var partitions: Int
+    /// Buckets of partitions that are written one after the other.
+    public var buckets: Int
+    /// Records that the sizes are computed for; for closure as many as there can be.
+    public var records: Int
+    /// Bytes of the finished index.
+    public var finalByteCount: Int
+    /// Bytes on the disk at the worst moment, the growing index included.
+    public var peakByteCount: Int
+    /// Of which are gone at the end.
+    public var temporaryByteCount: Int { max(0, peakByteCount - finalByteCount) }
+    /// Memory of the whole process at most; an estimate.
+    public var memoryByteCount: Int { stages.map(\.memoryByteCount).max() ?? 0 }
+    /// Free bytes on the device.
+    public var freeByteCount: Int
+    /// What this machine can do, where it was measured.
+    public var calibration: BuildCalibration?
+}
+
+extension IndexBuilder {
+    /// Plans without building.
+    ///
+    /// - Parameter measuring: takes a second or two to time this machine, for estimates of time.
+    /// - Throws: as building does for a request that means nothing.
+    public func plan(measuring: Bool = true) throws -> BuildPlan {
+        try prepare()
+        let partitions = expectedPartitions
+        let records = expectedRecords(most: true)
+        let calibration =
+            measuring
+            ? try BuildCalibration.measure(builder: self, partitions: partitions) : nil
+        let buckets = expectedBuckets(records: records, partitions: partitions)
+        let space = space(records: records, partitions: partitions, buckets: buckets)
+        let peaks = memory.peaks(
+            partitions: partitions, heads: parameters.headShare != nil, buckets: buckets,
+            bucketByteCount: bucketByteCount(records: records, partitions: partitions))
+        let spread = buckets > 1 ? space.spill : 0
+        let base = Int(base.fileByteCount)
+        let sampled =
+            parameters.headShare == nil ? memory.sampleCount(partitions: partitions) : self.base.count
+        let moved: [String: (read: Int, written: Int)] = [
+            "partition": (min(base, sampled * self.base.rowByteCount), space.router),
+            "assign": (base + space.router, space.list),
+            "group": (base + space.list, spread),
+            "write": (spread, space.segments + 2 * space.table),
+        ]
+        return BuildPlan(
+            stages: peaks.map { stage, memory in
+                let bytes = moved[stage] ?? (0, 0)
+                return BuildPlan.Stage(
+                    name: stage, bytesRead: bytes.read, bytesWritten: bytes.written,
+                    memoryByteCount: memory,
+                    seconds: calibration.map {
+                        $0.seconds(
+                            stage: stage, builder: self, partitions: partitions, records: records,
+                            read: bytes.read, written: bytes.written)
+                    })
+            },
+            partitions: partitions, buckets: buckets, records: records, finalByteCount: space.final,
+            peakByteCount: space.peak,
+            freeByteCount: Int(clamping: try Directory.freeByteCount(at: directory)),
+            calibration: calibration)
+    }
+
+    /// Refuses to start, or to go on, where the device has too little room.
+    ///
+    /// - Parameter counts: records of each partition, once they are known; before that the least that there can be.
+    func requireSpace(_ job: BuildJob, counts: [Int]?) throws {
+        let partitions = counts?.count ?? expectedPartitions
+        let records = counts?.reduce(0, +) ?? expectedRecords(most: false)
+        let buckets = expectedBuckets(records: records, partitions: partitions)
+        let space = space(records: records, partitions: partitions, buckets: buckets)
+        let needed: UInt64
+        if buckets > 1 && job.position(.group) == base.count {
+            // A bucket goes when its segments stand.
+            needed = UInt64(space.segments / buckets + 2 * space.table + space.router)
+        } else {
+            // What an earlier run has written needs no room any more.
+            needed = UInt64(space.peak) - min(UInt64(space.peak), job.byteCount)
+        }
+        let free = try Directory.freeByteCount(at: job.target.workPath)
+        guard free < needed else { return }
+        throw StorageError(
+            .noSpace, path: directory,
+            detail: "there is too little free space for the index and what it is made of",
+            expected: "\(needed) bytes free", found: "\(free)",
+            advice: "free space, or build on another device; --dry-run tells what is needed")
+    }
+
+    private var expectedPartitions: Int {
+        parameters.headShare.map { max(1, Int($0 * Double(base.count))) }
+            ?? partitionsWanted * (parameters.subSegments ?? 1)
+    }
+
+    /// Records of all segments; under closure at most, or at least.
+    private func expectedRecords(most: Bool) -> Int {
+        let vectors = base.count - (parameters.headShare == nil ? 0 : expectedPartitions)
+        switch parameters.duplication {
+        case .none: return vectors
+        case .soar: return vectors * min(2, expectedPartitions)
+        case .closure(let replicas, _): return vectors * (most ? min(replicas, expectedPartitions) : 1)
+        }
+    }
+
+    private func bucketByteCount(records: Int, partitions: Int) -> Int {
+        min(
+            memory.bucketByteCount(partitions: partitions),
+            Bucket.byteCount(records: records, rowByteCount: base.rowByteCount))
+    }
+
+    private func expectedBuckets(records: Int, partitions: Int) -> Int {
+        let all = Bucket.byteCount(records: records, rowByteCount: base.rowByteCount)
+        let most = memory.bucketByteCount(partitions: partitions)
+        // Buckets end with whole partitions: none is quite full.
+        return all <= most ? 1 : (all + all / max(1, partitions) + most - 1) / most + all / most / 16
+    }
+
+    private func space(records: Int, partitions: Int, buckets: Int) -> (
+        segments: Int, table: Int, router: Int, list: Int, spill: Int, final: Int, peak: Int
+    ) {
+        guard let layout = try? layout() else { return (0, 0, 0, 0, 0, 0, 0) }
+        // The last unit of a partition is half full in the mean.
+        let each = Double(records) / Double(partitions) / Double(layout.recordsPerUnit) + 0.5
+        let segments = Int(Double(partitions) * max(1, each)) * layout.unitByteCount
+        let table = partitions * SegmentEntry.byteCount
+        let router =
+            partitions * base.dimension * (parameters.metric.isSpherical ? 4 : base.elementType.byteCount)
+        let list = base.count + records * 8
+        let spill = buckets > 1 ? records * (base.rowByteCount + 16) : 0
+        let kept = 2 * router + 2 * table + partitions * 8
+        let peak =
+            kept
+            + (buckets > 1
+                // A bucket is removed once its segments are written.
+                ? max(list + spill, max(spill + segments / buckets, segments)) : list + segments)
+        return (segments, table, router, list, spill, segments + table + router, peak)
+    }
+}
