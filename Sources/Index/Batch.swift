@@ -24,10 +24,8 @@ extension DiskIndex {
         if let most = parameters.queriesAtOnceMaximum, most < 1 {
             throw IndexError.invalid("a block must hold at least 1 query, found \(most)")
         }
-        if manifest.count > Int(UInt32.max) {
-            throw IndexError.invalid(
-                "\(path) holds \(manifest.count) vectors; result files keep ids of 32 bits")
-        }
+        // A part of a shard keeps ids as wide as the index does.
+        if parameters.shard == nil { try requireRoomForIds(in: out) }
         return try BatchJob(
             index: self, queries: queries, out: out, parameters: parameters, progress: progress
         ).run()
@@ -78,7 +76,8 @@ private final class BatchJob {
             path: out, index: index, queries: queries, shardQueries: file, parameters: parameters)
         let atOnce = min(memory.queriesMaximum, file.count - output.finished)
         rows = VectorMatrix(count: atOnce, dimension: index.dimension, elementType: index.elementType)
-        heaps = NearestHeaps(count: atOnce, capacity: heapCapacity)
+        heaps = NearestHeaps(
+            count: atOnce, capacity: heapCapacity, hasWideIds: index.layout.idByteCount == 8)
         kept = parameters.search.rounds > 1 ? KeptRoutes(count: atOnce, limit: routeLimit) : nil
         let search = parameters.search
         routing = (0..<search.threads).map { _ in BatchRoutingWorker(index: index, parameters: search) }
@@ -185,7 +184,7 @@ private final class BatchJob {
     /// Takes the answers of a block out of the heaps, some thousand at a time.
     private func write(_ range: Range<Int>) throws {
         let (k, atOnce) = (parameters.search.k, memory.writtenAtOnce)
-        let idMemory = UnsafeMutablePointer<UInt32>.allocate(capacity: atOnce * k)
+        let idMemory = UnsafeMutablePointer<UInt64>.allocate(capacity: atOnce * k)
         let distanceMemory = UnsafeMutablePointer<Float>.allocate(capacity: atOnce * k)
         defer {
             idMemory.deallocate()

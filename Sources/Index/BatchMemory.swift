@@ -39,7 +39,10 @@ struct BatchMemory {
         routedAtOnce = max(16, min(256, (2 << 20) / (limit * 24)))
         let pairs = fixedPairs.map { min($0, limit) } ?? min(limit, Self.pairsGuess)
         var perQuery =
-            rowByteCount + NearestHeaps.byteCount(capacity: heapCapacity) + pairs * Self.pairByteCount + 8
+            rowByteCount
+            + NearestHeaps.byteCount(
+                capacity: heapCapacity, hasWideIds: index.layout.idByteCount == 8)
+            + pairs * Self.pairByteCount + 8
         if parameters.search.rounds > 1 { perQuery += KeptRoutes.byteCount(limit: limit) }
         let perThread =
             smallestArena + SweepScanner.byteCount(rowByteCount: rowByteCount)
@@ -50,7 +53,8 @@ struct BatchMemory {
         // What may still be routed when the plan is full.
         let overhang =
             fixedPairs != nil ? 0 : Self.routingTasks * threads * routedAtOnce * limit * Self.pairByteCount
-        let answerByteCount = parameters.search.k * 8
+        // Ids are narrowed on their way into the file.
+        let answerByteCount = parameters.search.k * 16
         let least =
             threads * perThread + overhang + answerByteCount + index.partitionCount * 32
             + max(64, routedAtOnce) * perQuery

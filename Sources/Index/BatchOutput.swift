@@ -8,6 +8,7 @@ import Vectors
 final class BatchOutput {
     private let path: String
     private let writer: ResultWriter
+    private let format: NeighbourFormat
     private let shardQueries: VectorFile
     private let journalIdentity: JobIdentity
     private var journal: JobJournal<BatchEntry>?
@@ -31,14 +32,24 @@ final class BatchOutput {
         let identity = try Self.identity(index: index, queries: queries, parameters: parameters.search)
         let k = parameters.search.k
         let range = parameters.shard?.range(of: queries.count)
-        part = range.map { PartialResult(identity: identity, total: queries.count, range: $0, k: k) }
-        let isIvecs = part == nil && TruthFile.isIvecs(path)
+        part = range.map {
+            PartialResult(
+                identity: identity, total: queries.count, range: $0, k: k,
+                idByteCount: index.layout.idByteCount)
+        }
+        format = part == nil ? NeighbourFormat(path: path) : .bigAnn
+        let layoutName: String? =
+            switch format {
+            case .bigAnn: nil
+            case .ivecs: "ivecs"
+            case .ids64: "ids64"
+            }
         journalIdentity = JobIdentity(
             identity.entries + [
                 (
                     "range of queries",
                     range.map { "\($0.lowerBound) to \($0.upperBound) as a part" }
-                        ?? (isIvecs ? "all as ivecs" : "all")
+                        ?? "all" + (layoutName.map { " as \($0)" } ?? "")
                 )
             ])
         let journalPath = JobJournals.path(of: path)
@@ -49,15 +60,16 @@ final class BatchOutput {
             last = journal?.entries.last
         }
         writer = try ResultWriter(
-            path: path, count: shardQueries.count, k: k, headerByteCount: part?.headerByteCount ?? 8,
-            isIvecs: isIvecs,
+            path: path, count: shardQueries.count, k: k,
+            headerByteCount: part?.headerByteCount ?? format.headerByteCount,
+            idByteCount: part?.idByteCount ?? format.idByteCount, isIvecs: format == .ivecs,
             continuing: last?.position)
         if let last { try checkQueries(last) }
     }
 
     /// Appends the answers of the next queries, whose vectors are `rows`.
     func append(
-        ids: UnsafePointer<UInt32>, distances: UnsafePointer<Float>, queries: Int, rows: UnsafeRawPointer
+        ids: UnsafePointer<UInt64>, distances: UnsafePointer<Float>, queries: Int, rows: UnsafeRawPointer
     ) throws(StorageError) {
         queryChecksum = Checksum.crc32c(
             rows, count: queries * shardQueries.rowByteCount, continuing: queryChecksum)
@@ -81,7 +93,7 @@ final class BatchOutput {
     func publish() throws(StorageError) {
         part?.checksums = writer.position.checksums
         try writer.finish(
-            header: part?.header ?? ResultWriter.bigAnnHeader(count: shardQueries.count, k: writer.k))
+            header: part?.header ?? format.header(count: shardQueries.count, k: writer.k))
         try JobJournals.remove(at: JobJournals.path(of: path))
         try writer.publish()
     }

@@ -129,7 +129,7 @@ final class BatchRoutingWorker: @unchecked Sendable {
             if let headIds = index.headIds {
                 for position in 0..<routes[place].count {
                     heaps.offer(
-                        query, id: headIds[Int(routes[place].partitions[position])],
+                        query, id: UInt64(headIds[Int(routes[place].partitions[position])]),
                         distance: routes[place].distances[position] * headScale)
                 }
             }

@@ -49,7 +49,8 @@ public final class BatchSweep: @unchecked Sendable {
 
     public convenience init(index: DiskIndex, queries: VectorMatrix, k: Int, threads: Int) {
         self.init(
-            index: index, queries: queries, heaps: NearestHeaps(count: queries.count, capacity: k),
+            index: index, queries: queries,
+            heaps: NearestHeaps(count: queries.count, capacity: k, hasWideIds: index.layout.idByteCount == 8),
             threads: threads,
             arenaByteCount: Self.arenaByteCountDefault)
     }
@@ -97,7 +98,7 @@ public final class BatchSweep: @unchecked Sendable {
     /// What was found so far, nearest first; the heaps are empty afterwards.
     public func takeAnswers(k: Int) -> TruthFile {
         var answers = TruthFile(count: queries.count, k: k)
-        let ids = UnsafeMutablePointer<UInt32>.allocate(capacity: k)
+        let ids = UnsafeMutablePointer<UInt64>.allocate(capacity: k)
         let distances = UnsafeMutablePointer<Float>.allocate(capacity: k)
         defer {
             ids.deallocate()

@@ -16,6 +16,8 @@ public struct BuildReport: Sendable {
     public var replication: Double
     public var indexByteCount: UInt64
     public var residentByteCount: Int
+    /// Share of some vectors that are in the partition whose centroid is their nearest; nil where all are.
+    public var nearestShare: Double?
     /// Seconds by stage, in order.
     public var stages: [(name: String, seconds: Double)]
 
@@ -25,7 +27,9 @@ public struct BuildReport: Sendable {
         let parts = stages.map { "\($0.name) " + String(format: "%.1f", $0.seconds) }.joined(separator: ", ")
         return "\(count) vectors in \(partitions) partitions, replication "
             + String(format: "%.3f", replication) + ", \(indexByteCount) bytes on disk, "
-            + "\(residentByteCount) resident; " + String(format: "%.1f s", total) + " (\(parts))"
+            + "\(residentByteCount) resident"
+            + (nearestShare.map { String(format: ", %.1f %% in their nearest partition", $0 * 100) } ?? "")
+            + "; " + String(format: "%.1f s", total) + " (\(parts))"
     }
 }
 
@@ -38,6 +42,7 @@ extension BuildReport {
         replication = index.replication
         indexByteCount = index.manifest.totalByteCount
         residentByteCount = index.residentByteCount
+        nearestShare = index.manifest.build["assigned-nearest"].flatMap { Double($0) }
         self.stages = stages
     }
 }
@@ -61,6 +66,18 @@ public final class IndexBuilder {
     private var stages: [(name: String, seconds: Double)] = []
     /// Vectors that partitions were learned from.
     var sampled: Int?
+    private var idRange: IdRange?
+
+    /// Vectors of the whole base, of which `base` may hold some.
+    var wholeCount: Int { parameters.wholeCount ?? base.count }
+
+    /// Pages with room for the ids of the whole base: those of all its shards are of one kind.
+    func layout() throws(StorageError) -> PageLayout {
+        let greatest = max(idRange?.greatest ?? UInt64(max(wholeCount, 1) - 1), parameters.greatestId)
+        return try PageLayout(
+            dimension: base.dimension, elementType: base.elementType,
+            idByteCount: VectorIds.byteCount(greatest: greatest))
+    }
 
     public init(base: VectorFile, directory: String, parameters: BuildParameters, progress: Progress = .none)
     {
@@ -77,7 +94,7 @@ public final class IndexBuilder {
     ///   reading or writing meets, an existing `directory` or another's unfinished build among it: nothing is left
     ///   behind then that was not there before. `UnfinishedBuild` where the build can be gone on with.
     public func build() throws -> BuildReport {
-        try validate()
+        try prepare()
         if start == .resume, let report = try clearUp() { return report }
         let target = try AtomicDirectory.create(path: directory, start: start)
         let job: BuildJob
@@ -115,9 +132,7 @@ public final class IndexBuilder {
 
     /// All stages up to a whole directory that has not its name yet.
     private func write(_ job: BuildJob) throws {
-        let layout = try PageLayout(
-            dimension: base.dimension, elementType: base.elementType,
-            idByteCount: base.count <= Int(UInt32.max) ? 4 : 8)
+        let layout = try layout()
         try requireSpace(job, counts: nil)
         if !job.hasReached(.partition) {
             try keep(try partition(), in: job)
@@ -127,12 +142,20 @@ public final class IndexBuilder {
         let (table, digest) = try stage("write") {
             try Grouping(builder: self, job: job, layout: layout, assignment: assignment).write()
         }
-        try finish(job, table: table, segmentsDigest: digest)
+        try finish(job, table: table, segmentsDigest: digest, nearestShare: assignment.nearestShare)
+    }
+
+    /// Checks all that is asked for, ids included.
+    func prepare() throws {
+        try validate()
+        idRange = try parameters.ids.validated(
+            count: base.count, memoryByteCount: parameters.memoryByteCount)
     }
 
     func validate() throws(IndexError) {
         let count = base.count
         if count == 0 { throw .invalid("\(base.path) holds no vectors") }
+        try validateSharing()
         if let partitions = parameters.partitions, partitions < 1 || partitions > count {
             throw .invalid("partitions must be from 1 to the \(count) vectors, found \(partitions)")
         }
@@ -201,7 +224,9 @@ public final class IndexBuilder {
 
     // The end: table, router, manifest.
 
-    private func finish(_ job: BuildJob, table: SegmentTable, segmentsDigest: FileDigest) throws {
+    private func finish(
+        _ job: BuildJob, table: SegmentTable, segmentsDigest: FileDigest, nearestShare: Double?
+    ) throws {
         let partitions = try keptPartitions(job)
         let (router, heads) = (partitions.router, partitions.heads)
         sampled = partitions.sampled
@@ -210,6 +235,11 @@ public final class IndexBuilder {
             count: base.count, partitions: table.count, records: table.recordCount,
             build: describe(heads: heads),
             files: [IndexFiles.segmentsName: segmentsDigest])
+        manifest.build["assigned-nearest"] = nearestShare.map { String($0) }
+        if let idRange, idRange.kind == .external || idRange.least > 0 { manifest.ids = idRange }
+        if let shard = parameters.shard, let plan = parameters.plan {
+            manifest.shard = ShardIdentity(plan: plan.identity, number: shard.index, count: shard.count)
+        }
         var sections = router.encode() + (partitions.cells?.encode(parent: nil) ?? [])
         if var training = parameters.router {
             if !job.hasReached(.train) {
@@ -246,13 +276,14 @@ public final class IndexBuilder {
             files: [(.table, tableDigest), (.manifest, try manifest.write(path: job.files.manifest))])
     }
 
-    private func describe(heads: [UInt32]?) -> [String: String] {
+    func describe(heads: [UInt32]?) -> [String: String] {
         var build = [
             "duplicate": parameters.duplication.name, "seed": String(parameters.seed),
             "iterations": String(parameters.iterations), "router": "distance",
         ]
         if let share = parameters.headShare { build["heads"] = String(share) }
         if let sampled { build["sample"] = String(sampled) }
+        if let plan = parameters.plan { build["plan"] = plan.identity }
         if let pages = parameters.pagesMaximum { build["pages-max"] = String(pages) }
         if let cells = parameters.subSegments { build["sub-segments"] = String(cells) }
         switch parameters.duplication {

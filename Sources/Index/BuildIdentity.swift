@@ -28,15 +28,18 @@ extension IndexBuilder {
                 ("iterations", "\(parameters.iterations)"),
                 (
                     "sample (which --sample and --memory decide)",
-                    parameters.headShare == nil
-                        ? "\(memory.sampleCount(partitions: partitionsWanted))" : "all"
+                    parameters.plan != nil
+                        ? "the plan's"
+                        : parameters.headShare == nil
+                            ? "\(memory.sampleCount(partitions: partitionsWanted))" : "all"
                 ),
-            ] + (try parameters.router?.identity() ?? [("router", "distance")]))
+            ] + (try sharingIdentity()) + (try parameters.router?.identity() ?? [("router", "distance")]))
     }
 
     /// Partitions that k-means is asked for.
     var partitionsWanted: Int {
-        parameters.partitions ?? max(1, min(base.count, Int(4 * Double(base.count).squareRoot())))
+        parameters.plan?.partitionsWanted ?? parameters.partitions
+            ?? max(1, min(base.count, Int(4 * Double(wholeCount).squareRoot())))
     }
 }
 

@@ -49,6 +49,18 @@ public struct BuildParameters: Sendable {
     /// Rounds of Lloyd's algorithm.
     public var iterations = 20
 
+    /// The ids of the vectors.
+    public var ids = VectorIds.positions(first: 0)
+    /// Partitions that were learned before: metric, partitions and all that decides them are the plan's.
+    /// `PartitionPlan.apply` sets this and them.
+    public var plan: PartitionPlan?
+    /// Ids up to this one have to fit, beyond those of the vectors: the greatest of all shards.
+    public var greatestId: UInt64 = 0
+    /// Which shard of the plan's base the base is.
+    public var shard: Shard?
+    /// Vectors of the whole base, where partitions are learned from a file that holds some of them.
+    public var wholeCount: Int?
+
     /// A router to learn once the segments are written; nil: centroid distance.
     public var router: RouterTraining?
 

@@ -15,9 +15,15 @@ extension IndexBuilder {
         var heads: [UInt32]?
         /// Where centroids are those of cells: how they are grouped.
         var cells: CellGroups?
+        /// Where partitions are a plan's: its centroids, indexed already.
+        var router: CentroidIndex?
     }
 
     func partition() throws -> Partitioning {
+        if let plan = parameters.plan {
+            sampled = plan.sampled
+            return plan.partitioning
+        }
         var centroids: VectorMatrix
         var heads: [UInt32]?
         let beta: Float
@@ -35,7 +41,7 @@ extension IndexBuilder {
             let trained = stage("partition") {
                 var means = KMeans(partitions: wanted, seed: parameters.seed, threads: parameters.threads)
                 means.iterations = parameters.iterations
-                means.capRecords = recordsMaximum(sampleShare: Double(sample.count) / Double(base.count))
+                means.capRecords = recordsMaximum(sampleShare: Double(sample.count) / Double(wholeCount))
                 means.progress = { [progress] done, total in
                     progress(stage: "partition", done: done, total: total)
                 }
@@ -116,8 +122,7 @@ extension IndexBuilder {
     /// The cap on records of a partition, scaled to a sample.
     private func recordsMaximum(sampleShare: Double) -> Int? {
         guard let pages = parameters.pagesMaximum,
-            let layout = try? PageLayout(
-                dimension: base.dimension, elementType: base.elementType, idByteCount: 4)
+            let layout = try? layout()
         else { return nil }
         return max(1, Int(Double(layout.recordsMaximum(pages: pages)) * sampleShare))
     }

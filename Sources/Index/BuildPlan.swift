@@ -44,7 +44,7 @@ extension IndexBuilder {
     /// - Parameter measuring: takes a second or two to time this machine, for estimates of time.
     /// - Throws: as building does for a request that means nothing.
     public func plan(measuring: Bool = true) throws -> BuildPlan {
-        try validate()
+        try prepare()
         let partitions = expectedPartitions
         let records = expectedRecords(most: true)
         let calibration =
@@ -139,11 +139,7 @@ extension IndexBuilder {
     private func space(records: Int, partitions: Int, buckets: Int) -> (
         segments: Int, table: Int, router: Int, list: Int, spill: Int, final: Int, peak: Int
     ) {
-        let idByteCount = base.count <= Int(UInt32.max) ? 4 : 8
-        guard
-            let layout = try? PageLayout(
-                dimension: base.dimension, elementType: base.elementType, idByteCount: idByteCount)
-        else { return (0, 0, 0, 0, 0, 0, 0) }
+        guard let layout = try? layout() else { return (0, 0, 0, 0, 0, 0, 0) }
         // The last unit of a partition is half full in the mean.
         let each = Double(records) / Double(partitions) / Double(layout.recordsPerUnit) + 0.5
         let segments = Int(Double(partitions) * max(1, each)) * layout.unitByteCount

@@ -4,6 +4,7 @@
 import Foundation
 import Router
 import Storage
+import Synchronization
 import Vectors
 
 /// An open index. Immutable, shared by all worker threads.
@@ -31,6 +32,8 @@ public final class DiskIndex: Sendable {
     let device: any BlockDevice
     /// Hot segments in memory, where they were asked for.
     public let cache: SegmentCache?
+    /// Numbers of external ids, once training has asked for them.
+    let numbersCache = Mutex<VectorNumbers?>(nil)
 
     /// Opens the index directory at `path`. Reads go to the device itself (O_DIRECT, io_uring) unless
     /// another device is given.

@@ -251,17 +251,19 @@ public struct DuplicationPlanner: Sendable {
             parts.removeAll()
             ids.removeAll(keepingCapacity: true)
         }
+        let numbers = try index.numbers()
         try index.forEachSegment { partition, segment in
             let records = index.records(of: partition, in: segment)
+            let numbered = try numbers.require(records.ids)
             if seen.isEmpty {
                 parts.append(records.vectors)
-                ids.append(contentsOf: records.ids.map { UInt32(truncatingIfNeeded: $0) })
+                ids.append(contentsOf: numbered)
             } else {
-                let fresh = records.ids.indices.filter { !seen[Int(records.ids[$0])] }
-                for row in fresh { seen[Int(records.ids[row])] = true }
+                let fresh = numbered.indices.filter { !seen[Int(numbered[$0])] }
+                for row in fresh { seen[Int(numbered[row])] = true }
                 if !fresh.isEmpty {
                     parts.append(records.vectors.gather(fresh.map { UInt32($0) }))
-                    ids.append(contentsOf: fresh.map { UInt32(truncatingIfNeeded: records.ids[$0]) })
+                    ids.append(contentsOf: fresh.map { numbered[$0] })
                 }
             }
             if ids.count >= Self.batchRows { try flush() }

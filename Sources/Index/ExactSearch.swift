@@ -75,7 +75,7 @@ public struct ExactSearch: Sendable {
                 for (rank, neighbour) in sorted.enumerated() {
                     truth.set(
                         query: range.lowerBound + index, rank: rank,
-                        id: UInt32(truncatingIfNeeded: neighbour.id),
+                        id: neighbour.id,
                         distance: neighbour.distance)
                 }
             }
@@ -95,9 +95,6 @@ public struct ExactSearch: Sendable {
             throw .invalid(
                 "\(queries.path) holds \(queries.elementType.name), \(base.path) holds \(base.elementType.name); "
                     + "convert one of them")
-        }
-        if base.count > Int(UInt32.max) {
-            throw .invalid("\(base.path) holds \(base.count) vectors; truth files keep ids of 32 bits")
         }
     }
 

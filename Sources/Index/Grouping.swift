@@ -82,10 +82,11 @@ struct Grouping {
         let rowByteCount = layout.rowByteCount
         var meter = UnitMeter(builder.unit)
         try forEachChunk(from: done) { rows, first, count in
+            let ids = try builder.parameters.ids.read(first..<first + count)
             try assignment.forEachRow(count) { row, home, partition, distance in
                 let spill = spills[Int(bucketOfPartition[Int(partition)])]
                 var header = SpilledRecord(
-                    id: UInt64(first + row), distance: distance, partition: partition | (home ? 1 << 31 : 0))
+                    id: ids[row], distance: distance, partition: partition | (home ? 1 << 31 : 0))
                 try spill.append(&header, count: MemoryLayout<SpilledRecord>.size)
                 try spill.append(rows.row(row), count: rowByteCount)
             }
@@ -127,9 +128,10 @@ struct Grouping {
     /// The one bucket that holds everything, from the base itself.
     private func fill(_ bucket: Bucket) throws {
         try forEachChunk(from: 0) { rows, first, count in
+            let ids = try builder.parameters.ids.read(first..<first + count)
             try assignment.forEachRow(count) { row, home, partition, distance in
                 bucket.add(
-                    id: UInt64(first + row), vector: rows.row(row), partition: partition, isHome: home,
+                    id: ids[row], vector: rows.row(row), partition: partition, isHome: home,
                     distance: distance)
             }
         }

@@ -65,6 +65,8 @@ public struct IndexRewriter {
                 Double(table.recordCount + heads) / Double(max(manifest.count, 1)))
         }
         manifest.build.merge(build) { $1 }
+        // With another router or other records it joins its siblings no more.
+        manifest.shard = nil
         manifest.files[IndexFiles.routerName] = try TaggedFile.write(
             path: files.router, sections: try routerSections(sections))
         try manifest.write(path: files.manifest)
@@ -122,6 +124,7 @@ private struct Rewriting {
     let rewriter: IndexRewriter
     let directory: AtomicDirectory
     private let index: DiskIndex
+    private let numbers: VectorNumbers
     private let homes: Homes
     private let planned: Homes
     private let counts: [Int]
@@ -136,6 +139,7 @@ private struct Rewriting {
         self.rewriter = rewriter
         self.directory = directory
         index = rewriter.index
+        numbers = try index.numbers()
         homes = try index.homes()
         planned = homes.applying(plan)
         counts = planned.recordCounts(partitionCount: index.partitionCount)
@@ -167,8 +171,9 @@ private struct Rewriting {
         }
         try index.forEachSegment { partition, segment in
             while partition >= ranges[current].upperBound { try finishBucket() }
-            index.forEachRecord(of: partition, in: segment) { id, vector in
-                guard planned[Int(id)].contains(UInt32(partition)) else { return }
+            try index.forEachRecord(of: partition, in: segment) { id, vector in
+                let number = try numbers.require(id)
+                guard planned[number].contains(UInt32(partition)) else { return }
                 bucket.add(
                     id: id, vector: vector, partition: UInt32(partition), isHome: true,
                     distance: distances.of(vector, partition: partition))
@@ -183,10 +188,11 @@ private struct Rewriting {
         var counts = [Int](repeating: 0, count: spills.count)
         try index.forEachSegment { partition, segment in
             try index.forEachRecord(of: partition, in: segment) { id, vector in
-                let old = homes[Int(id)]
+                let number = try numbers.require(id)
+                let old = homes[number]
                 // Where a vector has several records already, the first one speaks for all.
                 guard old.first == UInt32(partition) else { return }
-                for target in planned[Int(id)] where !old.contains(target) {
+                for target in planned[number] where !old.contains(target) {
                     let range = Int(rangeOfPartition[Int(target)])
                     var header = IncomingRecord(id: id, partition: target)
                     try spills[range].append(&header, count: MemoryLayout<IncomingRecord>.size)

@@ -26,11 +26,17 @@ public struct InspectionReport: Codable, Sendable {
     public var emptyPartitions: Int
     public var indexByteCount: UInt64
     public var residentByteCount: Int
+    /// Whether ids are positions or external, the least and the greatest.
+    public var ids: IdRange
+    public var bytesPerId: Int
+    /// Which shard of which plan this is.
+    public var shard: ShardIdentity?
     public var build: [String: String]
 
     /// What people read.
     public var text: String {
         let options = build.sorted { $0.key < $1.key }.map { "\($0.key)=\($0.value)" }.joined(separator: " ")
+        let shardText = shard.map { "\nshard \($0.number) (from 0) of \($0.count) of plan \($0.plan)" } ?? ""
         return """
             \(path): \(count) x \(dimension) \(dtype), \(metric), format \(formatVersion)
             partitions \(partitions) (empty \(emptyPartitions)), records \(records), heads \(heads), \
@@ -39,6 +45,7 @@ public struct InspectionReport: Codable, Sendable {
             pages \(pages) of \(pageByteCount) bytes, \(recordsPerPage) records each, \
             \(String(format: "%.1f", fill * 100)) % full
             on disk \(indexByteCount) bytes, resident \(residentByteCount) bytes
+            ids \(ids.kind == .external ? "external, " : "")\(ids.least) to \(ids.greatest), \(bytesPerId) bytes each\(shardText)
             built with \(options)
             """
     }
@@ -59,6 +66,7 @@ extension DiskIndex {
                 sizes.first ?? 0, sizes.isEmpty ? 0 : sizes[sizes.count / 2], sizes.last ?? 0,
             ],
             emptyPartitions: sizes.prefix { $0 == 0 }.count, indexByteCount: manifest.totalByteCount,
-            residentByteCount: residentByteCount, build: manifest.build)
+            residentByteCount: residentByteCount, ids: ids, bytesPerId: layout.idByteCount,
+            shard: manifest.shard, build: manifest.build)
     }
 }

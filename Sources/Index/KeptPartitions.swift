@@ -19,9 +19,10 @@ extension IndexBuilder {
     /// Makes the partition stage last.
     func keep(_ partitioning: Partitioning, in job: BuildJob) throws {
         let router = stage("index centroids") {
-            CentroidIndex(
-                centroids: partitioning.centroids, beta: partitioning.beta, seed: parameters.seed,
-                threads: parameters.threads)
+            partitioning.router
+                ?? CentroidIndex(
+                    centroids: partitioning.centroids, beta: partitioning.beta, seed: parameters.seed,
+                    threads: parameters.threads)
         }
         var sections = router.encode() + (partitioning.cells?.encode(parent: nil) ?? [])
         if let heads = partitioning.heads {

@@ -65,7 +65,8 @@ extension DiskIndex {
             queries: queries, labels: truth, parameters: parameters, nprobe: nprobe)
         return LearnPairs(
             pairs: TrainingPairs(
-                queries: space.rows(from: queries), neighbours: truth.ids,
+                queries: space.rows(from: queries),
+                neighbours: truth.ids.map { UInt32(truncatingIfNeeded: $0) },
                 neighbourCount: parameters.neighbourCount,
                 heldOutCount: parameters.heldOutCount(of: queries.count)),
             queries: queries, labelAccuracy: accuracy)
@@ -81,12 +82,17 @@ extension DiskIndex {
             throw IndexError.invalid(
                 "labels hold \(labels.k) neighbours of \(count) queries; more are needed")
         }
-        let queries = try learn.rows(0..<count)
+        let (queries, numbers) = (try learn.rows(0..<count), try numbers())
         var neighbours: [UInt32] = []
         neighbours.reserveCapacity(count * parameters.neighbourCount)
         for query in 0..<count {
             for rank in 0..<parameters.neighbourCount {
-                neighbours.append(labels.id(query: query, rank: rank))
+                let id = labels.id(query: query, rank: rank)
+                guard let number = numbers.number(of: id) else {
+                    throw IndexError.invalid(
+                        "the labels name vector \(id) for query \(query), which \(path) does not hold")
+                }
+                neighbours.append(UInt32(number))
             }
         }
         return LearnPairs(
@@ -113,11 +119,12 @@ extension DiskIndex {
     }
 
     /// The k nearest of each query among the `nprobe` nearest partitions, by sweeps over blocks of queries
-    /// that fit the memory.
+    /// that fit the memory. They are named by their numbers, which training counts by.
     func nearest(
         of queries: VectorMatrix, k: Int, nprobe: Int, threads: Int, memoryByteCount: Int, stage: String,
         progress: Progress
     ) throws -> TruthFile {
+        let numbers = try numbers()
         var answers = TruthFile(count: queries.count, k: k)
         let cost = 160 + k * 24 + nprobe * 8
         let block = max(1024, memoryByteCount / 4 / cost)
@@ -135,8 +142,11 @@ extension DiskIndex {
             let found = sweep.takeAnswers(k: k)
             for query in 0..<part.count {
                 for rank in 0..<k {
+                    let id = found.id(query: query, rank: rank)
+                    guard id != TruthFile.noId else { continue }
+                    let number = try numbers.require(id)
                     answers.set(
-                        query: first + query, rank: rank, id: found.id(query: query, rank: rank),
+                        query: first + query, rank: rank, id: UInt64(number),
                         distance: found.distance(query: query, rank: rank))
                 }
             }
@@ -185,7 +195,7 @@ extension DiskIndex {
         let moved = VectorMatrix(count: floats.count, dimension: dimension, elementType: .f32)
         for row in 0..<floats.count {
             // The nearest other than itself; its distance sets the scale.
-            let rank = neighbours.id(query: row, rank: 0) == seeds.ids[row] ? 1 : 0
+            let rank = neighbours.id(query: row, rank: 0) == UInt64(seeds.ids[row]) ? 1 : 0
             let distance = neighbours.distance(query: row, rank: rank)
             let scale = metric == .l2 && distance.isFinite ? max(distance, 0).squareRoot() : 0.3
             let spread = Float(random.uniform()) * scale / Float(dimension).squareRoot()

@@ -51,9 +51,11 @@ extension DiskIndex {
             )
         }
         let asked = truth.ids.prefix(queryCount * truth.k)
-        if let stray = asked.first(where: { $0 != TruthFile.noId && Int($0) >= count }) {
+        if let stray = asked.first(where: { $0 != TruthFile.noId && !ids.contains($0) }) {
             throw .invalid(
-                "the truth names vector \(stray), but \(path) holds \(count): it is the truth of another base"
+                "the truth names vector \(stray), but \(path) holds \(count)"
+                    + (manifest.ids == nil ? "" : " with ids from \(ids.least) to \(ids.greatest)")
+                    + ": it is the truth of another base"
             )
         }
     }

@@ -1,20 +1,62 @@
 // The k nearest of many queries at once: one flat array of heaps that all threads of a sweep reach. A
 // neighbour is one integer whose order is that of (distance, id), so that what is kept does not depend on who
-// scanned first, and a replica met again is the same integer.
+// scanned first, and a replica met again is the same integer: of 64 bits where ids have 32, else of 128.
 
 import Glibc
 import Router
 import Synchronization
 
+/// A distance and an id as one number in their order; all ones are no neighbour.
+private protocol NeighbourKey: FixedWidthInteger, UnsignedInteger {
+    init(rising: UInt32, id: UInt64)
+    var rising: UInt32 { get }
+    var neighbourId: UInt64 { get }
+}
+
+extension UInt64: NeighbourKey {
+    @inline(__always)
+    fileprivate init(rising: UInt32, id: UInt64) { self = UInt64(rising) << 32 | id }
+    @inline(__always)
+    fileprivate var rising: UInt32 { UInt32(truncatingIfNeeded: self >> 32) }
+    @inline(__always)
+    fileprivate var neighbourId: UInt64 { self & 0xffff_ffff }
+}
+
+extension UInt128: NeighbourKey {
+    @inline(__always)
+    fileprivate init(rising: UInt32, id: UInt64) { self = UInt128(rising) << 64 | UInt128(id) }
+    @inline(__always)
+    fileprivate var rising: UInt32 { UInt32(truncatingIfNeeded: self >> 64) }
+    @inline(__always)
+    fileprivate var neighbourId: UInt64 { UInt64(truncatingIfNeeded: self) }
+}
+
+extension NeighbourKey {
+    /// The bits of a float order as the number does once negative ones are turned round; adding zero makes
+    /// both zeros one.
+    @inline(__always)
+    fileprivate init(distance: Float, id: UInt64) {
+        let bits = (distance + 0).bitPattern
+        self.init(rising: bits & 0x8000_0000 == 0 ? bits | 0x8000_0000 : ~bits, id: id)
+    }
+
+    @inline(__always)
+    fileprivate var distance: Float {
+        Float(bitPattern: rising & 0x8000_0000 == 0 ? ~rising : rising & 0x7fff_ffff)
+    }
+}
+
 /// For each of `count` queries the `capacity` nearest of what was offered.
 final class NearestHeaps: @unchecked Sendable {
     let count: Int
     let capacity: Int
-    /// Of each query a head, then a max-heap filled up with `none`: what an offer needs lies together, because
+    /// Whether ids may need more than 32 bits.
+    let hasWideIds: Bool
+    /// Of each query a head, then a max-heap filled up with all ones: what an offer needs lies together, because
     /// queries of a segment lie far apart.
-    private let words: UnsafeMutablePointer<UInt64>
-    private let wordsEach: Int
-    private static let none = UInt64.max
+    private let bytes: UnsafeMutableRawPointer
+    private let stride: Int
+    private let headByteCount: Int
 
     /// The bits of the farthest distance kept (what is farther need not be offered), and whether a thread is
     /// changing the heap.
@@ -23,31 +65,41 @@ final class NearestHeaps: @unchecked Sendable {
         let isBusy = Atomic<Bool>(false)
     }
 
-    /// Bytes that a query takes.
-    static func byteCount(capacity: Int) -> Int { (1 + capacity) * 8 }
+    private static func keyByteCount(_ hasWideIds: Bool) -> Int {
+        hasWideIds ? MemoryLayout<UInt128>.stride : MemoryLayout<UInt64>.stride
+    }
 
-    init(count: Int, capacity: Int) {
+    /// Bytes that a query takes.
+    static func byteCount(capacity: Int, hasWideIds: Bool) -> Int {
+        (1 + capacity) * keyByteCount(hasWideIds)
+    }
+
+    init(count: Int, capacity: Int, hasWideIds: Bool) {
         precondition(count >= 0 && capacity > 0 && MemoryLayout<Head>.stride <= 8)
         self.count = count
         self.capacity = capacity
-        wordsEach = 1 + capacity
-        words = .allocate(capacity: max(count * wordsEach, 1))
+        self.hasWideIds = hasWideIds
+        headByteCount = Self.keyByteCount(hasWideIds)
+        stride = Self.byteCount(capacity: capacity, hasWideIds: hasWideIds)
+        bytes = .allocate(byteCount: max(count, 1) * stride, alignment: 16)
         for query in 0..<count {
-            UnsafeMutableRawPointer(words + query * wordsEach).bindMemory(to: Head.self, capacity: 1)
-                .initialize(to: Head())
-            heap(query).initialize(repeating: Self.none, count: capacity)
+            (bytes + query * stride).bindMemory(to: Head.self, capacity: 1).initialize(to: Head())
+            (bytes + query * stride + headByteCount).initializeMemory(
+                as: UInt8.self, repeating: 0xff, count: stride - headByteCount)
         }
     }
 
-    deinit { words.deallocate() }
+    deinit { bytes.deallocate() }
 
     @inline(__always)
     private func head(_ query: Int) -> UnsafeMutablePointer<Head> {
-        UnsafeMutableRawPointer(words + query &* wordsEach).assumingMemoryBound(to: Head.self)
+        (bytes + query &* stride).assumingMemoryBound(to: Head.self)
     }
 
     @inline(__always)
-    private func heap(_ query: Int) -> UnsafeMutablePointer<UInt64> { words + (query &* wordsEach &+ 1) }
+    private func heap<Key: NeighbourKey>(_ query: Int, _: Key.Type) -> UnsafeMutablePointer<Key> {
+        (bytes + (query &* stride &+ headByteCount)).assumingMemoryBound(to: Key.self)
+    }
 
     /// A distance above this one would not be kept. Another thread may lower it at any time.
     @inline(__always)
@@ -59,49 +111,80 @@ final class NearestHeaps: @unchecked Sendable {
     /// already is not kept twice: a replica has the same distance to the bit.
     @inline(__always)
     func offer(
-        _ query: Int, distances: UnsafePointer<Float>, ids: UnsafePointer<UInt32>,
+        _ query: Int, distances: UnsafePointer<Float>, ids: UnsafePointer<UInt64>,
         positions: UnsafePointer<UInt32>, count: Int, distinct: Bool
     ) {
         lock(query)
-        let heap = heap(query)
+        if hasWideIds {
+            offer(
+                to: heap(query, UInt128.self), query, distances: distances, ids: ids, positions: positions,
+                count: count, distinct: distinct)
+        } else {
+            offer(
+                to: heap(query, UInt64.self), query, distances: distances, ids: ids, positions: positions,
+                count: count, distinct: distinct)
+        }
+        head(query).pointee.isBusy.store(false, ordering: .releasing)
+    }
+
+    @inline(__always)
+    private func offer<Key: NeighbourKey>(
+        to heap: UnsafeMutablePointer<Key>, _ query: Int, distances: UnsafePointer<Float>,
+        ids: UnsafePointer<UInt64>, positions: UnsafePointer<UInt32>, count: Int, distinct: Bool
+    ) {
         for index in 0..<count {
             let position = Int(positions[index])
-            let key = Self.key(distance: distances[position], id: ids[position])
+            let key = Key(distance: distances[position], id: ids[position])
             if key >= heap[0] || (distinct && holds(heap, key)) { continue }
             replaceWorst(heap, capacity, by: key)
         }
-        unlock(query, heap)
+        lowerLimit(query, heap)
     }
 
     /// Offers one neighbour.
-    func offer(_ query: Int, id: UInt32, distance: Float) {
+    func offer(_ query: Int, id: UInt64, distance: Float) {
         guard distance <= limit(query) else { return }
-        lock(query)
-        let heap = heap(query)
-        let key = Self.key(distance: distance, id: id)
-        if key < heap[0] { replaceWorst(heap, capacity, by: key) }
-        unlock(query, heap)
+        var (distance, position) = (distance, UInt32(0))
+        var id = id
+        offer(query, distances: &distance, ids: &id, positions: &position, count: 1, distinct: false)
     }
 
     /// Appends what was kept, nearest first, and keeps it; while no sweep runs.
     func copySorted(_ query: Int, into sorted: inout [Neighbour]) {
         let first = sorted.count
-        for index in 0..<capacity {
-            let key = heap(query)[index]
-            if key != Self.none {
-                sorted.append(Neighbour(id: UInt64(Self.id(key)), distance: Self.distance(key)))
-            }
+        if hasWideIds {
+            copy(heap(query, UInt128.self), into: &sorted)
+        } else {
+            copy(heap(query, UInt64.self), into: &sorted)
         }
         sorted[first...].sort { $0 < $1 }
+    }
+
+    private func copy<Key: NeighbourKey>(_ heap: UnsafeMutablePointer<Key>, into sorted: inout [Neighbour]) {
+        for index in 0..<capacity where heap[index] != .max {
+            sorted.append(Neighbour(id: heap[index].neighbourId, distance: heap[index].distance))
+        }
     }
 
     /// Writes the `k` nearest of a query and empties its heap; places that nothing fills get `noId` and
     /// infinity.
     func drain(
-        _ query: Int, k: Int, noId: UInt32, ids: UnsafeMutablePointer<UInt32>,
+        _ query: Int, k: Int, noId: UInt64, ids: UnsafeMutablePointer<UInt64>,
         distances: UnsafeMutablePointer<Float>
     ) {
-        let heap = heap(query)
+        if hasWideIds {
+            drain(heap(query, UInt128.self), k: k, noId: noId, ids: ids, distances: distances)
+        } else {
+            drain(heap(query, UInt64.self), k: k, noId: noId, ids: ids, distances: distances)
+        }
+        head(query).pointee.limit.store(Float.infinity.bitPattern, ordering: .relaxed)
+    }
+
+    @inline(__always)
+    private func drain<Key: NeighbourKey>(
+        _ heap: UnsafeMutablePointer<Key>, k: Int, noId: UInt64, ids: UnsafeMutablePointer<UInt64>,
+        distances: UnsafeMutablePointer<Float>
+    ) {
         var remaining = capacity
         while remaining > 1 {
             remaining -= 1
@@ -110,12 +193,11 @@ final class NearestHeaps: @unchecked Sendable {
             replaceWorst(heap, remaining, by: last)
         }
         for rank in 0..<k {
-            let isFilled = rank < capacity && heap[rank] != Self.none
-            ids[rank] = isFilled ? Self.id(heap[rank]) : noId
-            distances[rank] = isFilled ? Self.distance(heap[rank]) : .infinity
+            let isFilled = rank < capacity && heap[rank] != .max
+            ids[rank] = isFilled ? heap[rank].neighbourId : noId
+            distances[rank] = isFilled ? heap[rank].distance : .infinity
         }
-        heap.update(repeating: Self.none, count: capacity)
-        head(query).pointee.limit.store(Float.infinity.bitPattern, ordering: .relaxed)
+        heap.update(repeating: .max, count: capacity)
     }
 
     @inline(__always)
@@ -129,22 +211,23 @@ final class NearestHeaps: @unchecked Sendable {
     }
 
     @inline(__always)
-    private func unlock(_ query: Int, _ heap: UnsafeMutablePointer<UInt64>) {
-        if heap[0] != Self.none {
-            head(query).pointee.limit.store(Self.distance(heap[0]).bitPattern, ordering: .relaxed)
+    private func lowerLimit<Key: NeighbourKey>(_ query: Int, _ heap: UnsafeMutablePointer<Key>) {
+        if heap[0] != .max {
+            head(query).pointee.limit.store(heap[0].distance.bitPattern, ordering: .relaxed)
         }
-        head(query).pointee.isBusy.store(false, ordering: .releasing)
     }
 
     @inline(__always)
-    private func holds(_ heap: UnsafeMutablePointer<UInt64>, _ key: UInt64) -> Bool {
+    private func holds<Key: NeighbourKey>(_ heap: UnsafeMutablePointer<Key>, _ key: Key) -> Bool {
         var found = false
         for index in 0..<capacity { found = found || heap[index] == key }
         return found
     }
 
     @inline(__always)
-    private func replaceWorst(_ heap: UnsafeMutablePointer<UInt64>, _ count: Int, by key: UInt64) {
+    private func replaceWorst<Key: NeighbourKey>(
+        _ heap: UnsafeMutablePointer<Key>, _ count: Int, by key: Key
+    ) {
         var index = 0
         while true {
             var child = 2 &* index &+ 1
@@ -156,22 +239,4 @@ final class NearestHeaps: @unchecked Sendable {
         }
         heap[index] = key
     }
-
-    /// The bits of a float order as the number does once negative ones are turned round; adding zero makes
-    /// both zeros one.
-    @inline(__always)
-    private static func key(distance: Float, id: UInt32) -> UInt64 {
-        let bits = (distance + 0).bitPattern
-        let rising = bits & 0x8000_0000 == 0 ? bits | 0x8000_0000 : ~bits
-        return UInt64(rising) << 32 | UInt64(id)
-    }
-
-    @inline(__always)
-    private static func distance(_ key: UInt64) -> Float {
-        let rising = UInt32(truncatingIfNeeded: key >> 32)
-        return Float(bitPattern: rising & 0x8000_0000 == 0 ? ~rising : rising & 0x7fff_ffff)
-    }
-
-    @inline(__always)
-    private static func id(_ key: UInt64) -> UInt32 { UInt32(truncatingIfNeeded: key) }
 }

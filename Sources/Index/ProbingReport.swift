@@ -40,7 +40,7 @@ extension DiskIndex {
     ) throws -> ProbingReport {
         try validate(truth: truth, queryCount: queries.count, k: k)
         try policy.validate()
-        let homes = try homes()
+        let (homes, numbers) = (try homes(), try numbers())
         var chooser = PlanChooser(policy: policy, cost: cost, table: table)
         var positions: [Int32] = []
         var read = [Bool](repeating: false, count: partitionCount)
@@ -56,8 +56,8 @@ extension DiskIndex {
             var found = 0
             for rank in 0..<k {
                 let id = truth.id(query: query, rank: rank)
-                guard id != TruthFile.noId, Int(id) < homes.count else { continue }
-                let home = homes[Int(id)]
+                guard id != TruthFile.noId, let number = numbers.number(of: id) else { continue }
+                let home = homes[number]
                 guard !home.isEmpty else { continue }
                 lists.append(home)
                 if home.contains(where: { read[Int($0)] }) { found += 1 }

@@ -7,6 +7,7 @@ import Vectors
 
 /// A vector and a partition for it.
 public struct Placement: Sendable, Hashable {
+    /// The vector's number (`DiskIndex.numbers`): its id, where ids are positions from 0 on.
     public var id: UInt32
     public var partition: UInt32
 

@@ -183,8 +183,10 @@ extension DiskIndex {
         let (queryMaximum, highestRecall) = (4000, 0.985)
         let held = learned.pairs.heldOut.suffix(min(queryMaximum, learned.pairs.heldOutCount / 2))
         let depth = learned.pairs.neighbourCount
+        let numbers = try numbers()
         let nearest = TruthFile(
-            count: held.count, k: 1, ids: held.map { learned.pairs.neighbours[$0 * depth] }, distances: nil)
+            count: held.count, k: 1,
+            ids: held.map { numbers.id(of: Int(learned.pairs.neighbours[$0 * depth])) }, distances: nil)
         let queries = learned.queries.gather(held)
         let asked = with(router: predictor, posteriors: posteriors)
         var points: [CalibratedPolicies.Point] = []

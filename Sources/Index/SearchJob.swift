@@ -14,7 +14,7 @@ final class SearchJob: @unchecked Sendable {
     private let next = Atomic<Int>(0)
     private let hasFailed = Atomic<Bool>(false)
     // Each query's places are written by the one worker that took the query.
-    private let ids: UnsafeMutablePointer<UInt32>
+    private let ids: UnsafeMutablePointer<UInt64>
     private let distances: UnsafeMutablePointer<Float>
     private let counters: UnsafeMutablePointer<QueryCounters>
 
@@ -51,7 +51,7 @@ final class SearchJob: @unchecked Sendable {
     func answer(query: Int, neighbours: [Neighbour], counters: QueryCounters) {
         let k = parameters.k
         for (rank, neighbour) in neighbours.prefix(k).enumerated() {
-            ids[query * k + rank] = UInt32(truncatingIfNeeded: neighbour.id)
+            ids[query * k + rank] = neighbour.id
             distances[query * k + rank] = neighbour.distance
         }
         self.counters[query] = counters

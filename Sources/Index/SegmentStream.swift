@@ -94,29 +94,35 @@ extension DiskIndex {
         return (vectors, ids)
     }
 
-    /// The partitions of every vector, in file order. Holds n small lists in memory: for training and planning,
+    /// The partitions of every vector (by its number), in file order. Holds n small lists in memory: for training and planning,
     /// not for search.
     public func homes() throws -> Homes {
+        let numbers = try numbers()
         var counts = [UInt32](repeating: 0, count: count + 1)
         try forEachSegment { partition, segment in
-            forEachRecord(of: partition, in: segment) { id, _ in counts[Int(id) + 1] += 1 }
+            try forEachRecord(of: partition, in: segment) { id, _ in
+                let number = try numbers.require(id)
+                counts[number + 1] += 1
+            }
         }
         for id in 0..<count { counts[id + 1] += counts[id] }
         var next = counts
         var partitions = [UInt32](repeating: 0, count: Int(counts[count]))
         try forEachSegment { partition, segment in
-            forEachRecord(of: partition, in: segment) { id, _ in
-                partitions[Int(next[Int(id)])] = UInt32(partition)
-                next[Int(id)] += 1
+            try forEachRecord(of: partition, in: segment) { id, _ in
+                let number = try numbers.require(id)
+                partitions[Int(next[number])] = UInt32(partition)
+                next[number] += 1
             }
         }
         return Homes(starts: counts, partitions: partitions)
     }
 
-    /// `count` different records drawn evenly, in file order.
+    /// `count` different records drawn evenly, in file order, and the numbers of their vectors.
     func sampleRecords(count wanted: Int, random: inout SeededRandom) throws -> (
         vectors: VectorMatrix, ids: [UInt32]
     ) {
+        let numbers = try numbers()
         let records = manifest.records
         let count = min(wanted, records)
         // Selection sampling: record i is taken with the chance that fills the sample exactly (Knuth, 3.4.2 S).
@@ -125,10 +131,11 @@ extension DiskIndex {
         ids.reserveCapacity(count)
         var left = records
         try forEachSegment { partition, segment in
-            forEachRecord(of: partition, in: segment) { id, vector in
+            try forEachRecord(of: partition, in: segment) { id, vector in
                 if random.below(left) < count - ids.count {
                     vectors.row(ids.count).copyMemory(from: vector, byteCount: layout.rowByteCount)
-                    ids.append(UInt32(truncatingIfNeeded: id))
+                    let number = try numbers.require(id)
+                    ids.append(UInt32(number))
                 }
                 left -= 1
             }

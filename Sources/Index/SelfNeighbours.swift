@@ -4,7 +4,7 @@ import Router
 import Storage
 import Vectors
 
-/// Neighbours of base vectors among the others.
+/// Neighbours of base vectors among the others, all by their numbers.
 public struct SelfNeighbours: Sendable {
     public let ids: [UInt32]
     /// `neighbourCount` a vector, nearest first, itself left out.
@@ -29,8 +29,8 @@ extension DiskIndex {
         for (row, id) in sample.ids.enumerated() {
             // Among equal vectors the one asked need not be among the answers: then the last is too many.
             var left = neighbourCount
-            for rank in 0...neighbourCount where left > 0 && found.id(query: row, rank: rank) != id {
-                neighbours.append(found.id(query: row, rank: rank))
+            for rank in 0...neighbourCount where left > 0 && found.id(query: row, rank: rank) != UInt64(id) {
+                neighbours.append(UInt32(truncatingIfNeeded: found.id(query: row, rank: rank)))
                 left -= 1
             }
         }

@@ -18,7 +18,7 @@ final class SweepScanner {
     private let recordsAtOnce: Int
     private let packed: UnsafeMutableRawPointer
     private let vectors: UnsafeMutableRawPointer
-    private let ids: UnsafeMutablePointer<UInt32>
+    private let ids: UnsafeMutablePointer<UInt64>
     private let tile: UnsafeMutablePointer<Float>
     private let kept: UnsafeMutablePointer<UInt32>
     private let limits: UnsafeMutablePointer<Float>
@@ -31,7 +31,7 @@ final class SweepScanner {
     /// Bytes that a scanner owns, at most.
     static func byteCount(rowByteCount: Int) -> Int {
         let (queries, records) = tileShape(rowByteCount: rowByteCount)
-        return (queries + records) * rowByteCount + records * 8 + queries * tileStride(records) * 4
+        return (queries + records) * rowByteCount + records * 12 + queries * tileStride(records) * 4
     }
 
     private static func tileShape(rowByteCount: Int) -> (queries: Int, records: Int) {
@@ -91,9 +91,7 @@ final class SweepScanner {
             let part = min(perUnit - slot, count - done)
             (vectors + done * size).copyMemory(
                 from: unit + layout.vectorsOffset + slot * size, byteCount: part * size)
-            for index in 0..<part {
-                ids[done + index] = UInt32(truncatingIfNeeded: layout.id(unit: unit, slot: slot + index))
-            }
+            for index in 0..<part { ids[done + index] = layout.id(unit: unit, slot: slot + index) }
             done += part
             slot = 0
             unit += layout.unitByteCount

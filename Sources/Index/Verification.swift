@@ -74,7 +74,7 @@ public enum Verification {
         SegmentRead.plan(&everything, table: index.table, into: &reads)
         let arena = try ReadArena(byteCount: max(4 << 20, index.table.largestSegmentByteCount))
         let queue = try index.device.makeQueue(depth: 8, arena: arena)
-        var ids = IdCheck(count: index.count, heads: index.headIds ?? [])
+        var ids = IdCheck(ids: index.ids, count: index.count, heads: index.headIds ?? [])
         var completions: [ReadCompletion] = []
         for (number, read) in reads.enumerated() {
             guard let place = arena.allocate(byteCount: read.byteCount) else {
@@ -150,31 +150,45 @@ public enum Verification {
     }
 }
 
-/// Whether every vector has a record, and no record a vector that is not there.
+/// Whether every vector has a record, and no record a vector that is not there. Positions are ticked off, a bit
+/// each; external ids are collected, 8 bytes a record.
 private struct IdCheck {
     private var seen: [UInt64]
+    private var collected: [UInt64] = []
+    private let ids: IdRange
     private let count: Int
     private var outside = 0
 
-    init(count: Int, heads: [UInt32]) {
+    init(ids: IdRange, count: Int, heads: [UInt32]) {
+        self.ids = ids
         self.count = count
-        seen = [UInt64](repeating: 0, count: (count + 63) / 64)
+        seen = [UInt64](repeating: 0, count: ids.kind == .external ? 0 : (count + 63) / 64)
         for id in heads { met(UInt64(id)) }
     }
 
     mutating func met(_ id: UInt64) {
-        guard id < UInt64(count) else {
+        guard ids.contains(id), ids.kind == .external || id - ids.least < UInt64(count) else {
             outside += 1
             return
         }
-        seen[Int(id >> 6)] |= 1 << (id & 63)
+        if ids.kind == .external {
+            collected.append(id)
+        } else {
+            let number = id - ids.least
+            seen[Int(number >> 6)] |= 1 << (number & 63)
+        }
     }
 
-    func damage(path: String) -> [String] {
+    mutating func damage(path: String) -> [String] {
         var lines: [String] = []
         if outside > 0 { lines.append("\(path): \(outside) records name ids beyond the \(count) vectors") }
-        let met = seen.reduce(0) { $0 + $1.nonzeroBitCount }
+        var met = seen.reduce(0) { $0 + $1.nonzeroBitCount }
+        if ids.kind == .external {
+            collected.sort()
+            met = collected.indices.reduce(0) { $0 + ($1 == 0 || collected[$1 - 1] != collected[$1] ? 1 : 0) }
+        }
         if met < count { lines.append("\(path): \(count - met) of \(count) vectors have no record") }
+        if met > count { lines.append("\(path): records name \(met) vectors, manifest.json counts \(count)") }
         return lines
     }
 }

@@ -3,11 +3,51 @@
 
 import Foundation
 
+/// Which ids the vectors of an index have.
+public struct IdRange: Sendable, Equatable, Codable {
+    public enum Kind: String, Sendable, Codable {
+        /// Positions in a base, one after the other.
+        case positions
+        /// Given by a user.
+        case external
+    }
+
+    public var kind: Kind
+    public var least: UInt64
+    public var greatest: UInt64
+
+    public init(kind: Kind, least: UInt64, greatest: UInt64) {
+        self.kind = kind
+        self.least = least
+        self.greatest = greatest
+    }
+
+    public func contains(_ id: UInt64) -> Bool { id >= least && id <= greatest }
+}
+
+/// Which shard of which plan an index is.
+public struct ShardIdentity: Sendable, Equatable, Codable {
+    /// The identity of the plan.
+    public var plan: String
+    /// From 0.
+    public var number: Int
+    /// Shards of the whole base.
+    public var count: Int
+
+    public init(plan: String, number: Int, count: Int) {
+        self.plan = plan
+        self.number = number
+        self.count = count
+    }
+}
+
 /// What an index holds, how it was made, and size and checksum of each of its other files.
 public struct Manifest: Sendable, Equatable, Codable {
-    public static let formatVersion = 1
+    /// The newest that is known. Written is 1 where nothing in the manifest needs more, so that a sonde that
+    /// takes ids for positions from 0 reads no other.
+    public static let formatVersion = 2
 
-    public var formatVersion = Manifest.formatVersion
+    public var formatVersion = 1
     public var metric: String
     public var elementType: String
     public var dimension: Int
@@ -18,6 +58,10 @@ public struct Manifest: Sendable, Equatable, Codable {
     public var records: Int
     /// Whatever decided the bytes of the index, seeds included.
     public var build: [String: String]
+    /// The ids of the vectors; nil: their positions in the base, from 0 on.
+    public var ids: IdRange?
+    /// Where this is one shard of a base: which.
+    public var shard: ShardIdentity?
     /// By name within the directory.
     public var files: [String: FileDigest]
     /// CRC-32C of the file's text with these eight digits as zeros; set by writing and reading.
@@ -48,7 +92,7 @@ public struct Manifest: Sendable, Equatable, Codable {
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.sortedKeys, .prettyPrinted, .withoutEscapingSlashes]
         var blank = self
-        blank.formatVersion = Self.formatVersion
+        blank.formatVersion = ids == nil ? 1 : 2
         blank.checksum = Self.noChecksum
         var text: [UInt8]
         do {
@@ -86,7 +130,7 @@ public struct Manifest: Sendable, Equatable, Codable {
         struct Version: Decodable { var formatVersion: UInt64 }
         do {
             let version = try JSONDecoder().decode(Version.self, from: data).formatVersion
-            if version != UInt64(formatVersion) {
+            if version < 1 || version > UInt64(formatVersion) {
                 throw StorageError.version(
                     path: path, offset: nil, known: UInt32(formatVersion), found: version)
             }
@@ -111,6 +155,14 @@ public struct Manifest: Sendable, Equatable, Codable {
             manifest = try JSONDecoder().decode(Manifest.self, from: data)
         } catch {
             throw StorageError(.corrupt, path: path, detail: "is no manifest (\(reason(error)))")
+        }
+        guard
+            manifest.ids.map({
+                $0.least <= $0.greatest && $0.greatest < .max
+                    && ($0.kind == .external || $0.greatest - $0.least + 1 == UInt64(max(manifest.count, 0)))
+            }) ?? true
+        else {
+            throw StorageError(.badHeader, path: path, detail: "holds a range of ids that is none")
         }
         guard manifest.dimension > 0, manifest.count >= 0, manifest.partitions >= 0, manifest.records >= 0,
             !manifest.files.keys.contains(where: { $0.isEmpty || $0.contains("/") || $0.hasPrefix(".") })

@@ -90,6 +90,32 @@ public struct PageLayout: Sendable, Equatable {
             }
             (unit + vectorsOffset + slot * rowByteCount).copyMemory(from: row, byteCount: rowByteCount)
         }
+        close(unit, count: count)
+    }
+
+    /// Copies records from slots of a unit of another one's layout (of the same vectors, and of ids that fit)
+    /// to slots of a unit of this one; `close` ends the unit.
+    public func copy(
+        _ count: Int, from source: UnsafeRawPointer, slot: Int, of other: PageLayout,
+        to unit: UnsafeMutableRawPointer, slot target: Int
+    ) {
+        precondition(rowByteCount == other.rowByteCount && idByteCount >= other.idByteCount)
+        precondition(slot + count <= other.recordsPerUnit && target + count <= recordsPerUnit)
+        (unit + vectorsOffset + target * rowByteCount).copyMemory(
+            from: other.vector(unit: source, slot: slot), byteCount: count * rowByteCount)
+        if idByteCount == other.idByteCount {
+            (unit + target * idByteCount).copyMemory(
+                from: source + slot * idByteCount, byteCount: count * idByteCount)
+        } else {
+            for index in 0..<count {
+                unit.put(other.id(unit: source, slot: slot + index), at: (target + index) * 8)
+            }
+        }
+    }
+
+    /// Marks the slots of a unit from `count` on as empty and writes its checksum.
+    public func close(_ unit: UnsafeMutableRawPointer, count: Int) {
+        precondition(count >= 0 && count <= recordsPerUnit)
         (unit + count * idByteCount).initializeMemory(
             as: UInt8.self, repeating: 0xff, count: (recordsPerUnit - count) * idByteCount)
         let used = vectorsOffset + count * rowByteCount

@@ -2,7 +2,7 @@
 // result when all are there, are of one job, and are whole.
 //
 //     0   8 bytes  SONDEPRT
-//     8   u32      format version, 1
+//     8   u32      format version: 1, or 2 where ids take 8 bytes
 //     12  u32      b, bytes of the identity
 //     16  u64      queries of the job
 //     24  u64      first query of this part
@@ -12,11 +12,13 @@
 //     48  u32      CRC-32C of the distances
 //     52  u32      CRC-32C of bytes 0 to 51 and the identity
 //     56  b bytes  the identity, then zeros up to a multiple of 64
-//     ..  ids (u32), then distances (f32), k a query
+//     ..  ids (u32; version 2: u64), then distances (f32), k a query
 
 /// What a part of a result says of itself.
 public struct PartialResult: Sendable, Equatable {
+    /// That of ids of 4 bytes; ids of 8 are one version on.
     public static let formatVersion: UInt32 = 1
+    private static let wideFormatVersion: UInt32 = 2
     private static let headByteCount = 56
 
     public var identity: JobIdentity
@@ -24,14 +26,20 @@ public struct PartialResult: Sendable, Equatable {
     public var total: Int
     public var range: Range<Int>
     public var k: Int
+    /// 4 or 8.
+    public var idByteCount: Int
     /// Checksums of ids and distances.
     public var checksums: [UInt32]
 
-    public init(identity: JobIdentity, total: Int, range: Range<Int>, k: Int, checksums: [UInt32] = [0, 0]) {
+    public init(
+        identity: JobIdentity, total: Int, range: Range<Int>, k: Int, idByteCount: Int = 4,
+        checksums: [UInt32] = [0, 0]
+    ) {
         self.identity = identity
         self.total = total
         self.range = range
         self.k = k
+        self.idByteCount = idByteCount
         self.checksums = checksums
     }
 
@@ -43,7 +51,7 @@ public struct PartialResult: Sendable, Equatable {
         let text = identity.encoded
         let head = Scratch(headerByteCount)
         head.bytes.put("SONDEPRT", at: 0)
-        head.bytes.put(Self.formatVersion, at: 8)
+        head.bytes.put(idByteCount == 8 ? Self.wideFormatVersion : Self.formatVersion, at: 8)
         head.bytes.put(UInt32(text.count), at: 12)
         head.bytes.put(UInt64(total), at: 16)
         head.bytes.put(UInt64(range.lowerBound), at: 24)
@@ -71,9 +79,11 @@ public struct PartialResult: Sendable, Equatable {
                 .badHeader, path: path, detail: "is no part of a result", offset: 0, expected: "SONDEPRT",
                 advice: "parts are what `sonde batch --shard` writes")
         }
-        guard start.raw.u32(8) == formatVersion else {
-            throw .version(path: path, offset: 8, known: formatVersion, found: UInt64(start.raw.u32(8)))
+        let version = start.raw.u32(8)
+        guard version == formatVersion || version == wideFormatVersion else {
+            throw .version(path: path, offset: 8, known: wideFormatVersion, found: UInt64(version))
         }
+        let idByteCount = version == wideFormatVersion ? 8 : 4
         let textByteCount = Int(min(start.raw.u32(12), 1 << 16))
         let headerByteCount = aligned(headByteCount + textByteCount)
         guard file.byteCount >= UInt64(headerByteCount) else {
@@ -90,7 +100,7 @@ public struct PartialResult: Sendable, Equatable {
         let k = UInt64(head.raw.u32(40))
         let limit = UInt64(UInt32.max)
         guard total <= limit, first <= total, count <= total - first,
-            file.byteCount == UInt64(headerByteCount) + count * k * 8
+            file.byteCount == UInt64(headerByteCount) + count * k * UInt64(idByteCount + 4)
         else {
             throw StorageError(
                 .badHeader, path: path, detail: "its size is not that of its \(count) queries", offset: 16,
@@ -101,7 +111,7 @@ public struct PartialResult: Sendable, Equatable {
             decoding: UnsafeRawBufferPointer(start: head.raw + headByteCount, count: textByteCount))
         return PartialResult(
             identity: identity, total: Int(total), range: Int(first)..<Int(first + count), k: Int(k),
-            checksums: [head.raw.u32(44), head.raw.u32(48)])
+            idByteCount: idByteCount, checksums: [head.raw.u32(44), head.raw.u32(48)])
     }
 
     /// Joins all parts of a job, in any order, into the file at `out`; memory does not grow with them.
@@ -130,14 +140,16 @@ public struct PartialResult: Sendable, Equatable {
             }
         }
         try refuseGaps(parts, total: first.total)
+        let format = NeighbourFormat(path: out)
+        for (path, part) in parts where part.idByteCount > format.idByteCount {
+            throw StorageError(
+                .unsupported, path: out, detail: "its layout keeps ids in 32 bits; \(path) holds ids of 64",
+                advice: "give it a name that ends in .ids64")
+        }
         let file = try OutputFile(path: out, atomically: true)
-        let isIvecs = TruthFile.isIvecs(out)
-        if !isIvecs { try file.append(ResultWriter.bigAnnHeader(count: first.total, k: first.k)) }
+        try file.append(format.header(count: first.total, k: first.k))
         for stretch in 0..<2 {
-            for (path, part) in parts {
-                let rows = isIvecs && stretch == 0 ? part.k : 0
-                try part.copy(path, stretch: stretch, to: isIvecs && stretch == 1 ? nil : file, rowsOf: rows)
-            }
+            for (path, part) in parts { try part.copy(path, stretch: stretch, to: file, format: format) }
         }
         try file.finish()
         return (first.total, first.k)
@@ -168,29 +180,39 @@ public struct PartialResult: Sendable, Equatable {
         }
     }
 
-    /// Copies ids (stretch 0) or distances (1), or only checks them; `rowsOf` k puts k before each row.
-    private func copy(_ path: String, stretch: Int, to target: OutputFile?, rowsOf width: Int)
+    /// Copies ids (stretch 0) or distances (1) in the format of the result, or only checks what it leaves out.
+    private func copy(_ path: String, stretch: Int, to target: OutputFile, format: NeighbourFormat)
         throws(StorageError)
     {
         let file = try InputFile(path: path)
-        let rowByteCount = k * 4
-        let start = UInt64(headerByteCount) + UInt64(stretch) * UInt64(range.count) * UInt64(rowByteCount)
+        let width = stretch == 0 ? idByteCount : 4
+        let rowByteCount = k * width
+        let start =
+            UInt64(headerByteCount) + UInt64(stretch) * UInt64(range.count) * UInt64(k * idByteCount)
         let rowsAtOnce = max(1, (1 << 20) / max(rowByteCount, 1))
         let buffer = Scratch(rowsAtOnce * rowByteCount)
         var (row, crc) = (0, UInt32(0))
         while row < range.count {
             let rows = min(rowsAtOnce, range.count - row)
             try file.read(
-                at: start + UInt64(row * rowByteCount), into: buffer.bytes, count: rows * rowByteCount)
+                at: start + UInt64(row) * UInt64(rowByteCount), into: buffer.bytes,
+                count: rows * rowByteCount)
             crc = Checksum.crc32c(buffer.raw, count: rows * rowByteCount, continuing: crc)
-            if let target, width == 0 {
-                try target.append(buffer.raw, count: rows * rowByteCount)
-            } else if let target {
-                var prefix = UInt32(width).littleEndian
+            switch (format, stretch) {
+            case (.ivecs, 0):
+                var prefix = UInt32(k).littleEndian
                 for index in 0..<rows {
                     try target.append(&prefix, count: 4)
                     try target.append(buffer.raw + index * rowByteCount, count: rowByteCount)
                 }
+            case (.ivecs, _): break
+            case (.ids64, 0) where idByteCount == 4:
+                for place in 0..<rows * k {
+                    let id = buffer.raw.u32(place * 4)
+                    var wide = (id == .max ? UInt64.max : UInt64(id)).littleEndian
+                    try target.append(&wide, count: 8)
+                }
+            default: try target.append(buffer.raw, count: rows * rowByteCount)
             }
             row += rows
         }

@@ -1,5 +1,5 @@
-// Answers of a long job, written block by block to where they belong in the file: ids in one stretch,
-// distances in another, or rows of ids (ivecs). The file lies beside its name until it is whole; what was
+// Answers of a long job, written block by block to where they belong in the file: ids (of 32 or 64 bits) in
+// one stretch, distances in another, or rows of ids (ivecs). The file lies beside its name until it is whole; what was
 // written before a kill is checked and kept.
 
 import CKernels
@@ -31,6 +31,7 @@ public final class ResultWriter {
     private let partPath: String
     private let descriptor: Int32
     private let isIvecs: Bool
+    private let idByteCount: Int
     private let stretches: [Stretch]
     private var isSettled = false
 
@@ -39,10 +40,14 @@ public final class ResultWriter {
 
     /// Begins the file at `path`, or continues it after `continuing`, where what was written is still there.
     ///
-    /// - Parameter headerByteCount: bytes before the first row; 8 in big-ann layout, unused for ivecs.
+    /// - Parameters:
+    ///   - headerByteCount: bytes before the first row; unused for ivecs.
+    ///   - idByteCount: 4 or 8; 4 for ivecs.
     public init(
-        path: String, count: Int, k: Int, headerByteCount: Int = 8, isIvecs: Bool, continuing: Position? = nil
+        path: String, count: Int, k: Int, headerByteCount: Int = 8, idByteCount: Int = 4, isIvecs: Bool,
+        continuing: Position? = nil
     ) throws(StorageError) {
+        precondition(idByteCount == 4 || (idByteCount == 8 && !isIvecs))
         guard count <= Int(UInt32.max), k <= Int(Int32.max) else {
             throw StorageError(
                 .unsupported, path: path, detail: "result files count queries and neighbours in 32 bits",
@@ -53,14 +58,15 @@ public final class ResultWriter {
         self.count = count
         self.k = k
         self.isIvecs = isIvecs
+        self.idByteCount = idByteCount
         partPath = Self.partPath(of: path)
         let head = UInt64(headerByteCount)
         stretches =
             isIvecs
             ? [Stretch(offset: 0, rowByteCount: 4 + k * 4)]
             : [
-                Stretch(offset: head, rowByteCount: k * 4),
-                Stretch(offset: head + UInt64(count) * UInt64(k * 4), rowByteCount: k * 4),
+                Stretch(offset: head, rowByteCount: k * idByteCount),
+                Stretch(offset: head + UInt64(count) * UInt64(k * idByteCount), rowByteCount: k * 4),
             ]
         descriptor = open(partPath, O_RDWR | O_CLOEXEC | (continuing == nil ? O_CREAT : 0), 0o644)
         guard descriptor >= 0 else {
@@ -95,23 +101,27 @@ public final class ResultWriter {
         close(descriptor)
     }
 
-    /// Appends the answers of the next queries: `k` ids and as many distances each.
+    /// Appends the answers of the next queries: `k` ids and as many distances each. Ids of all ones (places
+    /// that nothing filled) stay that in 32 bits; others must fit.
     public func append(
-        ids: UnsafePointer<UInt32>, distances: UnsafePointer<Float>, queries: Int
+        ids: UnsafePointer<UInt64>, distances: UnsafePointer<Float>, queries: Int
     ) throws(StorageError) {
         precondition(Int(position.finished) + queries <= count)
-        if isIvecs {
-            let rows = Scratch(queries * (4 + k * 4))
+        if idByteCount == 8 {
+            try write(ids, queries: queries, to: 0)
+        } else {
+            let prefix = isIvecs ? 4 : 0
+            let rows = Scratch(queries * (prefix + k * 4))
             for query in 0..<queries {
-                let row = rows.bytes + query * (4 + k * 4)
-                row.put(UInt32(k), at: 0)
-                (row + 4).copyMemory(from: ids + query * k, byteCount: k * 4)
+                let row = rows.bytes + query * (prefix + k * 4)
+                if isIvecs { row.put(UInt32(k), at: 0) }
+                for rank in 0..<k {
+                    row.put(UInt32(truncatingIfNeeded: ids[query * k + rank]), at: prefix + rank * 4)
+                }
             }
             try write(rows.raw, queries: queries, to: 0)
-        } else {
-            try write(ids, queries: queries, to: 0)
-            try write(distances, queries: queries, to: 1)
         }
+        if !isIvecs { try write(distances, queries: queries, to: 1) }
         position.finished += UInt64(queries)
     }
 
@@ -150,14 +160,6 @@ public final class ResultWriter {
     public func discard() {
         if !isSettled { unlink(partPath) }
         isSettled = true
-    }
-
-    /// The header of the big-ann layout.
-    public static func bigAnnHeader(count: Int, k: Int) -> [UInt8] {
-        let bytes = Scratch(8)
-        bytes.bytes.put(UInt32(count), at: 0)
-        bytes.bytes.put(UInt32(k), at: 4)
-        return Array(UnsafeRawBufferPointer(start: bytes.bytes, count: 8))
     }
 
     private func write(_ rows: UnsafeRawPointer, queries: Int, to stretch: Int) throws(StorageError) {

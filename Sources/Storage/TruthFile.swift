@@ -1,29 +1,29 @@
 // Neighbours of queries: the truth that recall is measured against, and the answers of a search. In memory
-// a table of ids and distances; on disk the layout of big-ann-benchmarks, or ivecs.
+// a table of ids and distances; on disk the layout that the extension names (NeighbourFormat).
 
 import Glibc
 
 /// The k neighbours of each of `count` queries, the nearest first.
 public struct TruthFile: Sendable, Equatable {
     /// Marks a place that nothing filled.
-    public static let noId = UInt32.max
+    public static let noId = UInt64.max
 
     /// Queries.
     public let count: Int
     public let k: Int
     /// `count * k` ids, row by row.
-    public var ids: [UInt32]
+    public var ids: [UInt64]
     /// As many distances; nil where the file holds ids only.
     public var distances: [Float]?
 
     /// Places that nothing has filled yet, at infinite distance.
     public init(count: Int, k: Int) {
         self.init(
-            count: count, k: k, ids: [UInt32](repeating: Self.noId, count: count * k),
+            count: count, k: k, ids: [UInt64](repeating: Self.noId, count: count * k),
             distances: [Float](repeating: .infinity, count: count * k))
     }
 
-    public init(count: Int, k: Int, ids: [UInt32], distances: [Float]?) {
+    public init(count: Int, k: Int, ids: [UInt64], distances: [Float]?) {
         precondition(count >= 0 && k >= 0 && ids.count == count * k)
         precondition(distances.map { $0.count == count * k } ?? true)
         self.count = count
@@ -32,84 +32,127 @@ public struct TruthFile: Sendable, Equatable {
         self.distances = distances
     }
 
-    public func id(query: Int, rank: Int) -> UInt32 { ids[query * k + rank] }
+    public func id(query: Int, rank: Int) -> UInt64 { ids[query * k + rank] }
 
     /// The distance, or NaN where the file holds none.
     public func distance(query: Int, rank: Int) -> Float { distances?[query * k + rank] ?? .nan }
 
     /// Fills a place. The distance is dropped where there are only ids.
-    public mutating func set(query: Int, rank: Int, id: UInt32, distance: Float) {
+    public mutating func set(query: Int, rank: Int, id: UInt64, distance: Float) {
         ids[query * k + rank] = id
         distances?[query * k + rank] = distance
     }
 
-    /// Reads a file: ivecs by its extension, else uint32 n, uint32 k, n*k uint32 ids and, where the size
-    /// says that they are there, n*k float distances.
+    /// Reads a file in the layout that the extension names; whether distances are there is told by its size.
     public static func read(path: String) throws(StorageError) -> TruthFile {
         let file = try InputFile(path: path)
-        return try isIvecs(path) ? readIvecs(file) : readBigAnn(file)
+        switch NeighbourFormat(path: path) {
+        case .ivecs: return try readIvecs(file)
+        case .bigAnn:
+            let start = try VectorFileHeader.head(file, count: 8)
+            return try readTable(
+                file, format: .bigAnn, count: UInt64(start.raw.u32(0)), k: UInt64(start.raw.u32(4)))
+        case .ids64: return try readWide(file)
+        }
     }
 
     /// Writes the file in the layout that the extension names (ivecs holds no distances); the name appears
     /// when everything is written.
+    ///
+    /// - Throws: kind `unsupported` for ids that the layout has no room for.
     public func write(path: String) throws(StorageError) {
         guard count <= Int(UInt32.max), k <= Int(Int32.max) else {
             throw StorageError(
                 .unsupported, path: path, detail: "truth files count queries and neighbours in 32 bits")
         }
+        let format = NeighbourFormat(path: path)
+        let greatest = ids.reduce(0) { $1 == Self.noId ? $0 : max($0, $1) }
+        try NeighbourFormat.requireRoom(forIdsUpTo: greatest, path: path)
         let file = try OutputFile(path: path, atomically: true)
-        if Self.isIvecs(path) {
+        try file.append(format.header(count: count, k: k))
+        switch format {
+        case .ivecs:
             for query in 0..<count {
-                try Self.append([UInt32(k)], to: file)
-                try Self.append(ids[query * k..<(query + 1) * k], to: file)
+                var width = UInt32(k).littleEndian
+                try file.append(&width, count: 4)
+                try append(ids: query * k..<(query + 1) * k, to: file)
             }
-        } else {
-            try Self.append([UInt32(count), UInt32(k)], to: file)
-            try Self.append(ids, to: file)
-            if let distances {
-                // By blocks: a copy of all the bit patterns would double the memory of a large result.
-                var start = 0
-                while start < distances.count {
-                    let end = min(distances.count, start + 4096)
-                    try Self.append(distances[start..<end].map(\.bitPattern), to: file)
-                    start = end
-                }
+        case .bigAnn: try append(ids: 0..<ids.count, to: file)
+        case .ids64:
+            for id in ids {
+                var id = id.littleEndian
+                try file.append(&id, count: 8)
+            }
+        }
+        if format != .ivecs, let distances {
+            for distance in distances {
+                var bits = distance.bitPattern.littleEndian
+                try file.append(&bits, count: 4)
             }
         }
         try file.finish()
     }
 
     /// Whether the name asks for ivecs: ids only.
-    public static func isIvecs(_ path: String) -> Bool { path.lowercased().hasSuffix(".ivecs") }
+    public static func isIvecs(_ path: String) -> Bool { NeighbourFormat(path: path) == .ivecs }
 
-    private static func append(_ values: some Sequence<UInt32>, to file: OutputFile) throws(StorageError) {
-        for value in values {
-            var value = value.littleEndian
-            try file.append(&value, count: 4)
+    /// Ids in 32 bits; the mark of places that nothing filled becomes that of 32 bits.
+    private func append(ids range: Range<Int>, to file: OutputFile) throws(StorageError) {
+        for place in range {
+            var id = UInt32(truncatingIfNeeded: ids[place]).littleEndian
+            try file.append(&id, count: 4)
         }
     }
 
-    private static func readBigAnn(_ file: InputFile) throws(StorageError) -> TruthFile {
-        let start = try VectorFileHeader.head(file, count: 8)
-        let (count, k) = (UInt64(start.raw.u32(0)), UInt64(start.raw.u32(4)))
-        let (places, data) = (count * k, file.byteCount - 8)
-        let holdsDistances = data / 8 == places && data % 8 == 0
-        guard holdsDistances || (data / 4 == places && data % 4 == 0) else {
+    private static func widened(_ id: UInt32) -> UInt64 { id == .max ? noId : UInt64(id) }
+
+    private static func readWide(_ file: InputFile) throws(StorageError) -> TruthFile {
+        let head = try VectorFileHeader.head(file, count: NeighbourFormat.ids64.headerByteCount)
+        guard head.raw.holds(NeighbourFormat.wideMagic, at: 0) else {
             throw StorageError(
-                data / 4 < places ? .truncated : .badHeader, path: file.path,
+                .badHeader, path: file.path, detail: "is no file of neighbours with ids of 64 bits",
+                offset: 0,
+                expected: "\(NeighbourFormat.wideMagic)")
+        }
+        guard head.raw.u32(8) == NeighbourFormat.wideVersion else {
+            throw .version(
+                path: file.path, offset: 8, known: NeighbourFormat.wideVersion, found: UInt64(head.raw.u32(8))
+            )
+        }
+        let checksum = Checksum.crc32c(head.raw, count: 28)
+        guard checksum == head.raw.u32(28) else {
+            throw .checksum(
+                path: file.path, what: "the header", offset: 28, expected: head.raw.u32(28), found: checksum)
+        }
+        return try readTable(file, format: .ids64, count: head.raw.u64(16), k: UInt64(head.raw.u32(12)))
+    }
+
+    /// Ids of all queries, then the distances where the file's size says that they are there.
+    private static func readTable(
+        _ file: InputFile, format: NeighbourFormat, count: UInt64, k: UInt64
+    ) throws(StorageError) -> TruthFile {
+        let (head, width) = (UInt64(format.headerByteCount), UInt64(format.idByteCount))
+        let (places, overflow) = count.multipliedReportingOverflow(by: k)
+        let data = file.byteCount - head
+        let holdsDistances = !overflow && data / (width + 4) == places && data % (width + 4) == 0
+        guard holdsDistances || (!overflow && data / width == places && data % width == 0) else {
+            throw StorageError(
+                overflow || data / width < places ? .truncated : .badHeader, path: file.path,
                 detail: "its header claims \(k) neighbours of \(count) queries, which its size contradicts",
                 offset: 0,
-                expected: places > 1 << 60
-                    ? "far more" : "\(8 + places * 8) bytes with distances or \(8 + places * 4) without",
+                expected: overflow || places > 1 << 59
+                    ? "far more"
+                    : "\(head + places * (width + 4)) bytes with distances or \(head + places * width) without",
                 found: "\(file.byteCount)")
         }
         let body = Scratch(Int(data))
-        try file.read(at: 8, into: body.bytes, count: Int(data))
+        try file.read(at: head, into: body.bytes, count: Int(data))
         let total = Int(places)
-        let ids = (0..<total).map { body.raw.u32($0 * 4) }
+        let ids = (0..<total).map { format == .ids64 ? body.raw.u64($0 * 8) : widened(body.raw.u32($0 * 4)) }
+        let first = total * Int(width)
         let distances =
             holdsDistances && total > 0
-            ? (0..<total).map { Float(bitPattern: body.raw.u32((total + $0) * 4)) }
+            ? (0..<total).map { Float(bitPattern: body.raw.u32(first + $0 * 4)) }
             : holdsDistances ? [] : nil
         return TruthFile(count: Int(count), k: Int(k), ids: ids, distances: distances)
     }
@@ -130,7 +173,7 @@ public struct TruthFile: Sendable, Equatable {
         }
         let all = try file.readAll()
         let count = Int(file.byteCount / row)
-        var ids: [UInt32] = []
+        var ids: [UInt64] = []
         ids.reserveCapacity(count * k)
         for query in 0..<count {
             let at = query * Int(row)
@@ -139,7 +182,7 @@ public struct TruthFile: Sendable, Equatable {
                     .badHeader, path: file.path, detail: "query \(query) has another number of neighbours",
                     offset: UInt64(at), expected: "\(k)", found: "\(Int32(bitPattern: all.raw.u32(at)))")
             }
-            for rank in 1...k { ids.append(all.raw.u32(at + rank * 4)) }
+            for rank in 1...k { ids.append(widened(all.raw.u32(at + rank * 4))) }
         }
         return TruthFile(count: count, k: k, ids: ids, distances: nil)
     }

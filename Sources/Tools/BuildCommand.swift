@@ -15,8 +15,8 @@ struct BuildCommand: ParsableCommand {
     @Option(help: "Directory to create.")
     var index: String
 
-    @Option(help: "l2, ip or cosine.")
-    var metric: MetricName = .l2
+    @Option(help: "l2, ip or cosine (default: l2, or what the plan says).")
+    var metric: MetricName?
 
     @Option(help: "Number of partitions (default: about 4 sqrt n).")
     var partitions: Int?
@@ -39,11 +39,11 @@ struct BuildCommand: ParsableCommand {
     )
     var sample: Int?
 
-    @Option(help: "Rounds of Lloyd's algorithm.")
-    var iterations: Int = 20
+    @Option(help: "Rounds of Lloyd's algorithm (default: 20).")
+    var iterations: Int?
 
-    @Option(help: "Seed; the same seed gives the same index on any number of threads.")
-    var seed: UInt64 = 1
+    @Option(help: "Seed (default: 1); the same seed gives the same index on any number of threads.")
+    var seed: UInt64?
 
     @Option(
         help: "Cells of each partition that are read by themselves (a second level of clusters), e.g. 16.")
@@ -62,6 +62,17 @@ struct BuildCommand: ParsableCommand {
     @Option(help: "Leave out the first N vectors of the file; ids count from the one after them.")
     var skip: Int = 0
 
+    @OptionGroup var idOptions: IdOptions
+
+    @Option(help: "Partitions of this plan (sonde plan), which decides metric, partitions and seed.")
+    var plan: String?
+
+    @Option(help: "Build only share I (from 0) of N of the plan's base, for sonde merge.")
+    var shard: ShardName?
+
+    @Flag(help: "With --shard: the base file holds only the rows of this shard.")
+    var ownRows = false
+
     @Flag(help: "Go on with this build where a run that was killed, or failed, has left it; else just build.")
     var resume = false
 
@@ -77,22 +88,52 @@ struct BuildCommand: ParsableCommand {
 
     func validate() throws {
         if resume && restart { throw ValidationError("give --resume or --restart, not both") }
+        if shard != nil && plan == nil {
+            throw ValidationError("--shard needs --plan: shards share partitions")
+        }
+        if ownRows && shard == nil { throw ValidationError("--own-rows belongs to --shard") }
+        if ownRows && idOptions.ids == nil && idOptions.firstId == nil {
+            throw ValidationError(
+                "--own-rows needs --first-id or --ids: where the rows stand is not told by the file")
+        }
+        if shard != nil && (duplicate.isPlanned || router != .distance || routerOptions.learn != nil) {
+            throw ValidationError(
+                "routers and planned copies need the whole base: merge first, then `sonde train`")
+        }
+        guard plan != nil else { return }
+        if metric != nil || partitions != nil || heads != nil || pagesMax != nil || sample != nil
+            || iterations != nil || seed != nil || subSegments != nil
+        {
+            throw ValidationError(
+                "the plan decides --metric, --partitions, --heads, --pages-max, --sample, --iterations, --seed and "
+                    + "--sub-segments")
+        }
     }
 
     func run() throws {
-        let file = try VectorFile.open(path: base, first: first, skip: skip)
+        var file = try VectorFile.open(path: base, first: first, skip: skip)
         var parameters = BuildParameters()
-        parameters.metric = metric.value
+        parameters.metric = (metric ?? .l2).value
         parameters.partitions = partitions
         parameters.duplication = duplication
         parameters.headShare = heads
         parameters.pagesMaximum = pagesMax
         parameters.subSegments = subSegments
         parameters.sampleCount = sample
-        parameters.iterations = iterations
-        parameters.seed = seed
+        parameters.iterations = iterations ?? parameters.iterations
+        parameters.seed = seed ?? parameters.seed
+        parameters.ids = try idOptions.ids(of: file, path: base)
         parameters.threads = work.threads
         parameters.memoryByteCount = work.memory.byteCount
+        if let plan {
+            let learned = try PartitionPlan.read(path: plan)
+            try learned.apply(to: &parameters)
+            if let shard {
+                file = try learned.apply(
+                    to: &parameters, shard: shard.value, base: file, holdsOwnRows: ownRows)
+            }
+        }
+        let seed = parameters.seed
         // Plain centroid distance needs no pairs; with a learn set its beta is calibrated.
         let training =
             router != .distance || routerOptions.learn != nil

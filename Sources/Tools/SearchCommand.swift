@@ -25,7 +25,7 @@ struct SearchCommand: ParsableCommand {
         help: "Rounds of reads at most; later ones use the distances found (gain policy, trained router).")
     var rounds: Int = 1
 
-    @Option(help: "Results: big-ann layout (n, k, ids, distances), or ids only as .ivecs.")
+    @Option(help: "Results: big-ann layout (n, k, ids, distances), ids only as .ivecs, or ids of 64 bits as .ids64.")
     var out: String
 
     @Option(help: "Write the counters of each query as CSV.")
@@ -56,6 +56,7 @@ struct SearchCommand: ParsableCommand {
     func run() throws {
         try requireWritable(out, counters)
         var opened = try DiskIndex(path: index)
+        try opened.requireRoomForIds(in: out)
         let rows = try VectorFile.open(path: queries, first: first).readAll()
         let expected = try truth.map { try TruthFile.read(path: $0) }
         if let expected { try opened.validate(truth: expected, queryCount: rows.count, k: k) }

@@ -19,7 +19,7 @@ struct TruthCommand: ParsableCommand {
     @Option(name: .short, help: "Neighbours a query.")
     var k: Int = 100
 
-    @Option(help: "Result: big-ann layout (n, k, ids, distances), or ids only as .ivecs.")
+    @Option(help: "Result: big-ann layout (n, k, ids, distances), ids only as .ivecs, or ids of 64 bits as .ids64.")
     var out: String
 
     @Option(help: "l2, ip or cosine.")
@@ -31,16 +31,20 @@ struct TruthCommand: ParsableCommand {
     @Option(help: "Leave out the first N vectors of the base; ids count from the one after them.")
     var skip: Int = 0
 
+    @OptionGroup var idOptions: IdOptions
+
     @OptionGroup var work: WorkOptions
 
     func run() throws {
         try requireWritable(out)
         let baseFile = try VectorFile.open(path: base, first: first, skip: skip)
+        let ids = try idOptions.ids(of: baseFile, path: base)
         let queryFile = try VectorFile.open(path: queries)
         let start = ContinuousClock.now
-        let truth = try ExactSearch(
+        var truth = try ExactSearch(
             k: k, metric: metric.value, threads: work.threads, memoryByteCount: work.memory.byteCount
         ).run(base: baseFile, queries: queryFile, progress: work.progress)
+        try truth.rename(ids, count: baseFile.count, memoryByteCount: work.memory.byteCount)
         let elapsed = start.duration(to: .now) / .seconds(1)
         try truth.write(path: out)
         let pairs = Double(baseFile.count) * Double(queryFile.count)

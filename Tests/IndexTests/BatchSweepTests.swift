@@ -95,7 +95,7 @@ struct BatchSweepTests {
         parameters.nprobe = 40
         let exact = try index.learnPairs(learn: fixture.queryFile, parameters: parameters)
         let truth = try fixture.truth(k: 10)
-        #expect(exact.labelAccuracy == 1 && exact.pairs.neighbours == truth.ids)
+        #expect(exact.labelAccuracy == 1 && exact.pairs.neighbours.map { UInt64($0) } == truth.ids)
         parameters.nprobe = 1
         let rough = try index.learnPairs(learn: fixture.queryFile, parameters: parameters)
         #expect(rough.labelAccuracy > 0.2 && rough.labelAccuracy < 1)

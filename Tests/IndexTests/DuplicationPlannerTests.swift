@@ -58,7 +58,7 @@ private final class Planned {
         return try DiskIndex(path: directory + "/" + name)
     }
 
-    func ids(_ index: DiskIndex, nprobe: Int) throws -> [[UInt32]] {
+    func ids(_ index: DiskIndex, nprobe: Int) throws -> [[UInt64]] {
         let found = try index.search(queries, parameters: SearchParameters(k: 5, policy: .nprobe(nprobe)))
         return (0..<queries.count).map { query in (0..<5).map { found.answers.id(query: query, rank: $0) } }
     }

@@ -16,7 +16,7 @@ struct ExactSearchTests {
         for query in 0..<9 {
             let wanted = naiveNeighbours(base: base, query: query, of: fixture.queries, metric: metric)
             let distanceOf = Dictionary(uniqueKeysWithValues: wanted.map { ($0.id, $0.distance) })
-            var met = Set<UInt32>()
+            var met = Set<UInt64>()
             for rank in 0..<50 {
                 let (id, distance) = (
                     truth.id(query: query, rank: rank), Double(truth.distance(query: query, rank: rank))
@@ -65,7 +65,7 @@ struct ExactSearchTests {
         // The odd rows are copies of the query; the even ones are all equally far.
         let odd = stride(from: 1, to: 5000, by: 2)
         let even = stride(from: 0, to: 200, by: 2)
-        #expect(truth.ids == (Array(odd) + Array(even)).map { UInt32($0) })
+        #expect(truth.ids == (Array(odd) + Array(even)).map { UInt64($0) })
     }
 
     @Test func kMayBeEverythingAndNoMore() throws {

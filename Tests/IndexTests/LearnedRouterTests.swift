@@ -128,7 +128,8 @@ struct LearnedRouterTests {
             let index = try fixture.open(kind.rawValue)
             let truth = try fixture.truth(k: 10)
             let account = FetchAccount(
-                index: index, routes: index.routes(of: fixture.queries, threads: 2), neighbours: truth.ids,
+                index: index, routes: index.routes(of: fixture.queries, threads: 2),
+                neighbours: truth.ids.map { UInt32($0) },
                 depth: 10,
                 homes: try index.homes())
             let policies: [Policy] = [

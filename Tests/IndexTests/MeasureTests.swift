@@ -12,7 +12,7 @@ private typealias Measurement = Index.Measurement
 struct MeasureTests {
     @Test func recallCountsTheShareOfTheTruth() {
         let truth = TruthFile(count: 2, k: 3, ids: [1, 2, 3, 4, 5, 6], distances: [1, 2, 3, 1, 2, 2])
-        func recall(_ ids: [UInt32], _ distances: [Float], k: Int) -> Double {
+        func recall(_ ids: [UInt64], _ distances: [Float], k: Int) -> Double {
             Recall.mean(
                 of: TruthFile(count: 2, k: 3, ids: ids, distances: distances), against: truth, k: k,
                 metric: .l2)

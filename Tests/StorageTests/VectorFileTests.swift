@@ -272,7 +272,7 @@ struct TruthFileTests {
         #expect(
             truth.id(query: 1, rank: 1) == TruthFile.noId && truth.distance(query: 1, rank: 1) == .infinity)
         for place in 0..<3 {
-            truth.set(query: place / 2, rank: place % 2, id: UInt32(place + 5), distance: Float(place) / 2)
+            truth.set(query: place / 2, rank: place % 2, id: UInt64(place + 5), distance: Float(place) / 2)
         }
         try truth.write(path: directory.file("t.bin"))
         #expect(

@@ -221,7 +221,8 @@ final class Experiment {
             learn: VectorFile.open(path: data.learn), parameters: learnParameters(count, depth: depth))
         say("labels of \(count) learn queries: share right \(made.labelAccuracy)")
         let labels = TruthFile(
-            count: made.queries.count, k: made.pairs.neighbourCount, ids: made.pairs.neighbours,
+            count: made.queries.count, k: made.pairs.neighbourCount,
+            ids: made.pairs.neighbours.map { UInt64($0) },
             distances: nil)
         try labels.write(path: path)
         return labels
@@ -299,7 +300,8 @@ struct Candidate {
         }
         let routes = index.routes(of: queries, router: router, threads: threads)
         let account = FetchAccount(
-            index: index, routes: routes, neighbours: truth.ids, depth: truth.k, homes: homes, model: model,
+            index: index, routes: routes, neighbours: truth.ids.map { UInt32($0) }, depth: truth.k,
+            homes: homes, model: model,
             threads: threads)
         switch sweep {
         case .nprobe:

@@ -1,0 +1,219 @@
+// The ids of vectors: where a build takes them from, and how training numbers the vectors of an index whose
+// ids are not their positions. Records hold the ids themselves, so that a search has nothing to translate.
+
+import Storage
+
+/// Where the ids of a base's vectors come from.
+public enum VectorIds: Sendable {
+    /// Positions: the first vector has the id `first`, each next one the next.
+    case positions(first: UInt64)
+    /// A file with an id for each vector, in their order.
+    case file(IdFile)
+
+    /// Ids of consecutive vectors.
+    struct Chunk {
+        let first: UInt64
+        let listed: [UInt64]?
+
+        subscript(row: Int) -> UInt64 { listed?[row] ?? first + UInt64(row) }
+    }
+
+    /// The ids of these rows of the base.
+    func read(_ rows: Range<Int>) throws(StorageError) -> Chunk {
+        switch self {
+        case .positions(let first): Chunk(first: first + UInt64(rows.lowerBound), listed: nil)
+        case .file(let file): Chunk(first: 0, listed: try file.read(rows))
+        }
+    }
+
+    /// The same ids without those of the rows outside of `rows`.
+    func range(_ rows: Range<Int>) -> VectorIds {
+        switch self {
+        case .positions(let first): .positions(first: first + UInt64(rows.lowerBound))
+        case .file(let file): .file(file.range(rows))
+        }
+    }
+
+    /// Checks the ids of `count` vectors: as many as there are, none twice.
+    ///
+    /// A file is read several times where its ids do not fit a quarter of the memory: each pass holds those
+    /// of one residue class.
+    func validated(count: Int, memoryByteCount: Int) throws -> IdRange {
+        switch self {
+        case .positions(let first):
+            let (greatest, overflow) = first.addingReportingOverflow(UInt64(max(count, 1) - 1))
+            guard !overflow, greatest < .max else {
+                throw IndexError.invalid(
+                    "first-id must leave room for \(count) ids of 64 bits, found \(first)")
+            }
+            return IdRange(kind: .positions, least: first, greatest: greatest)
+        case .file(let file):
+            guard file.count == count else {
+                throw IndexError.invalid("\(file.path) holds \(file.count) ids, the base \(count) vectors")
+            }
+            let held = max(1 << 16, memoryByteCount / 4 / 8)
+            let passes = UInt64((count + held - 1) / held)
+            var (least, greatest) = (UInt64.max, UInt64(0))
+            for pass in 0..<max(passes, 1) {
+                var ids: [UInt64] = []
+                ids.reserveCapacity(count / Int(max(passes, 1)) + 1)
+                var first = 0
+                while first < count {
+                    let end = min(count, first + 1 << 16)
+                    for id in try file.read(first..<end) {
+                        (least, greatest) = (min(least, id), max(greatest, id))
+                        if passes <= 1 || Self.mixed(id) % passes == pass { ids.append(id) }
+                    }
+                    first = end
+                }
+                ids.sort()
+                if let twice = zip(ids, ids.dropFirst()).first(where: { $0 == $1 })?.0 {
+                    throw IndexError.invalid(
+                        "\(file.path) gives the id \(twice) to two vectors; an id names one")
+                }
+            }
+            return IdRange(kind: .external, least: least, greatest: greatest)
+        }
+    }
+
+    /// Ids of users often share a residue; mixed ones do not.
+    private static func mixed(_ id: UInt64) -> UInt64 { (id &* 0x9e37_79b9_7f4a_7c15) >> 32 }
+
+    /// Bytes of an id in records where none is greater: 4, or 8 where 32 bits hold it no more (all ones mark
+    /// an empty slot).
+    static func byteCount(greatest: UInt64) -> Int { greatest < UInt64(UInt32.max) ? 4 : 8 }
+}
+
+/// Numbers of an index's vectors, from 0 on: what training, planning and verification count by, whatever the
+/// ids are. Ids in rising order have rising numbers.
+public struct VectorNumbers: Sendable {
+    public let count: Int
+    private let first: UInt64
+    /// All ids in rising order where they are not one after the other.
+    private let sorted: [UInt64]?
+    private let path: String
+
+    /// Ids one after the other.
+    init(first: UInt64, count: Int, path: String) {
+        (self.first, self.count, self.path) = (first, count, path)
+        sorted = nil
+    }
+
+    /// External ids: 8 bytes of memory a vector.
+    init(sorted: [UInt64], path: String) {
+        (first, count, self.path) = (0, sorted.count, path)
+        self.sorted = sorted
+    }
+
+    /// The number of the vector with this id; nil where there is none.
+    public func number(of id: UInt64) -> Int? {
+        guard let sorted else {
+            return id >= first && id - first < UInt64(count) ? Int(id - first) : nil
+        }
+        var (low, high) = (0, sorted.count)
+        while low < high {
+            let middle = (low + high) / 2
+            if sorted[middle] < id { low = middle + 1 } else { high = middle }
+        }
+        return low < sorted.count && sorted[low] == id ? low : nil
+    }
+
+    /// The id of a vector.
+    public func id(of number: Int) -> UInt64 { sorted?[number] ?? first + UInt64(number) }
+
+    /// The number of a record's vector.
+    func require(_ id: UInt64) throws(IndexError) -> Int {
+        guard let number = number(of: id) else {
+            throw .inconsistent(
+                path: path, detail: "a record names vector \(id), which manifest.json does not count")
+        }
+        return number
+    }
+
+    /// The numbers of records' vectors.
+    func require(_ ids: [UInt64]) throws(IndexError) -> [UInt32] {
+        var numbers: [UInt32] = []
+        numbers.reserveCapacity(ids.count)
+        for id in ids {
+            let number = try require(id)
+            numbers.append(UInt32(number))
+        }
+        return numbers
+    }
+}
+
+extension TruthFile {
+    /// Puts ids in the place of the positions that an exact search answers with.
+    ///
+    /// - Parameters:
+    ///   - ids: those of the base that was searched.
+    ///   - count: its vectors.
+    public mutating func rename(_ source: VectorIds, count: Int, memoryByteCount: Int) throws {
+        _ = try source.validated(count: count, memoryByteCount: memoryByteCount)
+        switch source {
+        case .positions(first: 0): return
+        case .positions(let first):
+            for place in ids.indices where ids[place] != Self.noId { ids[place] += first }
+        case .file(let file):
+            // By stretches of the file that fit the memory: it is read once, forwards.
+            let positions = ids
+            let stretch = max(1 << 16, memoryByteCount / 4 / 16)
+            for first in stride(from: 0, to: count, by: stretch) {
+                let rows = first..<min(count, first + stretch)
+                let part = try file.read(rows)
+                for (place, position) in positions.enumerated()
+                where position != Self.noId && rows.contains(Int(position)) {
+                    ids[place] = part[Int(position) - first]
+                }
+            }
+        }
+    }
+}
+
+extension DiskIndex {
+    /// The ids of the index's vectors.
+    public var ids: IdRange {
+        manifest.ids
+            ?? IdRange(kind: .positions, least: 0, greatest: UInt64(max(count, 1) - 1))
+    }
+
+    /// Numbers for arrays by vector. Those of external ids are made by reading the whole index once and are kept
+    /// with it, 8 bytes a vector; searching and batches never ask for them.
+    ///
+    /// - Throws: `IndexError.invalid` for 2^32 vectors and more, whose numbers training does not hold.
+    public func numbers() throws -> VectorNumbers {
+        guard manifest.records < Int(UInt32.max) else {
+            throw IndexError.invalid(
+                "\(path) holds \(manifest.records) records; training and plans number fewer than 2^32")
+        }
+        guard ids.kind == .external else {
+            return VectorNumbers(first: ids.least, count: count, path: device.path)
+        }
+        if let cached = numbersCache.withLock({ $0 }) { return cached }
+        let numbers = VectorNumbers(sorted: try collectIds(), path: device.path)
+        numbersCache.withLock { $0 = numbers }
+        return numbers
+    }
+
+    /// The ids of all vectors in rising order.
+    private func collectIds() throws -> [UInt64] {
+        var all: [UInt64] = []
+        all.reserveCapacity(manifest.records)
+        try forEachSegment { partition, segment in
+            forEachRecord(of: partition, in: segment) { id, _ in all.append(id) }
+        }
+        all.sort()
+        // Replicas carry their vector's id.
+        if hasReplicas { all = all.reduce(into: []) { if $0.last != $1 { $0.append($1) } } }
+        guard all.count == count, zip(all, all.dropFirst()).allSatisfy({ $0 < $1 }) else {
+            throw IndexError.inconsistent(
+                path: device.path, detail: "its records do not name \(count) different vectors")
+        }
+        return all
+    }
+
+    /// Refuses a result file whose layout has no room for the ids of this index.
+    public func requireRoomForIds(in path: String) throws(StorageError) {
+        try NeighbourFormat.requireRoom(forIdsUpTo: ids.greatest, path: path)
+    }
+}

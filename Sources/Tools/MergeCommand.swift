@@ -1,0 +1,24 @@
+// sonde merge: shards of one plan become one index.
+
+import ArgumentParser
+import Index
+
+struct MergeCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "merge", abstract: "Join the shards of a plan into one index, without building again.")
+
+    @Argument(help: "All shards of the base, in any order.")
+    var shards: [String]
+
+    @Option(help: "Index directory to create.")
+    var out: String
+
+    @OptionGroup var work: WorkOptions
+
+    func run() throws {
+        var merger = IndexMerger()
+        merger.memoryByteCount = work.memory.byteCount
+        merger.progress = work.progress
+        print(try merger.merge(shards, to: out).summary)
+    }
+}
