@@ -12,13 +12,17 @@ final class Assigned {
     let counts: [Int]
     /// Consecutive partitions whose records fit into memory together.
     let buckets: [Range<Int>]
+    /// Share of some vectors that are in the partition whose centroid is their nearest; nil where every centroid was
+    /// looked at.
+    let nearestShare: Double?
     /// For each vector in order how many records it has, where, and at which distance from the centroid (home first);
     /// nil where nobody needs it any more.
     private var spill: SpillFile?
 
-    fileprivate init(counts: [Int], buckets: [Range<Int>], spill: SpillFile?) {
+    fileprivate init(counts: [Int], buckets: [Range<Int>], nearestShare: Double?, spill: SpillFile?) {
         self.counts = counts
         self.buckets = buckets
+        self.nearestShare = nearestShare
         self.spill = spill
     }
 
@@ -64,11 +68,13 @@ struct AssignStage {
     private static let closureCandidates = 64
     /// SOAR looks for its spill among this many nearest centroids; the formula favours near ones.
     private static let soarCandidates = 32
-    private static let (countsTag, bucketsTag) = ("counts", "buckets")
+    /// Vectors whose assignment is compared with an exact one.
+    private static let checkedCount = 1000
+    private static let (countsTag, bucketsTag, nearestTag) = ("counts", "buckets", "nearest")
 
     func run() throws -> Assigned {
         if job.digest(.counts) != nil {
-            let (counts, buckets) = try readCounts()
+            let (counts, buckets, nearestShare) = try readCounts()
             try requireMemory(counts: counts, buckets: buckets)
             // A build that has spread all records has removed the list.
             let spill = try job.digest(.assignment).map {
@@ -78,7 +84,7 @@ struct AssignStage {
                 throw IndexError.inconsistent(
                     path: job.path(.assignment), detail: "is not there; give --restart to begin anew")
             }
-            return Assigned(counts: counts, buckets: buckets, spill: spill)
+            return Assigned(counts: counts, buckets: buckets, nearestShare: nearestShare, spill: spill)
         }
         return try assignAll()
     }
@@ -140,12 +146,26 @@ struct AssignStage {
             }
         }
         let buckets = buckets(of: counts)
+        let share = try nearestShare(search, centroids: centroids)
         try job.finish(
             .assign, position: first,
             files: [
-                (.assignment, try spill.sync()), (.counts, try write(counts: counts, buckets: buckets)),
+                (.assignment, try spill.sync()),
+                (.counts, try write(counts: counts, buckets: buckets, nearestShare: share)),
             ])
-        return Assigned(counts: counts, buckets: buckets, spill: spill)
+        return Assigned(counts: counts, buckets: buckets, nearestShare: share, spill: spill)
+    }
+
+    /// How often a search through groups of centroids finds the nearest one, over vectors spread evenly over the base.
+    private func nearestShare(_ search: NearestCentroids, centroids: VectorMatrix) throws -> Double? {
+        guard search.groups != nil else { return nil }
+        let (base, threads) = (builder.base, builder.parameters.threads)
+        let count = min(Self.checkedCount, base.count)
+        let rows = builder.space.rows(from: try base.gather((0..<count).map { $0 * base.count / count }))
+        let exact = NearestCentroids(scanning: centroids).assign(rows, threads: threads)
+        let found = search.assign(rows, threads: threads)
+        let right = zip(exact.distances, found.distances).count { $0 == $1 }
+        return Double(right) / Double(count)
     }
 
     /// Home and copies of every row, by the duplication asked for.
@@ -195,30 +215,31 @@ struct AssignStage {
         }
     }
 
-    private func write(counts: [Int], buckets: [Range<Int>]) throws -> FileDigest {
+    private func write(counts: [Int], buckets: [Range<Int>], nearestShare: Double?) throws -> FileDigest {
         func bytes(_ values: [Int]) -> [UInt8] {
             values.map { UInt64($0).littleEndian }.withUnsafeBytes { Array($0) }
         }
         let path = job.path(.counts)
         try Directory.removeTree(path)
-        return try TaggedFile.write(
-            path: path,
-            sections: [(Self.countsTag, bytes(counts)), (Self.bucketsTag, bytes(buckets.map(\.upperBound)))])
+        var sections = [(Self.countsTag, bytes(counts)), (Self.bucketsTag, bytes(buckets.map(\.upperBound)))]
+        if let nearestShare {
+            sections.append((Self.nearestTag, bytes([Int(bitPattern: UInt(nearestShare.bitPattern))])))
+        }
+        return try TaggedFile.write(path: path, sections: sections)
     }
 
-    private func readCounts() throws -> (counts: [Int], buckets: [Range<Int>]) {
+    private func readCounts() throws -> (counts: [Int], buckets: [Range<Int>], nearestShare: Double?) {
         let path = job.path(.counts)
         let sections = try TaggedFile.read(path: path)
-        func values(_ tag: String) -> [Int] {
+        func values(_ tag: String) -> [UInt64] {
             (sections[tag] ?? []).withUnsafeBytes { raw in
                 (0..<raw.count / 8).map {
-                    Int(
-                        clamping: UInt64(
-                            littleEndian: raw.loadUnaligned(fromByteOffset: $0 * 8, as: UInt64.self)))
+                    UInt64(littleEndian: raw.loadUnaligned(fromByteOffset: $0 * 8, as: UInt64.self))
                 }
             }
         }
-        let (counts, ends) = (values(Self.countsTag), values(Self.bucketsTag))
+        let counts = values(Self.countsTag).map { Int(clamping: $0) }
+        let ends = values(Self.bucketsTag).map { Int(clamping: $0) }
         let starts = [0] + ends.dropLast()
         guard !counts.isEmpty, ends.last == counts.count, zip(starts, ends).allSatisfy({ $0 < $1 }),
             counts.allSatisfy({ $0 <= builder.base.count })
@@ -226,7 +247,10 @@ struct AssignStage {
             throw IndexError.inconsistent(
                 path: path, detail: "contradicts itself; give --restart to begin anew")
         }
-        return (counts, zip(starts, ends).map { $0..<$1 })
+        return (
+            counts, zip(starts, ends).map { $0..<$1 },
+            values(Self.nearestTag).first.map { Double(bitPattern: $0) }
+        )
     }
 }
 

@@ -16,6 +16,8 @@ public struct BuildReport: Sendable {
     public var replication: Double
     public var indexByteCount: UInt64
     public var residentByteCount: Int
+    /// Share of some vectors that are in the partition whose centroid is their nearest; nil where all are.
+    public var nearestShare: Double?
     /// Seconds by stage, in order.
     public var stages: [(name: String, seconds: Double)]
 
@@ -25,7 +27,9 @@ public struct BuildReport: Sendable {
         let parts = stages.map { "\($0.name) " + String(format: "%.1f", $0.seconds) }.joined(separator: ", ")
         return "\(count) vectors in \(partitions) partitions, replication "
             + String(format: "%.3f", replication) + ", \(indexByteCount) bytes on disk, "
-            + "\(residentByteCount) resident; " + String(format: "%.1f s", total) + " (\(parts))"
+            + "\(residentByteCount) resident"
+            + (nearestShare.map { String(format: ", %.1f %% in their nearest partition", $0 * 100) } ?? "")
+            + "; " + String(format: "%.1f s", total) + " (\(parts))"
     }
 }
 
@@ -38,6 +42,7 @@ extension BuildReport {
         replication = index.replication
         indexByteCount = index.manifest.totalByteCount
         residentByteCount = index.residentByteCount
+        nearestShare = index.manifest.build["assigned-nearest"].flatMap { Double($0) }
         self.stages = stages
     }
 }
@@ -137,7 +142,7 @@ public final class IndexBuilder {
         let (table, digest) = try stage("write") {
             try Grouping(builder: self, job: job, layout: layout, assignment: assignment).write()
         }
-        try finish(job, table: table, segmentsDigest: digest)
+        try finish(job, table: table, segmentsDigest: digest, nearestShare: assignment.nearestShare)
     }
 
     /// Checks all that is asked for, ids included.
@@ -219,7 +224,9 @@ public final class IndexBuilder {
 
     // The end: table, router, manifest.
 
-    private func finish(_ job: BuildJob, table: SegmentTable, segmentsDigest: FileDigest) throws {
+    private func finish(
+        _ job: BuildJob, table: SegmentTable, segmentsDigest: FileDigest, nearestShare: Double?
+    ) throws {
         let partitions = try keptPartitions(job)
         let (router, heads) = (partitions.router, partitions.heads)
         sampled = partitions.sampled
@@ -228,6 +235,7 @@ public final class IndexBuilder {
             count: base.count, partitions: table.count, records: table.recordCount,
             build: describe(heads: heads),
             files: [IndexFiles.segmentsName: segmentsDigest])
+        manifest.build["assigned-nearest"] = nearestShare.map { String($0) }
         if let idRange, idRange.kind == .external || idRange.least > 0 { manifest.ids = idRange }
         if let shard = parameters.shard, let plan = parameters.plan {
             manifest.shard = ShardIdentity(plan: plan.identity, number: shard.index, count: shard.count)

@@ -218,12 +218,14 @@ final class BuildJob {
         }
     }
 
-    /// Ends a build that failed: what can be gone on with stays, everything else is removed.
+    /// Ends a build that failed: what can be gone on with stays, and what an earlier run has left; everything else is
+    /// removed.
     ///
     /// - Returns: what to throw.
     func end(after error: any Error) -> any Error {
         guard holdsWork && Self.mayPass(error) else {
-            target.discard()
+            // What an earlier run has left is not this one's to remove.
+            if isContinued { target.leave() } else { target.discard() }
             return error
         }
         target.leave()

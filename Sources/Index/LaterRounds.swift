@@ -11,8 +11,8 @@ final class LaterRounds {
     /// 4 fetched least at recall@1 0.80 to 0.95).
     static let firstRoundFactor: Float = 4
     /// Unread candidates that the posterior is asked for, the likeliest first. Of a thousand none beyond was ever chosen
-    /// at recalls up to 0.94 (docs/performance.md).
-    static let candidateDepth = 256
+    /// at recalls up to 0.97 (docs/performance.md).
+    static let candidateDepth = 128
 
     private let index: DiskIndex
     private let model: PosteriorModel

@@ -55,6 +55,7 @@ public struct IndexMerger: Sendable {
         let sources = try MergeSource.all(shards)
         let layout = try mergedLayout(sources)
         let window = try window(sources, layout: layout)
+        try requireSpace(sources, layout: layout, directory: directory)
         let target = try AtomicDirectory.create(path: directory)
         do {
             let files = IndexFiles(directory: target.contentPath)
@@ -86,6 +87,20 @@ public struct IndexMerger: Sendable {
             target.discard()
             throw error
         }
+    }
+
+    /// Refuses to start where the device has no room for the joined segments.
+    private func requireSpace(_ sources: [MergeSource], layout: PageLayout, directory: String) throws {
+        let needed = (0..<sources[0].table.count).reduce(0) { sum, partition in
+            let records = sources.reduce(0) { $0 + Int($1.table[partition].recordCount) }
+            return sum + layout.byteCount(records: records) + SegmentEntry.byteCount
+        }
+        let free = try Directory.freeByteCount(at: directory)
+        guard free < UInt64(needed) else { return }
+        throw StorageError(
+            .noSpace, path: directory, detail: "there is too little free space for the joined index",
+            expected: "\(needed) bytes free", found: "\(free)",
+            advice: "free space, or merge to another device")
     }
 
     /// The widest ids of all shards.

@@ -27,16 +27,17 @@ public struct PlannedBuild {
         if builder.start == .resume, let report = try clearUp() { return report }
         let target = try AtomicDirectory.create(path: builder.directory, start: builder.start)
         let journal = target.journalPath
+        let isContinued = JobJournals.exists(at: journal)
         do {
             let identity = try identity()
-            if JobJournals.exists(at: journal) {
+            if isContinued {
                 try BuildJob.refuseOther(journal, identity: identity, base: builder.base.path)
                 _ = try JobJournal<BuildEntry>(continuing: journal, identity: identity)
             } else {
                 _ = try JobJournal<BuildEntry>(at: journal, identity: identity)
             }
         } catch {
-            if !JobJournals.exists(at: journal) { target.discard() }
+            if !isContinued { target.discard() }
             throw error
         }
         do {
@@ -46,12 +47,14 @@ public struct PlannedBuild {
             throw UnfinishedBuild(cause: error.cause, workPath: target.workPath)
         } catch {
             // Whatever stands is whole: directories within appear whole or not at all.
-            guard Directory.exists(target.temporary(Self.partitionedName)), BuildJob.mayPass(error) else {
-                target.discard()
-                throw error
+            let holdsWork = Directory.exists(target.temporary(Self.partitionedName))
+            if holdsWork && BuildJob.mayPass(error) {
+                target.leave()
+                throw UnfinishedBuild(cause: error, workPath: target.workPath)
             }
-            target.leave()
-            throw UnfinishedBuild(cause: error, workPath: target.workPath)
+            // What an earlier run has left is not this one's to remove.
+            if isContinued { target.leave() } else { target.discard() }
+            throw error
         }
     }
 

@@ -257,6 +257,9 @@ final class SearchWorker {
     private func submitWaiting() {
         while let slot = waiting.first {
             let state = slots[slot]
+            // A device that is busy makes the kernel wait before it takes a read: that is waiting too.
+            let start = monotonicNanoseconds()
+            defer { state.counters.waitNanoseconds += monotonicNanoseconds() - start }
             while state.submitted < state.reads.count {
                 guard queue.inFlight < queue.depth,
                     let place = arena.allocate(byteCount: state.reads[state.submitted].byteCount)

@@ -136,7 +136,6 @@ public struct CentroidIndex: PartitionRouter {
         var limits = [Float](repeating: .infinity, count: CentroidIndex.blockSize)
         let positions = UnsafeMutablePointer<UInt32>.allocate(capacity: Scratch.tileCount)
         let graph: CentroidGraph.Scratch?
-        private(set) var heap: UnsafeMutablePointer<UInt64>
         private var capacity = 256
         private(set) var groupHeap: UnsafeMutablePointer<UInt64>
         private(set) var keys: UnsafeMutablePointer<UInt64>
@@ -147,7 +146,6 @@ public struct CentroidIndex: PartitionRouter {
         init(_ index: CentroidIndex) {
             distance = Distance(metric: .l2, elementType: index.elementType)
             graph = index.graph.map { CentroidGraph.Scratch(graph: $0) }
-            heap = .allocate(capacity: capacity)
             groupHeap = .allocate(capacity: capacity)
             keys = .allocate(capacity: keyCapacity)
             spare = .allocate(capacity: keyCapacity)
@@ -158,7 +156,6 @@ public struct CentroidIndex: PartitionRouter {
             tile.deallocate()
             allocatedBlockTile?.deallocate()
             positions.deallocate()
-            heap.deallocate()
             groupHeap.deallocate()
             keys.deallocate()
             spare.deallocate()
@@ -173,28 +170,48 @@ public struct CentroidIndex: PartitionRouter {
             spare = .allocate(capacity: keyCapacity)
         }
 
-        /// Sorts keys in place.
+        /// Sorts keys by distance; equal ones keep their order.
         func sort(_ keys: UnsafeMutablePointer<UInt64>, _ count: Int) { sonde_sort_keys(keys, spare, count) }
+
+        /// Sorts the first `count` of `keys` by distance, equal ones by number.
+        func sortWhole(_ count: Int) {
+            sort(keys, count)
+            for place in stride(from: 1, to: count, by: 1) {
+                let key = keys[place]
+                var hole = place
+                while hole > 0, keys[hole - 1] > key {
+                    keys[hole] = keys[hole - 1]
+                    hole -= 1
+                }
+                keys[hole] = key
+            }
+        }
 
         func reserve(_ count: Int) {
             if count <= capacity { return }
-            heap.deallocate()
             groupHeap.deallocate()
             capacity = count * 2
-            heap = .allocate(capacity: capacity)
             groupHeap = .allocate(capacity: capacity)
         }
 
-        /// Offers rows to a heap of `k` keys.
+        /// Offers rows, numbered from 0, to a heap of `k` keys.
         func offer(
             _ query: UnsafeRawPointer, _ rows: UnsafeRawPointer, count: Int, dimension: Int,
-            numbers: UnsafePointer<UInt32>?, to heap: UnsafeMutablePointer<UInt64>, k: Int
+            to heap: UnsafeMutablePointer<UInt64>, k: Int
         ) {
             let size = dimension * distance.elementType.byteCount
             for start in stride(from: 0, to: count, by: Self.tileCount) {
                 let part = min(Self.tileCount, count - start)
                 distance.rows(query, rows + start * size, count: part, dimension: dimension, into: tile)
-                offer(tile, count: part, firstNumber: start, numbers: numbers, to: heap, k: k)
+                var limit = PackedHeap.distance(heap[0])
+                // Nothing known yet: a limit for the first tile saves a heap of all its rows.
+                if limit == .infinity { limit = Distance.limitOfLeast(k, of: tile, count: part) }
+                let found = Distance.selectAtMost(limit, of: tile, count: part, into: positions)
+                for place in 0..<found {
+                    let position = Int(positions[place])
+                    let key = PackedHeap.pack(tile[position], UInt32(start + position))
+                    if key < heap[0] { PackedHeap.replaceWorst(heap, k, key) }
+                }
             }
         }
 
@@ -218,23 +235,6 @@ public struct CentroidIndex: PartitionRouter {
                 limit = PackedHeap.distance(keys[k - 1])
             }
             return found
-        }
-
-        /// Offers distances that are known.
-        func offer(
-            _ distances: UnsafePointer<Float>, count: Int, firstNumber: Int, numbers: UnsafePointer<UInt32>?,
-            to heap: UnsafeMutablePointer<UInt64>, k: Int
-        ) {
-            var limit = PackedHeap.distance(heap[0])
-            // Nothing known yet: a limit for the first tile saves a heap of all its rows.
-            if limit == .infinity { limit = Distance.limitOfLeast(k, of: distances, count: count) }
-            let found = Distance.selectAtMost(limit, of: distances, count: count, into: positions)
-            for position in 0..<found {
-                let index = Int(positions[position])
-                let number = numbers == nil ? UInt32(firstNumber + index) : numbers![firstNumber + index]
-                let key = PackedHeap.pack(distances[index], number)
-                if key < heap[0] { PackedHeap.replaceWorst(heap, k, key) }
-            }
         }
     }
 
@@ -334,8 +334,8 @@ public struct CentroidIndex: PartitionRouter {
             let size = gatherNearest(rows, query, count: 1, k: k, scratch: scratch)
             take(nearestOf: 0, size: size, k, scratch, into: &route)
         case .groups(let groups):
-            routeThroughGroups(groups, query, k, scratch)
-            take(scratch.heap, k, into: &route)
+            let found = routeThroughGroups(groups, query, k, scratch)
+            take(sorted: scratch.keys, found, into: &route)
         case .graph(let rows, let graph):
             let ef = max(efMinimum, Int((Float(k) * efFactor).rounded(.up)))
             let found = graph.search(
@@ -350,41 +350,60 @@ public struct CentroidIndex: PartitionRouter {
         fillProbabilities(&route)
     }
 
+    /// Puts the keys of the `k` nearest of the near groups, in order, into `scratch.keys`, and returns how many there are.
     private func routeThroughGroups(
         _ groups: CentroidGroups, _ query: UnsafeRawPointer, _ k: Int, _ scratch: Scratch
-    ) {
-        scratch.reserve(k)
+    ) -> Int {
         // Enough groups to hold twice what is wanted.
         let mean = max(1, partitionCount / groups.groupCount)
         let wanted = min(groups.groupCount, max(probes, 2 * k / mean + 1))
-        scratch.reserve(max(k, wanted))
+        scratch.reserve(wanted)
         let nearGroups = scratch.groupHeap
         nearGroups.update(repeating: PackedHeap.worst, count: wanted)
         scratch.offer(
-            query, groups.centres.bytes, count: groups.groupCount, dimension: dimension, numbers: nil,
-            to: nearGroups, k: wanted)
+            query, groups.centres.bytes, count: groups.groupCount, dimension: dimension, to: nearGroups,
+            k: wanted)
         PackedHeap.sort(nearGroups, wanted)
-        scratch.heap.update(repeating: PackedHeap.worst, count: k)
+        let kept = max(2 * k, 256)
+        scratch.reserveKeys(kept + Scratch.tileCount)
+        var (found, limit) = (0, Float.infinity)
         groups.numbers.withUnsafeBufferPointer { numbers in
             for index in 0..<wanted {
                 let group = Int(PackedHeap.number(nearGroups[index]))
-                let first = groups.starts[group]
-                scratch.offer(
-                    query, groups.centroids.row(first), count: groups.starts[group + 1] - first,
-                    dimension: dimension, numbers: numbers.baseAddress! + first, to: scratch.heap, k: k)
+                for start in stride(
+                    from: groups.starts[group], to: groups.starts[group + 1], by: Scratch.tileCount)
+                {
+                    let count = min(Scratch.tileCount, groups.starts[group + 1] - start)
+                    scratch.distance.rows(
+                        query, groups.centroids.row(start), count: count, dimension: dimension,
+                        into: scratch.tile)
+                    if limit == .infinity {
+                        limit = Distance.limitOfLeast(k, of: scratch.tile, count: count)
+                    }
+                    let passed = Distance.selectAtMost(
+                        limit, of: scratch.tile, count: count, into: scratch.positions)
+                    for place in 0..<passed {
+                        let position = Int(scratch.positions[place])
+                        scratch.keys[found + place] = PackedHeap.pack(
+                            scratch.tile[position], numbers[start + position])
+                    }
+                    found += passed
+                    if found > kept {
+                        scratch.sortWhole(found)
+                        found = k
+                        limit = PackedHeap.distance(scratch.keys[k - 1])
+                    }
+                }
             }
         }
+        scratch.sortWhole(found)
+        return min(k, found)
     }
 
-    private func take(_ heap: UnsafeMutablePointer<UInt64>, _ k: Int, into route: inout Route) {
-        PackedHeap.sort(heap, k)
-        take(sorted: heap, k, into: &route)
-    }
-
-    private func take(sorted heap: UnsafeMutablePointer<UInt64>, _ k: Int, into route: inout Route) {
-        for index in 0..<k where heap[index] != PackedHeap.worst {
-            route.partitions.append(PackedHeap.number(heap[index]))
-            route.distances.append(PackedHeap.distance(heap[index]))
+    private func take(sorted keys: UnsafeMutablePointer<UInt64>, _ k: Int, into route: inout Route) {
+        for index in 0..<k {
+            route.partitions.append(PackedHeap.number(keys[index]))
+            route.distances.append(PackedHeap.distance(keys[index]))
         }
     }
 

@@ -62,6 +62,8 @@ public final class AtomicDirectory {
         }
         if start != .resume || !JobJournals.exists(at: target.journalPath) { try target.empty() }
         try Directory.make(target.contentPath)
+        // What is synced in it later is of no use where its own name is lost.
+        try Directory.sync(Directory.parent(of: work))
         return target
     }
 

@@ -156,7 +156,12 @@ public struct Manifest: Sendable, Equatable, Codable {
         } catch {
             throw StorageError(.corrupt, path: path, detail: "is no manifest (\(reason(error)))")
         }
-        guard manifest.ids.map({ $0.least <= $0.greatest && $0.greatest < .max }) ?? true else {
+        guard
+            manifest.ids.map({
+                $0.least <= $0.greatest && $0.greatest < .max
+                    && ($0.kind == .external || $0.greatest - $0.least + 1 == UInt64(max(manifest.count, 0)))
+            }) ?? true
+        else {
             throw StorageError(.badHeader, path: path, detail: "holds a range of ids that is none")
         }
         guard manifest.dimension > 0, manifest.count >= 0, manifest.partitions >= 0, manifest.records >= 0,

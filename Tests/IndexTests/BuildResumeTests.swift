@@ -59,7 +59,7 @@ struct BuildResumeTests {
     private var names: [String] { fixture.directory.names.filter { $0.contains("index") } }
 
     @Test(arguments: [
-        (Kind.none, true, 1), (.none, false, 1), (.closure, true, 4), (.headsWithClosure, true, 3),
+        (Kind.none, true, 2), (.none, false, 1), (.closure, true, 4), (.headsWithClosure, true, 3),
     ])
     func whereverItStopsItGoesOn(kind: Kind, spread: Bool, step: Int) throws {
         var units: [String] = []
@@ -319,6 +319,21 @@ struct BuildResumeTests {
         // Stopped behind partitioning.
         #expect(throws: UnfinishedBuild.self) { _ = try planned("index").run { _ in throw Stopped() } }
         _ = try planned("index", start: .resume).run(retraining: retraining)
+        #expect(try differences(fixture.directory.file("index"), fixture.directory.file("whole")) == [])
+    }
+
+    /// Buckets are cut by the memory of the run that assigned; a smaller one is refused, and nothing lost.
+    @Test func lessMemoryThanTheBucketsNeedIsRefused() throws {
+        func sized(_ name: String, spread: Bool, start: AtomicDirectory.Start = .fresh) -> IndexBuilder {
+            builder(name, spread: spread, start: start) { $0.sampleCount = 100 }
+        }
+        _ = try sized("whole", spread: false).build()
+        #expect(try stop(sized("index", spread: false), after: 2))
+        let text =
+            storageError { _ = try sized("index", spread: true, start: .resume).build() }?.description ?? ""
+        #expect(text.contains("--memory") && text.contains("--restart"), "\(text)")
+        #expect(names.contains(".index.building"))
+        _ = try sized("index", spread: false, start: .resume).build()
         #expect(try differences(fixture.directory.file("index"), fixture.directory.file("whole")) == [])
     }
 

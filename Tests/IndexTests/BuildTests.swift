@@ -159,6 +159,17 @@ struct BuildTests {
         #expect(build["sample"] == "400")
     }
 
+    /// More centroids than are all looked at: the build says how often that found the nearest.
+    @Test func manyPartitionsTellHowWellTheyWereAssigned() throws {
+        let fixture = try Fixture(.u8, count: 18_000, dimension: 8, queryCount: 1)
+        try fixture.build("many", .l2, .none, partitions: 16_500) { $0.iterations = 2 }
+        let share = try #require(
+            try fixture.open("many").manifest.build["assigned-nearest"].flatMap { Double($0) })
+        #expect(share > 0.9 && share <= 1)
+        try fixture.build("few", .l2, .none, partitions: 100)
+        #expect(try fixture.open("few").manifest.build["assigned-nearest"] == nil)
+    }
+
     @Test func theDefaultNumberOfPartitionsSuitsTheBase() throws {
         let fixture = try Fixture(count: 2500)
         let report = try fixture.build { $0.partitions = nil }
