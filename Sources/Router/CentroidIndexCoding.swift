@@ -120,7 +120,7 @@ extension CentroidIndex {
     }
 
     /// Bytes of centroids read at a time on their way into the order of groups.
-    private static let pieceByteCount = 1 << 20
+    private static let pieceByteCount = 1 << 18
 
     /// Reads centroids, which stand by partition in the file, into the order of their groups: both orders at a time
     /// would be twice the memory.

@@ -66,7 +66,7 @@ extension InputFile {
     func checksum(
         at offset: UInt64, byteCount: UInt64, progress: (UInt64) -> Void = { _ in }
     ) throws(StorageError) -> UInt32 {
-        let buffer = Scratch(1 << 20)
+        let buffer = Scratch(1 << 18)
         var (done, crc) = (UInt64(0), UInt32(0))
         while done < byteCount {
             let count = Int(min(UInt64(buffer.count), byteCount - done))

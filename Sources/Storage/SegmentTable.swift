@@ -184,7 +184,7 @@ public final class SegmentTable: @unchecked Sendable {
     }
 
     /// Entries read at a time: the file and the table in memory are never both whole.
-    private static let pieceCount = 1 << 15
+    private static let pieceCount = 1 << 13
 
     private static func readEntries(
         _ input: InputFile, count: Int, layout: PageLayout, expected: UInt32

@@ -135,8 +135,8 @@ public enum TaggedFile {
         return Sections(input, try checkSections(input, head: head, count: count))
     }
 
-    /// Bytes checked at a time.
-    private static let pieceByteCount = 1 << 20
+    /// Bytes checked at a time; the allocator may keep as many when they are freed.
+    private static let pieceByteCount = 1 << 18
 
     private static func checkSections(
         _ input: InputFile, head: Scratch, count: Int
