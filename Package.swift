@@ -34,6 +34,6 @@ let package = Package(
         .testTarget(name: "StorageTests", dependencies: ["Storage", "Vectors"], swiftSettings: swift),
         .testTarget(name: "RouterTests", dependencies: ["Router", "Vectors"], swiftSettings: swift),
         .testTarget(name: "IndexTests", dependencies: ["Index", "Storage", "Router", "Vectors"], swiftSettings: swift),
-        .testTarget(name: "ToolsTests", swiftSettings: swift),
+        .testTarget(name: "ToolsTests", dependencies: ["Storage"], swiftSettings: swift),
     ]
 )

@@ -241,20 +241,27 @@ public final class IndexBuilder {
             manifest.shard = ShardIdentity(plan: plan.identity, number: shard.index, count: shard.count)
         }
         var sections = router.encode() + (partitions.cells?.encode(parent: nil) ?? [])
+        var residentByteCount = router.residentByteCount
         if var training = parameters.router {
             if !job.hasReached(.train) {
                 training.predictor.checkpoints = TrainingCheckpoints(directory: job.trainingPath)
                 let written = try DiskIndex(
                     path: job.target.contentPath, manifest: manifest, table: table, centroids: router,
                     headIds: heads, cells: partitions.cells, device: Devices.open(path: job.files.segments))
-                sections = try stage("train") {
-                    try written.trainRouter(training, progress: progress).sections()
-                }
+                let trained = try stage("train") { try written.trainRouter(training, progress: progress) }
+                sections = try trained.sections()
+                residentByteCount =
+                    trained.router.residentByteCount
+                    + trained.posteriors.reduce(0) { $0 + $1.residentByteCount }
             }
             manifest.build.merge(training.predictor.description) { $1 }
         }
         if let heads { sections.append((IndexFiles.headIdsTag, IndexFiles.encode(headIds: heads))) }
         if !job.hasReached(.train) {
+            residentByteCount += table.residentByteCount + (heads?.count ?? 0) * 4
+            if let limit = parameters.residentByteCount, residentByteCount > limit {
+                throw IndexError.overBudget(path: directory, resident: residentByteCount, limit: limit)
+            }
             try Directory.removeTree(job.files.router)
             let digest = try TaggedFile.write(path: job.files.router, sections: sections)
             try job.finish(.train, position: 1, files: [(.router, digest)])
@@ -286,6 +293,7 @@ public final class IndexBuilder {
         if let plan = parameters.plan { build["plan"] = plan.identity }
         if let pages = parameters.pagesMaximum { build["pages-max"] = String(pages) }
         if let cells = parameters.subSegments { build["sub-segments"] = String(cells) }
+        build.merge(parameters.notes) { $1 }
         switch parameters.duplication {
         case .none: break
         case .closure(let replicas, let eps1):

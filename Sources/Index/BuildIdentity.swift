@@ -33,7 +33,8 @@ extension IndexBuilder {
                         : parameters.headShare == nil
                             ? "\(memory.sampleCount(partitions: partitionsWanted))" : "all"
                 ),
-            ] + (try sharingIdentity()) + (try parameters.router?.identity() ?? [("router", "distance")]))
+            ] + parameters.notes.sorted { $0.key < $1.key }.map { (name: $0.key, value: $0.value) }
+                + (try sharingIdentity()) + (try parameters.router?.identity() ?? [("router", "distance")]))
     }
 
     /// Partitions that k-means is asked for.

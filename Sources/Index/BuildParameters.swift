@@ -63,6 +63,10 @@ public struct BuildParameters: Sendable {
 
     /// A router to learn once the segments are written; nil: centroid distance.
     public var router: RouterTraining?
+    /// Memory that the open index may hold: a build that comes out larger fails; nil: no limit.
+    public var residentByteCount: Int?
+    /// What the manifest keeps besides the parameters, such as the plan that chose them.
+    public var notes: [String: String] = [:]
 
     public init() {}
 }

@@ -32,19 +32,24 @@ public final class DiskIndex: Sendable {
     let device: any BlockDevice
     /// Hot segments in memory, where they were asked for.
     public let cache: SegmentCache?
+    /// Memory that the open index may hold: what it was opened with, else what its build promised, else nil.
+    public let residentMaximum: Int?
     /// Numbers of external ids, once training has asked for them.
     let numbersCache = Mutex<VectorNumbers?>(nil)
 
     /// Opens the index directory at `path`. Reads go to the device itself (O_DIRECT, io_uring) unless
     /// another device is given.
     ///
+    /// - Parameter residentMaximum: refuses an index that would hold more memory, before its router is read; nil:
+    ///   what its build promised, if it did.
     /// - Throws: `StorageError` where a file is missing, damaged or of an unknown version, `IndexError`
-    ///   where the files do not fit each other.
-    public init(path: String, device: (any BlockDevice)? = nil) throws {
+    ///   where the files do not fit each other or the index does not fit the memory.
+    public init(path: String, device: (any BlockDevice)? = nil, residentMaximum: Int? = nil) throws {
         self.path = path
         cache = nil
         let files = IndexFiles(directory: path)
         manifest = try Manifest.read(path: files.manifest)
+        self.residentMaximum = residentMaximum ?? manifest.build["resident"].flatMap { Int($0) }
         table = try SegmentTable.read(path: files.table)
         layout = table.layout
         guard let metric = Metric(name: manifest.metric),
@@ -56,7 +61,13 @@ public final class DiskIndex: Sendable {
         }
         self.metric = metric
         space = RoutingSpace(metric: metric, baseType: elementType)
-        let sections = try TaggedFile.read(path: files.router)
+        let sections = RouterSections(file: try TaggedFile.open(path: files.router))
+        if let limit = self.residentMaximum,
+            sections.leastResidentByteCount + table.residentByteCount > limit
+        {
+            throw IndexError.overBudget(
+                path: path, resident: sections.leastResidentByteCount + table.residentByteCount, limit: limit)
+        }
         centroids = try CentroidIndex(decoding: sections)
         let grouped = try CellGroups.decode(sections, cellCount: centroids.partitionCount)
         cells = grouped?.groups
@@ -72,7 +83,7 @@ public final class DiskIndex: Sendable {
             router = centroids
         }
         posteriors = try PosteriorModel.decode(sections)
-        policies = try sections[CalibratedPolicies.section].map { bytes in
+        policies = try sections.bytes(CalibratedPolicies.section).map { bytes in
             do {
                 return try JSONDecoder().decode(CalibratedPolicies.self, from: Data(bytes))
             } catch {
@@ -80,9 +91,7 @@ public final class DiskIndex: Sendable {
                     path: files.router, detail: "section policies is not readable: \(error)")
             }
         }
-        headIds = try sections[IndexFiles.headIdsTag].map {
-            try IndexFiles.decode(headIds: $0, path: files.router)
-        }
+        headIds = try sections.headIds()
         let headCount = headIds?.count ?? manifest.partitions
         guard table.count == manifest.partitions, centroids.partitionCount == manifest.partitions,
             headCount == manifest.partitions, layout.dimension == manifest.dimension,
@@ -117,6 +126,14 @@ public final class DiskIndex: Sendable {
                 path: files.segments,
                 detail: "holds \(self.device.byteCount) bytes, segments.table expects \(expected)")
         }
+        try requireWithinBudget()
+    }
+
+    /// Refuses what holds more memory than it may.
+    func requireWithinBudget() throws(IndexError) {
+        if let limit = residentMaximum, residentByteCount > limit {
+            throw .overBudget(path: path, resident: residentByteCount, limit: limit)
+        }
     }
 
     /// An index that is being built: its segments are written, its other files are not.
@@ -136,6 +153,7 @@ public final class DiskIndex: Sendable {
         policies = nil
         posteriors = nil
         cache = nil
+        residentMaximum = nil
         guard let metric = Metric(name: manifest.metric) else {
             throw .inconsistent(path: path, detail: "unknown metric \(manifest.metric)")
         }
@@ -160,6 +178,7 @@ public final class DiskIndex: Sendable {
         // Thresholds belong to the router that they were calibrated for.
         policies = cache == nil ? nil : other.policies
         self.cache = cache
+        residentMaximum = other.residentMaximum
         self.router = router
         self.posteriors = posteriors
         self.device = device
@@ -179,9 +198,11 @@ public final class DiskIndex: Sendable {
 
     /// Memory that this open index holds, whatever is asked of it.
     public var residentByteCount: Int {
-        router.residentByteCount + table.residentByteCount + (headIds?.count ?? 0) * 4
-            + (posteriors?.reduce(0) { $0 + $1.residentByteCount } ?? 0) + (cache?.byteCount ?? 0)
+        router.residentByteCount + table.residentByteCount + (headIds?.count ?? 0) * 4 + posteriorsByteCount
+            + (cache?.byteCount ?? 0)
     }
+
+    var posteriorsByteCount: Int { posteriors?.reduce(0) { $0 + $1.residentByteCount } ?? 0 }
 
     /// How segments are read: "direct", "buffered" or "memory".
     public var deviceKind: String { device.kind }

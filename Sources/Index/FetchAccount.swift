@@ -38,7 +38,6 @@ public struct FetchPoint: Sendable, Codable {
 
 /// Routed queries with their true neighbours.
 public struct FetchAccount: Sendable {
-    private let index: DiskIndex
     private let routes: [Route]
     private let neighbours: [UInt32]
     private let depth: Int
@@ -55,13 +54,22 @@ public struct FetchAccount: Sendable {
         index: DiskIndex, routes: [Route], neighbours: [UInt32], depth: Int, homes: Homes,
         table: SegmentTable? = nil, model: DeviceModel = .common, threads: Int = 2
     ) {
+        self.init(
+            table: table ?? index.table, routes: routes, neighbours: neighbours, depth: depth, homes: homes,
+            model: model, threads: threads)
+    }
+
+    /// The same of partitions that no index holds.
+    init(
+        table: SegmentTable, routes: [Route], neighbours: [UInt32], depth: Int, homes: Homes,
+        model: DeviceModel = .common, threads: Int
+    ) {
         precondition(neighbours.count == routes.count * depth)
-        self.index = index
         self.routes = routes
         self.neighbours = neighbours
         self.depth = depth
         self.homes = homes
-        self.table = table ?? index.table
+        self.table = table
         self.model = model
         self.threads = threads
     }

@@ -11,6 +11,8 @@ public enum IndexError: Error, Sendable, CustomStringConvertible {
     case straySegment(path: String, partition: Int, offset: UInt64)
     /// The files of an index do not fit each other.
     case inconsistent(path: String, detail: String)
+    /// The open index would hold more memory than was promised or allowed.
+    case overBudget(path: String, resident: Int, limit: Int)
 
     public var description: String {
         switch self {
@@ -24,6 +26,9 @@ public enum IndexError: Error, Sendable, CustomStringConvertible {
                 + "segments.table describes; run `sonde verify` for all damaged pages and rebuild the index"
         case .inconsistent(let path, let detail):
             "\(path): \(detail)"
+        case .overBudget(let path, let resident, let limit):
+            "\(path): holds \(resident) resident bytes, expected at most \(limit); allow as many with --resident, "
+                + "or plan a smaller index with `sonde build --resident`"
         }
     }
 }

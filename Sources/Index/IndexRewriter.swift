@@ -64,6 +64,10 @@ public struct IndexRewriter {
             manifest.build["replication"] = String(
                 Double(table.recordCount + heads) / Double(max(manifest.count, 1)))
         }
+        // What was promised of the old router or of fewer records is not promised of the new ones.
+        if sections != nil || !plan.isEmpty {
+            manifest.build = manifest.build.filter { !ResidentPlan.isPlanKey($0.key) }
+        }
         manifest.build.merge(build) { $1 }
         // With another router or other records it joins its siblings no more.
         manifest.shard = nil

@@ -26,12 +26,43 @@ public struct InspectionReport: Codable, Sendable {
     public var emptyPartitions: Int
     public var indexByteCount: UInt64
     public var residentByteCount: Int
+    /// What of it is what, in bytes.
+    public var residentParts: [String: Int]
+    /// What the build promised, where it did.
+    public var residentPromised: Int?
+    /// What the kernel says of the process that opened the index, where it does.
+    public var process: ProcessReport?
     /// Whether ids are positions or external, the least and the greatest.
     public var ids: IdRange
     public var bytesPerId: Int
     /// Which shard of which plan this is.
     public var shard: ShardIdentity?
     public var build: [String: String]
+
+    /// Memory of a process around the opening of an index, in bytes.
+    public struct ProcessReport: Codable, Sendable {
+        public var beforeOpening: UInt64
+        public var afterOpening: UInt64
+        public var peak: UInt64
+
+        public init(beforeOpening: UInt64, afterOpening: UInt64, peak: UInt64) {
+            self.beforeOpening = beforeOpening
+            self.afterOpening = afterOpening
+            self.peak = peak
+        }
+    }
+
+    private var promise: String { residentPromised.map { " of \($0) promised" } ?? "" }
+
+    private var parts: String {
+        residentParts.sorted { $0.key < $1.key }.map { "\($0.key) \($0.value)" }.joined(separator: ", ")
+    }
+
+    private var memory: String {
+        process.map {
+            "\nprocess: \($0.beforeOpening) bytes before opening, \($0.afterOpening) after, \($0.peak) at its peak"
+        } ?? ""
+    }
 
     /// What people read.
     public var text: String {
@@ -44,7 +75,7 @@ public struct InspectionReport: Codable, Sendable {
             records a partition: least \(partitionRecords[0]), median \(partitionRecords[1]), greatest \(partitionRecords[2])
             pages \(pages) of \(pageByteCount) bytes, \(recordsPerPage) records each, \
             \(String(format: "%.1f", fill * 100)) % full
-            on disk \(indexByteCount) bytes, resident \(residentByteCount) bytes
+            on disk \(indexByteCount) bytes, resident \(residentByteCount) bytes\(promise) (\(parts))\(memory)
             ids \(ids.kind == .external ? "external, " : "")\(ids.least) to \(ids.greatest), \(bytesPerId) bytes each\(shardText)
             built with \(options)
             """
@@ -66,7 +97,20 @@ extension DiskIndex {
                 sizes.first ?? 0, sizes.isEmpty ? 0 : sizes[sizes.count / 2], sizes.last ?? 0,
             ],
             emptyPartitions: sizes.prefix { $0 == 0 }.count, indexByteCount: manifest.totalByteCount,
-            residentByteCount: residentByteCount, ids: ids, bytesPerId: layout.idByteCount,
-            shard: manifest.shard, build: manifest.build)
+            residentByteCount: residentByteCount, residentParts: residentParts,
+            residentPromised: manifest.build["resident"].flatMap { Int($0) }, process: nil,
+            ids: ids, bytesPerId: layout.idByteCount, shard: manifest.shard, build: manifest.build)
+    }
+
+    /// Resident bytes by what holds them; they sum to `residentByteCount`.
+    var residentParts: [String: Int] {
+        let parts = [
+            "centroids": centroids.residentByteCount,
+            "router": router.residentByteCount - centroids.residentByteCount,
+            "table": table.residentByteCount, "heads": (headIds?.count ?? 0) * 4,
+            "posteriors": posteriorsByteCount,
+            "cache": cache?.byteCount ?? 0,
+        ]
+        return parts.filter { $0.value > 0 }
     }
 }

@@ -126,6 +126,11 @@ extension DiskIndex {
                 "prototype codes must be from 1 to \(min(centroids.dimension, ProductQuantiser.codeByteLimit)) bytes, "
                     + "found \(codeByteCount)")
         }
+        if parameters.kind == .subcentroids, let codeByteCount = parameters.codeByteCount {
+            return try codedSubClusters(
+                pairs: pairs, homes: homes, codeByteCount: codeByteCount, parameters: parameters,
+                progress: progress)
+        }
         let subClusters =
             form.base == .prototypes
             ? try self.subClusters(
@@ -196,19 +201,27 @@ extension DiskIndex {
             parts.append(SubClusterPart.empty(like: centroids.centroids(), row: next))
             next += 1
         }
+        guard !parts.isEmpty else { throw IndexError.invalid("the index holds no partitions") }
+        return SubClusters(joining: parts)
+    }
+}
+
+extension SubClusters {
+    /// The sub-clusters of partitions one after the other; at least one of them.
+    init(joining parts: [SubClusterPart]) {
         var starts: [UInt32] = [0]
         for part in parts { starts.append(starts[starts.count - 1] + UInt32(part.centers.count)) }
         guard let centers = VectorMatrix.joined(parts.map(\.centers)) else {
-            throw IndexError.invalid("the index holds no partitions")
+            preconditionFailure("no partition to join")
         }
-        return SubClusters(
+        self.init(
             starts: starts, centers: centers, counts: parts.flatMap(\.counts),
             spreads: parts.flatMap(\.spreads))
     }
 }
 
 /// The sub-clusters of one partition.
-private struct SubClusterPart: Sendable {
+struct SubClusterPart: Sendable {
     var centers: VectorMatrix
     var counts: [Float]
     var spreads: [Float]

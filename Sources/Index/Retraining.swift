@@ -20,6 +20,10 @@ public struct Retraining: Sendable {
     /// gain, moves, lira: the recall that is held while vectors are saved is recall@depth.
     public var depth = 1
     public var recall = 0.9
+    /// Memory that the open index may hold: a router that comes out larger is refused; nil: no limit.
+    public var residentByteCount: Int?
+    /// What the manifest keeps besides, such as the plan that chose the router.
+    public var notes: [String: String] = [:]
 
     public init(training: RouterTraining) { self.training = training }
 
@@ -63,18 +67,25 @@ public struct Retraining: Sendable {
         _ index: DiskIndex, to target: AtomicDirectory, start: UInt64, progress: Progress
     ) throws -> BuildReport {
         // Plain centroid distance without learn queries has nothing to learn.
-        let learns = training.predictor.kind != .distance || training.learn != nil
+        let learns =
+            training.predictor.kind != .distance || training.learn != nil || residentByteCount != nil
         let trained = learns ? try index.trainRouter(training, progress: progress) : nil
+        let resident =
+            (trained.map {
+                $0.router.residentByteCount + $0.posteriors.reduce(0) { $0 + $1.residentByteCount }
+            }
+                ?? index.router.residentByteCount + index.posteriorsByteCount) + index.table.residentByteCount
+            + (index.headIds?.count ?? 0) * 4
+        if let limit = residentByteCount, resident > limit {
+            throw IndexError.overBudget(path: target.path, resident: resident, limit: limit)
+        }
         let manifest = try IndexRewriter(index: index).write(
             to: target, sections: try trained?.sections(),
-            build: learns ? training.predictor.description : [:])
+            build: (learns ? training.predictor.description : [:]).merging(notes) { $1 })
         return BuildReport(
             count: index.count, partitions: index.partitionCount, records: manifest.records,
             replication: index.replication, indexByteCount: manifest.totalByteCount,
-            residentByteCount: (trained?.router.residentByteCount ?? index.router.residentByteCount)
-                + index.table.residentByteCount
-                + (index.headIds?.count ?? 0) * 4,
-            stages: [("retrain", Double(monotonicNanoseconds() - start) / 1e9)])
+            residentByteCount: resident, stages: [("retrain", Double(monotonicNanoseconds() - start) / 1e9)])
     }
 
     /// The replicas that the duplication asks for, not yet written. A limit on pages that the index was built with

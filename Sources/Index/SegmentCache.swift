@@ -66,6 +66,9 @@ extension DiskIndex {
                 "the queries that choose what is cached are \(learn.elementType.name) of \(learn.dimension) dimensions, "
                     + "the index holds \(elementType.name) of \(dimension)")
         }
+        if let limit = residentMaximum, residentByteCount + byteCount > limit {
+            throw IndexError.overBudget(path: path, resident: residentByteCount + byteCount, limit: limit)
+        }
         var chooser = PlanChooser(policy: policy, cost: cost, table: table)
         var readCounts = [Int](repeating: 0, count: partitionCount)
         var positions: [Int32] = []

@@ -4,11 +4,12 @@
 import Glibc
 
 /// Minimisation of a smooth function of one number.
-enum GoldenSection {
+package enum GoldenSection {
     /// The place of the least of `value` between `low` and `high`, by golden section; `value` should have
     /// one valley there.
-    static func minimise(from low: Double, to high: Double, steps: Int, _ value: (Double) -> Double) -> Double
-    {
+    package static func minimise(
+        from low: Double, to high: Double, steps: Int, _ value: (Double) -> Double
+    ) -> Double {
         let ratio = (5.0.squareRoot() - 1) / 2
         var (a, b) = (low, high)
         var (c, d) = (b - ratio * (b - a), a + ratio * (b - a))

@@ -159,10 +159,10 @@ extension CellGroups {
 
     /// The groups that `sections` hold, and the sections of their partitions' router; nil where they hold none.
     public static func decode(
-        _ sections: [String: [UInt8]], cellCount: Int
-    ) throws(RouterError) -> (groups: CellGroups, parent: [String: [UInt8]])? {
-        guard sections[section] != nil else { return nil }
-        var reader = try SectionReader(section, sections[section])
+        _ sections: any SectionSource, cellCount: Int
+    ) throws(RouterError) -> (groups: CellGroups, parent: any SectionSource)? {
+        guard sections.byteCount(ofSection: section) != nil else { return nil }
+        var reader = try SectionReader(section, in: sections)
         let found = try reader.integer(UInt32.self)
         guard found == format else { throw reader.failure("format \(found), this program reads \(format)") }
         let count = try reader.count(bytesEach: 4)
@@ -170,12 +170,12 @@ extension CellGroups {
         guard starts.count >= 2, starts[0] == 0, Int(starts[starts.count - 1]) == cellCount,
             zip(starts, starts.dropFirst()).allSatisfy({ $0 <= $1 })
         else { throw reader.failure("starts that do not rise to \(cellCount)") }
-        var inner: [String: [UInt8]] = [:]
+        var inner = NestedSections(source: sections, section: section)
         for _ in 0..<(try reader.integer(UInt32.self)) {
             let tagSize = Int(try reader.integer(UInt32.self))
             let tag = String(decoding: try reader.bytes(count: tagSize, each: 1), as: UTF8.self)
             let size = try reader.count(bytesEach: 1)
-            inner[tag] = try reader.bytes(count: size, each: 1)
+            inner.ranges[tag] = try reader.skip(size)
         }
         try reader.finish()
         let parents = try CentroidIndex(decoding: inner)

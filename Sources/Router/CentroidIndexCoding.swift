@@ -3,6 +3,7 @@
 // entries as u32. Section "groups": groups u64, centre rows, starts and numbers as u32. Little endian.
 // Every number is checked before it is used: bytes may be anything.
 
+import CKernels
 import Vectors
 
 extension CentroidIndex {
@@ -46,8 +47,8 @@ extension CentroidIndex {
     }
 
     /// The router that `sections` hold.
-    public init(decoding sections: [String: [UInt8]]) throws(RouterError) {
-        var reader = try SectionReader(Self.centroidSection, sections[Self.centroidSection])
+    public init(decoding sections: any SectionSource) throws(RouterError) {
+        var reader = try SectionReader(Self.centroidSection, in: sections)
         let format = try reader.integer(UInt32.self)
         guard format == Self.format else {
             throw reader.failure("format \(format), this program reads \(Self.format)")
@@ -67,30 +68,36 @@ extension CentroidIndex {
         guard beta.isFinite, beta > 0 else { throw reader.failure("beta \(beta)") }
         let count = try reader.count(bytesEach: dimension * elementType.byteCount)
         guard count > 0, count < 1 << 31 else { throw reader.failure("\(count) centroids") }
+        if kind == .groups {
+            let groups = try Self.decodeGroups(
+                sections, rows: &reader, count: count, dimension: dimension, elementType: elementType)
+            try Self.requireFinite(groups.centroids, reader)
+            self.init(storage: .groups(groups), beta: beta)
+            return
+        }
         let rows = try reader.matrix(count: count, dimension: dimension, elementType: elementType)
         try reader.finish()
-        if elementType.isFloatingPoint {
-            // The copy must outlive the pointer into it.
-            let converted = rows.converted(to: .f32)
-            let bad = withExtendedLifetime(converted) {
-                let floats = converted.floats
-                return (0..<count * dimension).first { !floats[$0].isFinite }
-            }
-            if let bad { throw reader.failure("centroid \(bad / dimension) is not finite") }
-        }
+        try Self.requireFinite(rows, reader)
         switch kind {
-        case .scan: self.init(storage: .scan(rows), beta: beta)
-        case .groups:
-            self.init(storage: .groups(try Self.decodeGroups(sections, rows)), beta: beta)
-        case .graph:
-            self.init(storage: .graph(rows, try Self.decodeGraph(sections, rows)), beta: beta)
+        case .scan, .groups: self.init(storage: .scan(rows), beta: beta)
+        case .graph: self.init(storage: .graph(rows, try Self.decodeGraph(sections, rows)), beta: beta)
+        }
+    }
+
+    private static func requireFinite(_ rows: VectorMatrix, _ reader: SectionReader) throws(RouterError) {
+        guard rows.elementType.isFloatingPoint else { return }
+        let numbers = rows.count * rows.dimension
+        let bad = sonde_find_not_finite(
+            sonde_element(rawValue: UInt32(rows.elementType.rawValue)), rows.bytes, numbers)
+        if bad < numbers {
+            throw reader.failure("the centroid at place \(bad / rows.dimension) is not finite")
         }
     }
 
     private static func decodeGraph(
-        _ sections: [String: [UInt8]], _ rows: VectorMatrix
+        _ sections: any SectionSource, _ rows: VectorMatrix
     ) throws(RouterError) -> CentroidGraph {
-        var reader = try SectionReader(graphSection, sections[graphSection])
+        var reader = try SectionReader(graphSection, in: sections)
         let nodes = try reader.count(bytesEach: 4)
         guard nodes == rows.count else { throw reader.failure("\(nodes) nodes, \(rows.count) centroids") }
         let edgeCount = try reader.count(bytesEach: 4)
@@ -112,30 +119,52 @@ extension CentroidIndex {
         return CentroidGraph(starts: starts, neighbours: neighbours, entries: entries, centroids: rows)
     }
 
+    /// Bytes of centroids read at a time on their way into the order of groups.
+    private static let pieceByteCount = 1 << 20
+
+    /// Reads centroids, which stand by partition in the file, into the order of their groups: both orders at a time
+    /// would be twice the memory.
     private static func decodeGroups(
-        _ sections: [String: [UInt8]], _ rows: VectorMatrix
+        _ sections: any SectionSource, rows centroidReader: inout SectionReader, count: Int, dimension: Int,
+        elementType: ElementType
     ) throws(RouterError) -> CentroidGroups {
-        var reader = try SectionReader(groupSection, sections[groupSection])
-        let groupCount = try reader.count(bytesEach: rows.rowByteCount)
+        var reader = try SectionReader(groupSection, in: sections)
+        let groupCount = try reader.count(bytesEach: dimension * elementType.byteCount)
         guard groupCount > 0 else { throw reader.failure("no group") }
         let centres = try reader.matrix(
-            count: groupCount, dimension: rows.dimension, elementType: rows.elementType)
+            count: groupCount, dimension: dimension, elementType: elementType)
         let starts = try reader.numbers(groupCount + 1)
-        let numbers = try reader.numbers(rows.count)
+        let numbers = try reader.numbers(count)
         try reader.finish()
-        guard starts[0] == 0, Int(starts[groupCount]) == rows.count, isRising(starts) else {
+        guard starts[0] == 0, Int(starts[groupCount]) == count, isRising(starts) else {
             throw reader.failure("groups do not begin in order")
         }
-        var seen = [Bool](repeating: false, count: rows.count)
-        for number in numbers {
-            guard Int(number) < rows.count, !seen[Int(number)] else {
+        var places = [UInt32](repeating: .max, count: count)
+        for (place, number) in numbers.enumerated() {
+            guard Int(number) < count, places[Int(number)] == .max else {
                 throw reader.failure("centroid \(number) twice or not there")
             }
-            seen[Int(number)] = true
+            places[Int(number)] = UInt32(place)
         }
+        let rowByteCount = dimension * elementType.byteCount
+        guard count <= centroidReader.remaining / rowByteCount else {
+            throw centroidReader.failure("holds fewer than \(count) centroids")
+        }
+        let centroids = VectorMatrix(count: count, dimension: dimension, elementType: elementType)
+        let step = max(1, min(count, pieceByteCount / rowByteCount))
+        var first = 0
+        while first < count {
+            let piece = try centroidReader.matrix(
+                count: min(step, count - first), dimension: dimension, elementType: elementType)
+            for row in 0..<piece.count {
+                centroids.row(Int(places[first + row])).copyMemory(
+                    from: piece.row(row), byteCount: rowByteCount)
+            }
+            first += piece.count
+        }
+        try centroidReader.finish()
         return CentroidGroups(
-            centres: centres, centroids: rows.gather(numbers), numbers: numbers,
-            starts: starts.map { Int($0) })
+            centres: centres, centroids: centroids, numbers: numbers, starts: starts.map { Int($0) })
     }
 
     private static func isRising(_ starts: [UInt32]) -> Bool {

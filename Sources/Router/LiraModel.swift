@@ -143,10 +143,10 @@ extension LiraModel {
 
     /// The model that `sections` hold over `centroids`, or nil where they hold none.
     public static func decode(
-        _ sections: [String: [UInt8]], centroids: CentroidIndex
+        _ sections: any SectionSource, centroids: CentroidIndex
     ) throws(RouterError) -> LiraModel? {
-        guard sections[section] != nil else { return nil }
-        var reader = try SectionReader(section, sections[section])
+        guard sections.byteCount(ofSection: section) != nil else { return nil }
+        var reader = try SectionReader(section, in: sections)
         let found = try reader.integer(UInt32.self)
         guard found == format else { throw reader.failure("format \(found), this program reads \(format)") }
         let depth = Int(try reader.integer(UInt32.self))

@@ -292,9 +292,9 @@ extension PosteriorModel {
     }
 
     /// What `encode` wrote, or nil where there is no such section.
-    public static func decode(_ sections: [String: [UInt8]]) throws(RouterError) -> [PosteriorModel]? {
-        guard sections[section] != nil else { return nil }
-        var reader = try SectionReader(section, sections[section])
+    public static func decode(_ sections: any SectionSource) throws(RouterError) -> [PosteriorModel]? {
+        guard sections.byteCount(ofSection: section) != nil else { return nil }
+        var reader = try SectionReader(section, in: sections)
         let count = Int(try reader.integer(UInt32.self))
         guard (1...4).contains(count) else { throw reader.failure("\(count) models") }
         var models: [PosteriorModel] = []

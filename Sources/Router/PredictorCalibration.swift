@@ -143,18 +143,21 @@ struct HeldOut: Sendable {
     private let homes: Homes
     private let range: Range<Int>
     private let threads: Int
+    /// How many of each query's nearest neighbours are to be likely.
+    private let targets: Int
 
-    init(pairs: TrainingPairs, homes: Homes, limit: Int, threads: Int) {
+    init(pairs: TrainingPairs, homes: Homes, limit: Int, threads: Int, targets: Int = 1) {
         self.pairs = pairs
         self.homes = homes
         self.threads = threads
+        self.targets = min(targets, pairs.neighbourCount)
         range = pairs.heldOut.prefix(limit)
     }
 
     /// What a router says of every held-out query: log-probabilities of its candidates, and which of them
-    /// hold the nearest neighbour.
+    /// hold each of the nearest neighbours.
     struct Logits: Sendable {
-        fileprivate var routes: [(values: [Float], right: [Int])]
+        fileprivate var routes: [(values: [Float], right: [[Int]])]
 
         init(of router: any PartitionRouter, _ held: HeldOut) {
             routes = .init(repeating: ([], []), count: held.range.count)
@@ -169,10 +172,15 @@ struct HeldOut: Sendable {
                         router.route(
                             held.pairs.queries.row(pair), limit: router.partitionCount, scratch: scratch,
                             into: &route)
-                        let home = held.homes[Int(held.pairs.neighbours[pair * held.pairs.neighbourCount])]
+                        let first = pair * held.pairs.neighbourCount
                         routes[index] = (
                             route.logProbabilities,
-                            route.partitions.indices.filter { home.contains(route.partitions[$0]) }
+                            held.pairs.neighbours[first..<first + held.targets].map { neighbour in
+                                let home = held.homes[Int(neighbour)]
+                                return route.partitions.indices.filter {
+                                    home.contains(route.partitions[$0])
+                                }
+                            }
                         )
                     }
                 }
@@ -181,16 +189,18 @@ struct HeldOut: Sendable {
     }
 
     /// Mean -log of the probability of the right partitions where every logit is multiplied by
-    /// exp(logScale). Queries without a right candidate are left out: no factor would bring one.
+    /// exp(logScale). Neighbours without a right candidate are left out: no factor would bring one.
     func loss(_ logits: Logits, logScale: Double) -> Double {
         let scale = Float(exp(logScale))
         var (sum, count) = (0.0, 0)
-        for route in logits.routes where !route.right.isEmpty {
+        for route in logits.routes {
             let all = route.values.map { $0 * scale }
-            sum += Double(sonde_log_sum_exp(all, all.count))
-            let right = route.right.map { all[$0] }
-            sum -= Double(sonde_log_sum_exp(right, right.count))
-            count += 1
+            let whole = Double(sonde_log_sum_exp(all, all.count))
+            for positions in route.right where !positions.isEmpty {
+                let right = positions.map { all[$0] }
+                sum += whole - Double(sonde_log_sum_exp(right, right.count))
+                count += 1
+            }
         }
         return sum / Double(max(count, 1))
     }

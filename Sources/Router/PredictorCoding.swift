@@ -46,10 +46,10 @@ extension Predictor {
 
     /// The predictor that `sections` hold over `centroids`, or nil where they hold none.
     public static func decode(
-        _ sections: [String: [UInt8]], centroids: CentroidIndex
+        _ sections: any SectionSource, centroids: CentroidIndex
     ) throws(RouterError) -> Predictor? {
-        guard sections[section] != nil else { return nil }
-        var reader = try SectionReader(section, sections[section])
+        guard sections.byteCount(ofSection: section) != nil else { return nil }
+        var reader = try SectionReader(section, in: sections)
         let format = try reader.integer(UInt32.self)
         guard format == Self.format || format == Self.formatOfCodes else {
             throw reader.failure(
@@ -78,9 +78,9 @@ extension Predictor {
     }
 
     private static func decodePrototypes(
-        _ sections: [String: [UInt8]], type: ElementType?, centroids: CentroidIndex
+        _ sections: any SectionSource, type: ElementType?, centroids: CentroidIndex
     ) throws(RouterError) -> PrototypeMixture {
-        var reader = try SectionReader(prototypeSection, sections[prototypeSection])
+        var reader = try SectionReader(prototypeSection, in: sections)
         let partitions = Int(try reader.count(bytesEach: 4))
         let count = Int(try reader.count(bytesEach: 1))
         let dimension = Int(try reader.integer(UInt32.self))
@@ -108,9 +108,9 @@ extension Predictor {
     }
 
     private static func decodeNetwork(
-        _ sections: [String: [UInt8]], centroids: CentroidIndex
+        _ sections: any SectionSource, centroids: CentroidIndex
     ) throws(RouterError) -> NetworkInference {
-        var reader = try SectionReader(networkSection, sections[networkSection])
+        var reader = try SectionReader(networkSection, in: sections)
         let network = try NetworkInference.decode(
             from: &reader, inputs: centroids.dimension, outputs: centroids.partitionCount)
         try reader.finish()
@@ -185,17 +185,10 @@ extension PrototypeCodes {
             throw reader.failure("a beta, a mean or a dimension that no codes have")
         }
         let codes = try reader.bytes(count: count, each: quantiser.codeByteCount)
-        let weights = try reader.bytes(count: count, each: 2)
-        let halves = (0..<count).map { UInt16(weights[2 * $0]) | UInt16(weights[2 * $0 + 1]) << 8 }
-        guard halves.allSatisfy({ $0 & 0x7c00 != 0x7c00 }) else {
+        let weights = try reader.halves(count)
+        guard weights.allSatisfy({ $0 & 0x7c00 != 0x7c00 }) else {
             throw reader.failure("weights that are no numbers")
         }
-        return PrototypeCodes(quantiser: quantiser, mean: mean, beta: beta, codes: codes, weights: halves)
-    }
-}
-
-extension SectionReader {
-    mutating func floats(_ count: Int) throws(RouterError) -> [Float] {
-        try numbers(count).map { Float(bitPattern: $0) }
+        return PrototypeCodes(quantiser: quantiser, mean: mean, beta: beta, codes: codes, weights: weights)
     }
 }

@@ -186,7 +186,7 @@ public final class ProductQuantiser: Sendable {
     }
 
     public static func decode(_ bytes: [UInt8]) throws(RouterError) -> ProductQuantiser {
-        var reader = try SectionReader(section, bytes)
+        var reader = try SectionReader(section, in: [section: bytes])
         let quantiser = try decode(from: &reader)
         try reader.finish()
         return quantiser

@@ -257,9 +257,8 @@ final class TrainablePrototypes {
     }
 
     /// The same as codes of residuals to the centroids.
-    func encoded(codeByteCount: Int, centroids: VectorMatrix, seed: UInt64, threads: Int) -> PrototypeEncoding
-    {
-        PrototypeEncoding(
+    func encoded(codeByteCount: Int, centroids: VectorMatrix, seed: UInt64, threads: Int) -> PrototypeCoder {
+        PrototypeCoder(
             starts: starts, centers: centers.values, weights: weights.snapshot, centroids: centroids,
             codeByteCount: codeByteCount, seed: seed, threads: threads)
     }

@@ -32,6 +32,12 @@ public struct TrainingReport: Sendable, Codable {
     public var heldOutLosses: [Double] = []
     /// The epoch whose parameters were kept; 0 where none beat the start.
     public var bestEpoch = 0
+
+    /// A report before any epoch.
+    public init(pairs: Int, heldOutStart: Double) {
+        self.pairs = pairs
+        self.heldOutStart = heldOutStart
+    }
 }
 
 /// Trains one predictor on pairs.

@@ -5,9 +5,14 @@ import Glibc
 /// What the kernel says of this process.
 public enum ProcessMemory {
     /// The most memory that this process has had resident, or nil where the kernel does not tell.
-    public static func peakByteCount() -> UInt64? {
+    public static func peakByteCount() -> UInt64? { value("VmHWM:") }
+
+    /// The memory that this process has resident, or nil where the kernel does not tell.
+    public static func residentByteCount() -> UInt64? { value("VmRSS:") }
+
+    private static func value(_ name: String) -> UInt64? {
         guard let text = try? ProcFile.read("/proc/self/status") else { return nil }
-        for line in text.split(separator: "\n") where line.hasPrefix("VmHWM:") {
+        for line in text.split(separator: "\n") where line.hasPrefix(name) {
             return line.split(whereSeparator: { $0 == " " || $0 == "\t" }).dropFirst().first.flatMap {
                 UInt64($0)
             }

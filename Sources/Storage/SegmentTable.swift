@@ -129,8 +129,9 @@ public final class SegmentTable: @unchecked Sendable {
         guard input.byteCount >= UInt64(headerByteCount) else {
             throw .truncated(path: path, offset: 0, expected: UInt64(headerByteCount), found: input.byteCount)
         }
-        let file = try input.readAll()
-        let (header, body) = (file.raw, file.raw + headerByteCount)
+        let start = Scratch(headerByteCount)
+        try input.read(at: 0, into: start.bytes, count: headerByteCount)
+        let header = start.raw
         guard header.holds("SONDESTB", at: 0) else {
             throw StorageError(
                 .badHeader, path: path, detail: "is no table of segments", offset: 0, expected: "SONDESTB")
@@ -152,13 +153,8 @@ public final class SegmentTable: @unchecked Sendable {
                 offset: 24, expected: overflow ? "fewer" : "\(bodyByteCount) bytes after the header",
                 found: "\(input.byteCount - UInt64(headerByteCount))")
         }
-        let bodyChecksum = Checksum.crc32c(body, count: Int(bodyByteCount))
-        guard bodyChecksum == header.u32(56) else {
-            throw .checksum(
-                path: path, what: "the table", offset: UInt64(headerByteCount), expected: header.u32(56),
-                found: bodyChecksum)
-        }
-        return try readEntries(body, count: Int(count), layout: layout, path: path)
+        return try readEntries(
+            input, count: Int(count), layout: layout, expected: header.u32(56))
     }
 
     private static func readLayout(_ header: UnsafeRawPointer, path: String) throws(StorageError)
@@ -187,30 +183,67 @@ public final class SegmentTable: @unchecked Sendable {
         return layout
     }
 
+    /// Entries read at a time: the file and the table in memory are never both whole.
+    private static let pieceCount = 1 << 15
+
     private static func readEntries(
-        _ body: UnsafeRawPointer, count: Int, layout: PageLayout, path: String
+        _ input: InputFile, count: Int, layout: PageLayout, expected: UInt32
     ) throws(StorageError) -> SegmentTable {
         let entries = UnsafeMutablePointer<SegmentEntry>.allocate(capacity: max(count, 1))
-        var end: UInt64 = 0
-        for index in 0..<count {
-            let at = index * entryByteCount
-            let entry = SegmentEntry(decoding: body + at)
-            let (next, overflow) = entry.offset.addingReportingOverflow(
-                UInt64(entry.unitCount) * UInt64(layout.unitByteCount))
-            guard entry.offset >= end, entry.offset % UInt64(PageLayout.pageByteCount) == 0, !overflow,
-                next <= UInt64(Int64.max),
-                layout.unitCount(records: Int(entry.recordCount)) == Int(entry.unitCount)
-            else {
-                entries.deallocate()
-                throw StorageError(
-                    .corrupt, path: path,
-                    detail: "the entry of segment \(index) contradicts itself or the one before",
-                    offset: UInt64(headerByteCount + at), expected: "whole units from offset \(end) on",
-                    found: "\(entry.recordCount) records in \(entry.unitCount) units at \(entry.offset)")
-            }
-            end = next
-            (entries + index).initialize(to: entry)
+        do throws(StorageError) {
+            try fill(entries, from: input, count: count, layout: layout, expected: expected)
+        } catch {
+            entries.deallocate()
+            throw error
         }
         return SegmentTable(layout: layout, entries: entries, count: count)
+    }
+
+    private static func fill(
+        _ entries: UnsafeMutablePointer<SegmentEntry>, from input: InputFile, count: Int, layout: PageLayout,
+        expected: UInt32
+    ) throws(StorageError) {
+        let piece = Scratch(min(count, pieceCount) * entryByteCount)
+        var (end, checksum) = (UInt64(0), UInt32(0))
+        var contradiction: StorageError?
+        for first in stride(from: 0, to: count, by: pieceCount) {
+            let part = min(pieceCount, count - first)
+            try input.read(
+                at: UInt64(headerByteCount + first * entryByteCount), into: piece.bytes,
+                count: part * entryByteCount)
+            checksum = Checksum.crc32c(piece.bytes, count: part * entryByteCount, continuing: checksum)
+            for index in 0..<part {
+                let entry = SegmentEntry(decoding: piece.raw + index * entryByteCount)
+                (entries + first + index).initialize(to: entry)
+                if let next = Self.end(of: entry, after: end, layout: layout) {
+                    end = next
+                } else if contradiction == nil {
+                    contradiction = StorageError(
+                        .corrupt, path: input.path,
+                        detail: "the entry of segment \(first + index) contradicts itself or the one before",
+                        offset: UInt64(headerByteCount + (first + index) * entryByteCount),
+                        expected: "whole units from offset \(end) on",
+                        found: "\(entry.recordCount) records in \(entry.unitCount) units at \(entry.offset)")
+                }
+            }
+        }
+        // A damaged table is told from one that was written wrong.
+        guard checksum == expected else {
+            throw .checksum(
+                path: input.path, what: "the table", offset: UInt64(headerByteCount), expected: expected,
+                found: checksum)
+        }
+        if let contradiction { throw contradiction }
+    }
+
+    /// Where a segment ends that begins at `start` or later; nil where its entry makes no sense.
+    private static func end(of entry: SegmentEntry, after start: UInt64, layout: PageLayout) -> UInt64? {
+        let (next, overflow) = entry.offset.addingReportingOverflow(
+            UInt64(entry.unitCount) * UInt64(layout.unitByteCount))
+        guard entry.offset >= start, entry.offset % UInt64(PageLayout.pageByteCount) == 0, !overflow,
+            next <= UInt64(Int64.max),
+            layout.unitCount(records: Int(entry.recordCount)) == Int(entry.unitCount)
+        else { return nil }
+        return next
     }
 }

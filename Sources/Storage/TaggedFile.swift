@@ -53,8 +53,53 @@ public enum TaggedFile {
         return try file.finish()
     }
 
-    /// Reads and checks all sections.
+    /// Reads and checks all sections into memory.
     public static func read(path: String) throws(StorageError) -> [String: [UInt8]] {
+        let file = try open(path: path)
+        var sections: [String: [UInt8]] = [:]
+        for tag in file.tags {
+            let size = file.byteCount(ofSection: tag) ?? 0
+            var found: Result<Void, StorageError> = .success(())
+            sections[tag] = [UInt8](unsafeUninitializedCapacity: size) { buffer, used in
+                found = Result { () throws(StorageError) in
+                    try file.read(section: tag, at: 0, into: UnsafeMutableRawBufferPointer(buffer))
+                }
+                if case .failure = found { buffer.initialize(repeating: 0) }
+                used = size
+            }
+            try found.get()
+        }
+        return sections
+    }
+
+    /// The sections of a file that is open, to be read in pieces.
+    public final class Sections: Sendable {
+        private let input: InputFile
+        fileprivate let places: [String: (offset: UInt64, byteCount: Int)]
+
+        fileprivate init(_ input: InputFile, _ places: [String: (offset: UInt64, byteCount: Int)]) {
+            self.input = input
+            self.places = places
+        }
+
+        public var path: String { input.path }
+
+        public var tags: [String] { places.keys.sorted() }
+
+        public func byteCount(ofSection tag: String) -> Int? { places[tag]?.byteCount }
+
+        /// Fills `target` from `offset` of a section; what is read was checked when the file was opened.
+        public func read(
+            section tag: String, at offset: Int, into target: UnsafeMutableRawBufferPointer
+        ) throws(StorageError) {
+            guard let place = places[tag], let start = target.baseAddress else { return }
+            precondition(offset >= 0 && offset + target.count <= place.byteCount)
+            try input.read(at: place.offset + UInt64(offset), into: start, count: target.count)
+        }
+    }
+
+    /// Opens a file, checks all sections in pieces and tells where they lie.
+    public static func open(path: String) throws(StorageError) -> Sections {
         let input = try InputFile(path: path)
         guard input.byteCount >= UInt64(headerByteCount) else {
             throw .truncated(path: path, offset: 0, expected: UInt64(headerByteCount), found: input.byteCount)
@@ -87,13 +132,17 @@ public enum TaggedFile {
                 path: path, what: "the header", offset: UInt64(table), expected: head.raw.u32(table),
                 found: actual)
         }
-        return try readSections(input, head: head, count: count)
+        return Sections(input, try checkSections(input, head: head, count: count))
     }
 
-    private static func readSections(
+    /// Bytes checked at a time.
+    private static let pieceByteCount = 1 << 20
+
+    private static func checkSections(
         _ input: InputFile, head: Scratch, count: Int
-    ) throws(StorageError) -> [String: [UInt8]] {
-        var sections: [String: [UInt8]] = [:]
+    ) throws(StorageError) -> [String: (offset: UInt64, byteCount: Int)] {
+        var sections: [String: (offset: UInt64, byteCount: Int)] = [:]
+        let piece = Scratch(min(pieceByteCount, Int(clamping: input.byteCount)))
         var end = UInt64(head.count)
         for index in 0..<count {
             let at = headerByteCount + index * entryByteCount
@@ -110,15 +159,19 @@ public enum TaggedFile {
                     offset: UInt64(at + 8), expected: "offset \(end) in \(input.byteCount) bytes",
                     found: "\(size) bytes at \(offset)")
             }
-            let bytes = Scratch(Int(size))
-            try input.read(at: offset, into: bytes.bytes, count: Int(size))
-            let actual = Checksum.crc32c(bytes.bytes, count: Int(size))
+            var (done, actual) = (0, UInt32(0))
+            while done < Int(size) {
+                let part = min(piece.count, Int(size) - done)
+                try input.read(at: offset + UInt64(done), into: piece.bytes, count: part)
+                actual = Checksum.crc32c(piece.bytes, count: part, continuing: actual)
+                done += part
+            }
             guard actual == head.raw.u32(at + 24) else {
                 throw .checksum(
                     path: input.path, what: "section \(tag)", offset: offset, expected: head.raw.u32(at + 24),
                     found: actual)
             }
-            sections[tag] = Array(UnsafeRawBufferPointer(start: bytes.bytes, count: Int(size)))
+            sections[tag] = (offset, Int(size))
             end = offset + UInt64(aligned(Int(size)))
         }
         guard end == input.byteCount else {

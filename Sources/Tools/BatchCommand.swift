@@ -54,6 +54,8 @@ struct BatchCommand: ParsableCommand {
     @Option(help: "Leave out the first N queries.")
     var skip: Int = 0
 
+    @OptionGroup var limit: ResidentLimit
+
     @OptionGroup var work: WorkOptions
 
     func validate() throws {
@@ -79,7 +81,7 @@ struct BatchCommand: ParsableCommand {
             print("\(merge.count) parts joined: \(count) queries, \(k) neighbours each")
             return
         }
-        let opened = try DiskIndex(path: index)
+        let opened = try limit.open(index)
         let file = try VectorFile.open(path: queries, first: first, skip: skip)
         let expected = try truth.map { try TruthFile.read(path: $0) }
         if let expected { try opened.validate(truth: expected, queryCount: file.count, k: k) }

@@ -54,6 +54,8 @@ struct BuildCommand: ParsableCommand {
 
     @OptionGroup var routerOptions: RouterOptions
 
+    @OptionGroup var residentOptions: ResidentOptions
+
     @OptionGroup var work: WorkOptions
 
     @Option(help: "Index only the first N vectors.")
@@ -100,6 +102,7 @@ struct BuildCommand: ParsableCommand {
             throw ValidationError(
                 "routers and planned copies need the whole base: merge first, then `sonde train`")
         }
+        try validateResident()
         guard plan != nil else { return }
         if metric != nil || partitions != nil || heads != nil || pagesMax != nil || sample != nil
             || iterations != nil || seed != nil || subSegments != nil
@@ -107,6 +110,22 @@ struct BuildCommand: ParsableCommand {
             throw ValidationError(
                 "the plan decides --metric, --partitions, --heads, --pages-max, --sample, --iterations, --seed and "
                     + "--sub-segments")
+        }
+    }
+
+    private func validateResident() throws {
+        guard residentOptions.resident != nil else { return }
+        if router != .distance || routerOptions.prototypes != nil || routerOptions.prototypeCodes != nil {
+            throw ValidationError("--resident chooses the router: leave --router and --prototypes out")
+        }
+        if duplicate != .none || heads != nil || subSegments != nil || pagesMax != nil {
+            throw ValidationError(
+                "--resident plans indexes of whole partitions without copies: leave --duplicate, --heads, "
+                    + "--sub-segments and --pages-max out")
+        }
+        if plan != nil {
+            throw ValidationError(
+                "--resident plans partitions: `sonde train --resident` plans a router for those of --plan")
         }
     }
 
@@ -139,6 +158,12 @@ struct BuildCommand: ParsableCommand {
             router != .distance || routerOptions.learn != nil
             ? try routerOptions.training(router, seed: seed, work: work) : nil
         if !duplicate.isPlanned { parameters.router = training }
+        if let goal = residentOptions.goal {
+            // Refused before a minute of planning, not after it.
+            if !resume && !restart && !dryRun { try AtomicDirectory.create(path: index).discard() }
+            try self.plan(goal, for: file, parameters: parameters).applied(
+                to: &parameters, routerOptions, work: work)
+        }
         let builder = IndexBuilder(
             base: file, directory: index, parameters: parameters, progress: work.progress)
         builder.unit.byteCount = unit.byteCount
@@ -166,12 +191,39 @@ struct BuildCommand: ParsableCommand {
         report.summary + (ProcessMemory.peakByteCount().map { ", peak memory \($0 >> 20) MiB" } ?? "")
     }
 
+    /// Weighs what the resident budget can buy, and prints it.
+    private func plan(
+        _ goal: ResidentGoal, for file: VectorFile, parameters: BuildParameters
+    ) throws -> ResidentPlan {
+        var planner = ResidentPlanner(base: file, goal: goal)
+        planner.metric = parameters.metric
+        planner.learn = try routerOptions.learn.map {
+            let learn = try VectorFile.open(path: $0)
+            return learn.range(0..<min(learn.count, routerOptions.pairs ?? learn.count))
+        }
+        planner.partitions = partitions
+        planner.seed = parameters.seed
+        planner.threads = work.threads
+        planner.memoryByteCount = work.memory.byteCount
+        return try planner.plan(progress: work.progress)
+    }
+
     private var duplication: Duplication {
         switch duplicate {
         case .closure: .closure(replicas: replicaOptions.replicas, eps1: replicaOptions.eps1)
         case .soar: .soar(lambda: replicaOptions.lambda)
         case .none, .random, .slots, .paper, .gain, .moves, .lira: .none
         }
+    }
+}
+
+extension ResidentPlan {
+    /// Prints the plan and gives its router to a build.
+    fileprivate func applied(
+        to parameters: inout BuildParameters, _ options: RouterOptions, work: WorkOptions
+    ) throws {
+        print(text)
+        apply(to: &parameters, training: try options.training(.distance, seed: parameters.seed, work: work))
     }
 }
 

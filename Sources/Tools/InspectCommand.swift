@@ -3,6 +3,7 @@
 import ArgumentParser
 import Foundation
 import Index
+import Storage
 
 struct InspectCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
@@ -14,8 +15,17 @@ struct InspectCommand: ParsableCommand {
     @Flag(help: "Print JSON.")
     var json = false
 
+    @Flag(help: "Tell what opening it does to the memory of a process.")
+    var process = false
+
     func run() throws {
-        let summary = try DiskIndex(path: index).inspect()
+        let before = ProcessMemory.residentByteCount()
+        let opened = try DiskIndex(path: index)
+        let (after, peak) = (ProcessMemory.residentByteCount(), ProcessMemory.peakByteCount())
+        var summary = opened.inspect()
+        if process, let before, let after, let peak {
+            summary.process = .init(beforeOpening: before, afterOpening: after, peak: peak)
+        }
         print(json ? try Report.json(summary) : summary.text)
     }
 }

@@ -46,6 +46,8 @@ struct SearchCommand: ParsableCommand {
 
     @OptionGroup var cache: CacheOptions
 
+    @OptionGroup var limit: ResidentLimit
+
     @OptionGroup var work: WorkOptions
 
     func validate() throws {
@@ -55,7 +57,7 @@ struct SearchCommand: ParsableCommand {
 
     func run() throws {
         try requireWritable(out, counters)
-        var opened = try DiskIndex(path: index)
+        var opened = try limit.open(index)
         try opened.requireRoomForIds(in: out)
         let rows = try VectorFile.open(path: queries, first: first).readAll()
         let expected = try truth.map { try TruthFile.read(path: $0) }

@@ -18,9 +18,11 @@ struct TrainCommand: ParsableCommand {
     var out: String
 
     @Option(help: "Router: distance, subcentroids, prototypes (predictor), network or lira.")
-    var router: RouterKind = .prototypes
+    var router: RouterKind?
 
     @OptionGroup var routerOptions: RouterOptions
+
+    @OptionGroup var residentOptions: ResidentOptions
 
     @Option(help: "Second copies to plan: none, random, slots, paper, gain, moves, closure or soar.")
     var duplicate: DuplicateName = .none
@@ -38,12 +40,35 @@ struct TrainCommand: ParsableCommand {
 
     @OptionGroup var work: WorkOptions
 
+    func validate() throws {
+        guard residentOptions.resident != nil else { return }
+        if router != nil || routerOptions.prototypes != nil || routerOptions.prototypeCodes != nil {
+            throw ValidationError("--resident chooses the router: leave --router and --prototypes out")
+        }
+        if duplicate != .none { throw ValidationError("--resident plans no copies: leave --duplicate out") }
+    }
+
     func run() throws {
         let opened = try DiskIndex(path: index)
-        var training = try routerOptions.training(router, seed: seed, work: work)
+        var training = try routerOptions.training(
+            router ?? (residentOptions.resident == nil ? .prototypes : .distance), seed: seed, work: work)
         training.predictor.checkpoints = checkpoint.map { TrainingCheckpoints(directory: $0) }
-        let retraining = try replicaOptions.retraining(
+        var retraining = try replicaOptions.retraining(
             duplicate, training: training, seed: seed, index: opened)
+        if let goal = residentOptions.goal {
+            // Refused before a minute of planning, not after it.
+            try AtomicDirectory.create(path: out).discard()
+            var planner = ResidentPlanner(index: opened, goal: goal)
+            planner.learn = training.learn.map {
+                $0.range(0..<min($0.count, training.pairs.learnCount ?? $0.count))
+            }
+            planner.seed = seed
+            planner.threads = work.threads
+            planner.memoryByteCount = work.memory.byteCount
+            let plan = try planner.plan(progress: work.progress)
+            print(plan.text)
+            plan.apply(to: &retraining)
+        }
         print(try retraining.run(opened, to: out, progress: work.progress).summary)
         training.predictor.checkpoints?.discard()
     }

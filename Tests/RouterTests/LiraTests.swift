@@ -99,7 +99,7 @@ import Vectors
             #expect(a.partitions == b.partitions && a.logProbabilities == b.logProbabilities)
         }
         #expect(again.residentByteCount == model.residentByteCount && again.depth == 3)
-        #expect(try LiraModel.decode([:], centroids: fixture.centroids) == nil)
+        #expect(try LiraModel.decode([String: [UInt8]](), centroids: fixture.centroids) == nil)
         let bytes = try #require(sections[LiraModel.section])
         for length in stride(from: 0, to: bytes.count, by: 97) {
             #expect(throws: RouterError.self) {
