@@ -33,7 +33,8 @@ let package = Package(
         .testTarget(name: "KernelTests", dependencies: ["CKernels"], swiftSettings: swift),
         .testTarget(name: "StorageTests", dependencies: ["Storage", "Vectors"], swiftSettings: swift),
         .testTarget(name: "RouterTests", dependencies: ["Router", "Vectors"], swiftSettings: swift),
-        .testTarget(name: "IndexTests", dependencies: ["Index", "Storage", "Router", "Vectors"], swiftSettings: swift),
+        .testTarget(
+            name: "IndexTests", dependencies: ["Index", "Storage", "Router", "Vectors"], swiftSettings: swift),
         .testTarget(name: "ToolsTests", dependencies: ["Storage"], swiftSettings: swift),
     ]
 )

@@ -23,6 +23,6 @@ let package = Package(
             ], path: "routing", swiftSettings: swift),
         .executableTarget(
             name: "ring", dependencies: ["CMemory", .product(name: "SondeIndex", package: "sonde")],
-            path: "ring", swiftSettings: swift),
+            path: "ring", exclude: ["beside-search"], swiftSettings: swift),
     ]
 )

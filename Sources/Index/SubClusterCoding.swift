@@ -28,7 +28,8 @@ extension DiskIndex {
             starts: starts, centroids: rows, residuals: residuals, codeByteCount: codeByteCount, seed: seed,
             threads: threads)
         try forEachSubClusters(
-            of: { _ in true }, wanted: wanted, threads: threads, stage: "code", progress: progress
+            of: [Bool](repeating: true, count: partitionCount), wanted: wanted, threads: threads,
+            stage: "code", progress: progress
         ) { partitions, parts in
             coder.encode(partitions, threads: threads, parts)
         }
@@ -66,7 +67,7 @@ extension DiskIndex {
         let floats = centroids.converted(to: .f32)
         var found: [VectorMatrix] = []
         try forEachSubClusters(
-            of: { isDrawn[$0] }, wanted: wanted, threads: threads, stage: "sample codes", progress: progress
+            of: isDrawn, wanted: wanted, threads: threads, stage: "sample codes", progress: progress
         ) { partitions, parts in
             for partition in partitions {
                 guard let part = parts[partition] else { continue }
@@ -79,7 +80,7 @@ extension DiskIndex {
 
     /// Clusters the records of partitions that have any, some at a time, in file order.
     private func forEachSubClusters(
-        of isWanted: (Int) -> Bool, wanted: [Int], threads: Int, stage: String, progress: Progress,
+        of isWanted: [Bool], wanted: [Int], threads: Int, stage: String, progress: Progress,
         _ body: ([Int], [Int: SubClusterPart]) -> Void
     ) throws {
         var batch: [(partition: Int, rows: VectorMatrix)] = []
@@ -101,7 +102,7 @@ extension DiskIndex {
             batch.removeAll(keepingCapacity: true)
         }
         try forEachSegment { partition, segment in
-            guard isWanted(partition) else { return }
+            guard isWanted[partition] else { return }
             batch.append((partition, space.rows(from: records(of: partition, in: segment).vectors)))
             if batch.count >= 32 * threads { finish() }
         }

@@ -30,7 +30,7 @@ struct BatchCommand: ParsableCommand {
     var rounds: Int = 1
 
     @Option(
-        help: "Results: big-ann layout (n, k, ids, distances), .ivecs (ids only) or .ids64; with --shard a part.")
+        help: "Results: big-ann layout (n, k, ids, distances), .ivecs or .ids64; with --shard a part.")
     var out: String
 
     @Option(help: "Answer only share I (from 0) of N of the queries, into a part for --merge.")

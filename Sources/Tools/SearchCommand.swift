@@ -25,7 +25,8 @@ struct SearchCommand: ParsableCommand {
         help: "Rounds of reads at most; later ones use the distances found (gain policy, trained router).")
     var rounds: Int = 1
 
-    @Option(help: "Results: big-ann layout (n, k, ids, distances), ids only as .ivecs, or ids of 64 bits as .ids64.")
+    @Option(
+        help: "Results: big-ann layout (n, k, ids, distances), .ivecs (ids only) or .ids64 (ids of 64 bits).")
     var out: String
 
     @Option(help: "Write the counters of each query as CSV.")

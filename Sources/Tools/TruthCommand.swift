@@ -19,7 +19,8 @@ struct TruthCommand: ParsableCommand {
     @Option(name: .short, help: "Neighbours a query.")
     var k: Int = 100
 
-    @Option(help: "Result: big-ann layout (n, k, ids, distances), ids only as .ivecs, or ids of 64 bits as .ids64.")
+    @Option(
+        help: "Result: big-ann layout (n, k, ids, distances), .ivecs (ids only) or .ids64 (ids of 64 bits).")
     var out: String
 
     @Option(help: "l2, ip or cosine.")
