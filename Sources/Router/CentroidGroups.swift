@@ -22,10 +22,14 @@ public struct CentroidGroups: Sendable {
         max(1, Int(Double(count).squareRoot()))
     }
 
-    /// Groups `centroids` by k-means.
-    public init(grouping centroids: VectorMatrix, seed: UInt64, threads: Int) {
+    /// Groups `centroids` by k-means. `progress` is told how much is done of how much.
+    public init(
+        grouping centroids: VectorMatrix, seed: UInt64, threads: Int,
+        progress: (@Sendable (_ done: Int, _ total: Int) -> Void)? = nil
+    ) {
         var means = KMeans(partitions: Self.groupCount(for: centroids.count), seed: seed, threads: threads)
         means.iterations = 8
+        means.progress = progress
         let centres = means.train(centroids).centroids
         let home = NearestCentroids(scanning: centres).assign(centroids, threads: threads).partitions
         self.init(centroids: centroids, home: home, centres: centres)

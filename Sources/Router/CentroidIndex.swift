@@ -44,18 +44,20 @@ public struct CentroidIndex: PartitionRouter {
     /// Groups that a search through groups looks at, at least.
     public var probes = 56
 
-    /// A router over `centroids` in routing space. `kind` nil picks scan or groups by their number.
+    /// A router over `centroids` in routing space. `kind` nil picks scan or groups by their number. `progress` is told
+    /// how much is done of how much, where there is something to do.
     public init(
-        centroids: VectorMatrix, beta: Float, kind: Kind? = nil, seed: UInt64 = 0, threads: Int = 1
+        centroids: VectorMatrix, beta: Float, kind: Kind? = nil, seed: UInt64 = 0, threads: Int = 1,
+        progress: (@Sendable (_ done: Int, _ total: Int) -> Void)? = nil
     ) {
         precondition(centroids.count > 0)
         self.beta = beta
         switch kind ?? (centroids.count > Self.scanLimit ? .groups : .scan) {
         case .scan: storage = .scan(centroids)
         case .groups:
-            storage = .groups(CentroidGroups(grouping: centroids, seed: seed, threads: threads))
+            storage = .groups(CentroidGroups(grouping: centroids, seed: seed, threads: threads, progress: progress))
         case .graph:
-            storage = .graph(centroids, CentroidGraph(of: centroids, seed: seed, threads: threads))
+            storage = .graph(centroids, CentroidGraph(of: centroids, seed: seed, threads: threads, progress: progress))
         }
     }
 

@@ -14,29 +14,44 @@ struct Lloyd {
     private(set) var centroids: VectorMatrix
     private(set) var assignment = Assignment(partitions: [], distances: [])
     private(set) var iterations: Int
-    private(set) var meanDistance = Double.infinity
-    private(set) var largest = 0
+    private(set) var meanDistance: Double
+    private(set) var largest: Int
+    private(set) var isConverged: Bool
 
-    init(rows: VectorMatrix, means: VectorMatrix, threads: Int, iterations: Int = 0) {
+    init(
+        rows: VectorMatrix, means: VectorMatrix, threads: Int, iterations: Int = 0,
+        meanDistance: Double = .infinity, largest: Int = 0, isConverged: Bool = false
+    ) {
         self.rows = rows
         self.means = means
         self.threads = threads
         self.iterations = iterations
+        self.meanDistance = meanDistance
+        self.largest = largest
+        self.isConverged = isConverged
         centroids = means.converted(to: rows.elementType)
     }
 
     /// Iterates until nothing much changes, and calls `each` after every iteration; ends with the means of
-    /// the last assignment.
-    mutating func run(iterations limit: Int, tolerance: Double, each: () -> Void = {}) {
-        for _ in 0..<limit {
+    /// the last assignment. One that was begun before goes on.
+    mutating func run<Failure: Error>(
+        iterations limit: Int, tolerance: Double, each: (Lloyd) throws(Failure) -> Void
+    ) throws(Failure) {
+        while iterations < limit && !isConverged {
             let before = meanDistance
             assign()
             let refilled = update()
             iterations += 1
-            each()
-            if refilled == 0, before.isFinite, before - meanDistance <= tolerance * before { break }
-            if meanDistance == 0 { break }
+            isConverged =
+                (refilled == 0 && before.isFinite && before - meanDistance <= tolerance * before)
+                || meanDistance == 0
+            try each(self)
         }
+    }
+
+    /// The same, silently.
+    mutating func run(iterations limit: Int, tolerance: Double) {
+        run(iterations: limit, tolerance: tolerance) { _ in }
     }
 
     /// Assigns every row to its nearest centroid.
