@@ -96,7 +96,7 @@ public final class IndexBuilder {
     public func build() throws -> BuildReport {
         try prepare()
         try BuildJob.run(
-            directory, start: start, identity: identity, base: base.path, progress: progress,
+            directory, start: start, identity: identity(), base: base.path, progress: progress,
             afterUnit: afterUnit
         ) { job in
             if !job.hasReached(.publish) { try write(job) }
@@ -223,7 +223,7 @@ public final class IndexBuilder {
         var residentByteCount = router.residentByteCount
         if var training = parameters.router {
             if !job.hasReached(.train) {
-                training.predictor.checkpoints = TrainingCheckpoints(directory: job.trainingPath)
+                training.predictor.checkpoints = job.trainingCheckpoints(unit)
                 let written = try DiskIndex(
                     path: job.target.contentPath, manifest: manifest, table: table, centroids: router,
                     headIds: heads, cells: partitions.cells, device: Devices.open(path: job.files.segments))

@@ -106,10 +106,11 @@ final class BuildJob {
     /// - Throws: what `work` throws; `UnfinishedBuild` where the job can be gone on with; `StorageError` where `path` is
     ///   taken, or what is left of it is another job's, in use or damaged.
     static func run(
-        _ path: String, start: AtomicDirectory.Start, identity: () throws -> JobIdentity, base: String,
+        _ path: String, start: AtomicDirectory.Start, identity: @autoclosure () throws -> JobIdentity,
+        base: String,
         progress: Progress, afterUnit: ((String, Int) throws -> Void)?, work: (BuildJob) throws -> Void
     ) throws {
-        if start == .resume, try clearUp(path, identity: identity, base: base) { return }
+        if start == .resume, try clearUp(path, identity: identity(), base: base) { return }
         let target = try AtomicDirectory.create(path: path, start: start)
         let job: BuildJob
         do {
@@ -128,7 +129,9 @@ final class BuildJob {
     }
 
     /// Removes what is left of a job that was killed after it had published; false where there is none.
-    static func clearUp(_ path: String, identity: () throws -> JobIdentity, base: String) throws -> Bool {
+    static func clearUp(
+        _ path: String, identity: @autoclosure () throws -> JobIdentity, base: String
+    ) throws -> Bool {
         guard let target = try AtomicDirectory.published(path: path) else { return false }
         // Only publishing moves this directory away.
         guard !Directory.exists(target.contentPath) else { return false }

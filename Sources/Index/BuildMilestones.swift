@@ -24,6 +24,17 @@ extension BuildJob {
             })
     }
 
+    /// Where the training of this build keeps its state.
+    func trainingCheckpoints(_ unit: BuildUnit) -> TrainingCheckpoints {
+        var checkpoints = TrainingCheckpoints(directory: trainingPath)
+        // A tenth of the usual unit makes a tenth of the usual blocks.
+        checkpoints.queriesARecord = max(1, Int(1024 * min(1, unit.computingSeconds / BuildUnit().seconds)))
+        // Called by the thread that runs the build.
+        nonisolated(unsafe) let told = afterUnit
+        checkpoints.afterStore = { try told?("checkpoint", 0) }
+        return checkpoints
+    }
+
     /// All milestones that count, in the order of their steps and parts.
     private var milestones: [(step: MilestoneStep, part: Int)] {
         filesThatCount.compactMap { file in

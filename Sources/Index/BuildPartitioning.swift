@@ -120,7 +120,8 @@ extension IndexBuilder {
                 kept[parent] = divided
                 fresh.append((parent, divided))
             }
-            progress(stage: "cells", done: parents.count - open.count + first + some.count, total: parents.count)
+            progress(
+                stage: "cells", done: parents.count - open.count + first + some.count, total: parents.count)
             if milestones.isDue() {
                 try milestones.keep(fresh, part: part)
                 fresh = []

@@ -74,9 +74,11 @@ public struct PartitionPlan: Sendable {
             )
         }
         builder.unit = unit
-        let identity = { JobIdentity(try builder.identity().entries + [("plan for", "\(builder.wholeCount) vectors")]) }
+        func identity() throws -> JobIdentity {
+            JobIdentity(try builder.identity().entries + [("plan for", "\(builder.wholeCount) vectors")])
+        }
         try BuildJob.run(
-            directory, start: start, identity: identity, base: base.path, progress: progress,
+            directory, start: start, identity: identity(), base: base.path, progress: progress,
             afterUnit: afterUnit
         ) { job in
             if !job.hasReached(.publish) { try write(job, builder) }

@@ -25,7 +25,7 @@ public struct PlannedBuild {
     /// - Throws: as `IndexBuilder.build`.
     public func run(retraining: (DiskIndex) throws -> Retraining) throws -> BuildReport {
         if builder.start == .resume,
-            try BuildJob.clearUp(builder.directory, identity: identity, base: builder.base.path)
+            try BuildJob.clearUp(builder.directory, identity: identity(), base: builder.base.path)
         {
             return BuildReport(of: try DiskIndex(path: builder.directory), stages: [])
         }

@@ -55,9 +55,11 @@ public struct CentroidIndex: PartitionRouter {
         switch kind ?? (centroids.count > Self.scanLimit ? .groups : .scan) {
         case .scan: storage = .scan(centroids)
         case .groups:
-            storage = .groups(CentroidGroups(grouping: centroids, seed: seed, threads: threads, progress: progress))
+            storage = .groups(
+                CentroidGroups(grouping: centroids, seed: seed, threads: threads, progress: progress))
         case .graph:
-            storage = .graph(centroids, CentroidGraph(of: centroids, seed: seed, threads: threads, progress: progress))
+            storage = .graph(
+                centroids, CentroidGraph(of: centroids, seed: seed, threads: threads, progress: progress))
         }
     }
 

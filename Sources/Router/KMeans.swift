@@ -68,7 +68,8 @@ public struct KMeans: Sendable {
     ///
     /// - Parameter steps: what the iterations over a part of the rows and over all of them are kept as.
     func train<Failure: Error>(
-        _ rows: VectorMatrix, _ milestones: Milestones<Failure>, steps: (part: MilestoneStep, all: MilestoneStep)
+        _ rows: VectorMatrix, _ milestones: Milestones<Failure>,
+        steps: (part: MilestoneStep, all: MilestoneStep)
     ) throws(Failure) -> Result {
         precondition(rows.count > 0)
         let wanted = min(partitions, rows.count)

@@ -144,7 +144,8 @@ private final class KeptGroups {
         else { return }
         for group in found.map({ Int($0) }) {
             let target = UnsafeMutableRawBufferPointer(
-                start: means.row(starts[group]), count: (starts[group + 1] - starts[group]) * means.rowByteCount)
+                start: means.row(starts[group]),
+                count: (starts[group + 1] - starts[group]) * means.rowByteCount)
             guard (try? reader.read(into: target)) != nil else { return }
             groups.insert(group)
         }

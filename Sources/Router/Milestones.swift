@@ -30,8 +30,7 @@ public struct Milestones<Failure: Error> {
     /// Calls back with the number and the bytes of each part of a step that is kept, in rising order.
     public let forEach: (MilestoneStep, (_ part: Int, _ bytes: [UInt8]) -> Void) throws(Failure) -> Void
     /// Makes a part of a step last; where it is `whole`, in place of all parts of this step and of those before it.
-    public let keep:
-        (MilestoneStep, _ part: Int, _ bytes: [UInt8], _ isWhole: Bool) throws(Failure) -> Void
+    public let keep: (MilestoneStep, _ part: Int, _ bytes: [UInt8], _ isWhole: Bool) throws(Failure) -> Void
     /// Whether anything is kept at all.
     public let isKept: Bool
 
@@ -61,7 +60,9 @@ public struct Milestones<Failure: Error> {
     }
 
     /// Reads what a milestone holds.
-    static func reader(_ bytes: [UInt8]) -> SectionReader? { try? SectionReader("state", in: ["state": bytes]) }
+    static func reader(_ bytes: [UInt8]) -> SectionReader? {
+        try? SectionReader("state", in: ["state": bytes])
+    }
 
     /// Keeps a part in place of all before, where enough was done since the last.
     func keepWhole(_ step: MilestoneStep, part: Int, _ bytes: () -> [UInt8]) throws(Failure) {
