@@ -93,10 +93,19 @@ public struct IndexMerger: Sendable {
 
     /// All that decides the bytes: what the shards are, wherever they lie.
     private static func identity(_ sources: [MergeSource]) -> JobIdentity {
-        JobIdentity(
-            [("version of the merge", "1"), ("shards", "\(sources.count)")]
-                + sources.map { ("shard \($0.shard.number)", $0.manifest.checksum) })
+        var entries = [("version of the merge", "1"), ("shards", "\(sources.count)")]
+        let shards = sources.map { ("shard \($0.shard.number)", $0.manifest.checksum) }
+        if shards.count <= namedMaximum {
+            entries += shards
+        } else {
+            let bytes = Array(shards.map(\.1).joined().utf8)
+            entries.append(("checksums of the shards", Checksum.text(Checksum.crc32c(bytes, count: bytes.count))))
+        }
+        return JobIdentity(entries)
     }
+
+    /// Shards that a journal, whose identity is short, tells of one by one.
+    private static let namedMaximum = 1024
 
     /// Table, router and manifest.
     private func finish(

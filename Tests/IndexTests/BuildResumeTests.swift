@@ -61,7 +61,7 @@ struct BuildResumeTests {
     private var names: [String] { fixture.directory.names.filter { $0.contains("index") } }
 
     @Test(arguments: [
-        (Kind.none, true, 3), (.none, false, 2), (.closure, true, 4), (.headsWithClosure, true, 3),
+        (Kind.none, true, 7), (.none, false, 5), (.closure, true, 9), (.headsWithClosure, true, 6),
     ])
     func whereverItStopsItGoesOn(kind: Kind, spread: Bool, step: Int) throws {
         var units: [String] = []
@@ -91,8 +91,7 @@ struct BuildResumeTests {
         _ = try builder("whole", kind: .soar).build()
         var runs = 0
         while try stop(
-            builder(kind: .soar, start: runs == 0 ? .fresh : .resume) { $0.threads = 1 + runs % 3 }, after: 1,
-            clustering: true)
+            builder(kind: .soar, start: runs == 0 ? .fresh : .resume) { $0.threads = 1 + runs % 3 }, after: 1)
         {
             runs += 1
             for name in try FileManager.default.contentsOfDirectory(atPath: work)

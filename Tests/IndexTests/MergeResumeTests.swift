@@ -12,6 +12,10 @@ struct MergeResumeTests {
         let fixture = try Fixture(.u8)
         _ = try fixture.merge(on: try fixture.plan(), .closure, shards: 3, name: "whole")
         let shards = (0..<3).map { fixture.directory.file("whole-\($0)") }
+        // Shards of the same plan that hold other records.
+        _ = try fixture.merge(
+            on: .read(path: fixture.directory.file("plan")), shards: 3, name: "other")
+        let others = (0..<3).map { fixture.directory.file("other-\($0)") }
         let (index, whole) = (fixture.directory.file("index"), fixture.directory.file("whole"))
         let work = fixture.directory.file(".index.building")
         func merge(_ start: AtomicDirectory.Start = .fresh, of shards: [String], stopAfter: Int = .max) throws
@@ -30,24 +34,15 @@ struct MergeResumeTests {
         let units = try merge(of: shards)
         #expect(Set(units) == ["write", "publish"] && units.count > 8)
         #expect(try differences(index, whole) == [])
-        for count in stride(from: units.count, to: 0, by: -3) {
+        for count in [1, units.count / 2, units.count - 1, units.count] {
             try FileManager.default.removeItem(atPath: index)
             #expect(throws: UnfinishedBuild.self) { try merge(of: shards, stopAfter: count) }
             #expect(!FileManager.default.fileExists(atPath: index))
             let refused = storageError { _ = try merge(of: shards) }
             #expect(refused?.kind == .exists && refused?.description.contains("--resume") == true)
-            // Shards of the same plan that hold other vectors.
-            let other = storageError {
-                _ = try fixture.merge(
-                    on: .read(path: fixture.directory.file("plan")), shards: 3, name: "other")
-                defer {
-                    for name in fixture.directory.names where name.hasPrefix("other") {
-                        try? FileManager.default.removeItem(atPath: fixture.directory.file(name))
-                    }
-                }
-                _ = try merge(.resume, of: (0..<3).map { fixture.directory.file("other-\($0)") })
-            }
-            #expect(other?.description.contains("shard 0 differs") == true, "\(String(describing: other))")
+            let other = storageError { _ = try merge(.resume, of: others) }
+            #expect(
+                other?.description.contains("shard 0 differs") == true, "\(String(describing: other))")
             // Bytes that do not count, behind those that do.
             for name in ["index/segments.bin", "entries"] where count < units.count {
                 let handle = try #require(FileHandle(forWritingAtPath: work + "/" + name))

@@ -50,7 +50,8 @@ struct MilestoneResumeTests {
             let (whole, index) = ("whole-\(name)", fixture.directory.file("index"))
             let units = try learn(whole)
             #expect(units.suffix(2) == ["partition", "publish"] && units.count > 6, "\(units)")
-            for count in stride(from: units.count, to: 0, by: name == "levels" ? -4 : -2) {
+            // Router's tests stop after every single one.
+            for count in [2, units.count / 2, units.count - 2] {
                 #expect(throws: UnfinishedBuild.self) { try learn("index", stopAfter: count) }
                 #expect(names == [".index.building"])
                 #expect(storageError { _ = try learn("index") }?.kind == .exists)
@@ -61,6 +62,7 @@ struct MilestoneResumeTests {
                 #expect(try differences(index, fixture.directory.file(whole)) == [], "\(name) \(count)")
                 try FileManager.default.removeItem(atPath: index)
             }
+            guard name == "splits" else { continue }
             // What is damaged is refused by name, or begun anew.
             #expect(throws: UnfinishedBuild.self) { try learn("index", stopAfter: 3) }
             let milestone = try #require(
@@ -118,7 +120,7 @@ struct MilestoneResumeTests {
         let units = try run(trained("whole"), stopAfter: .max)
         // Two sweeps for synthetic queries and labels in three blocks each, two epochs.
         #expect(units == [String](repeating: "checkpoint", count: 8) + ["train", "publish"])
-        for count in 1..<units.count {
+        for count in [2, 5, 7, 8] {
             #expect(try run(trained("index"), stopAfter: count).count == count)
             let rest = try run(trained("index", start: .resume), stopAfter: .max)
             #expect(rest == Array(units[count...]), "stopped after \(count)")

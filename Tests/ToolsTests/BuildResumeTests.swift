@@ -79,7 +79,7 @@ import Testing
         let plan = [
             "plan", "--base", scratch.file("base.u8bin"), "--partitions", "2100", "--iterations", "4",
             "--unit",
-            "1KiB", "-q", "--out",
+            "128KiB", "-q", "--out",
         ]
         try succeed(plan + [scratch.file("plan")])
         let index = scratch.file("index")
@@ -104,7 +104,7 @@ import Testing
             ])
         }
         let merge =
-            ["merge"] + (0..<2).map { scratch.file("shard-\($0)") } + ["--unit", "4KiB", "-q", "--out"]
+            ["merge"] + (0..<2).map { scratch.file("shard-\($0)") } + ["--unit", "256KiB", "-q", "--out"]
         try succeed(merge + [scratch.file("merged")])
         try goOn(
             merge, killedAt: "entries", as: "merged",
