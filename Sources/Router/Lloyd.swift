@@ -42,10 +42,13 @@ struct Lloyd {
     /// Assigns every row to its nearest centroid.
     mutating func assign() {
         let search: NearestCentroids
-        if centroids.count <= NearestCentroids.exactLimit || rows.count < centroids.count * 4 {
+        if NearestCentroids.looksAtAll(rows: rows.count, centroids: centroids.count)
+            || rows.count < centroids.count * 4
+        {
             search = NearestCentroids(scanning: centroids)
         } else {
-            search = NearestCentroids(centroids, seed: 0, threads: threads, probes: 8)
+            let groups = CentroidGroups(grouping: centroids, seed: 0, threads: threads)
+            search = NearestCentroids(centroids, groups: groups, probes: 8)
         }
         assignment = search.assign(rows, threads: threads)
         meanDistance = assignment.distances.reduce(0.0) { $0 + Double($1) } / Double(rows.count)
