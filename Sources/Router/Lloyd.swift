@@ -7,6 +7,9 @@ import Vectors
 
 /// The state of an iteration over one set of rows.
 struct Lloyd {
+    /// So few distances are not worth groups of centroids: a second.
+    private static let scannedDistances = 4e9
+
     let rows: VectorMatrix
     let threads: Int
     /// Means as floats, and as the rows' element type holds them.
@@ -43,7 +46,7 @@ struct Lloyd {
     mutating func assign() {
         let search: NearestCentroids
         if NearestCentroids.looksAtAll(rows: rows.count, centroids: centroids.count)
-            || rows.count < centroids.count * 4
+            || Double(rows.count) * Double(centroids.count) <= Self.scannedDistances
         {
             search = NearestCentroids(scanning: centroids)
         } else {
