@@ -99,7 +99,8 @@ public struct IndexMerger: Sendable {
             entries += shards
         } else {
             let bytes = Array(shards.map(\.1).joined().utf8)
-            entries.append(("checksums of the shards", Checksum.text(Checksum.crc32c(bytes, count: bytes.count))))
+            let checksum = Checksum.crc32c(bytes, count: bytes.count)
+            entries.append(("checksums of the shards", Checksum.text(checksum)))
         }
         return JobIdentity(entries)
     }
