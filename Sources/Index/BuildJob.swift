@@ -257,11 +257,12 @@ final class BuildJob {
     /// Makes a unit of work last. The bytes of `files` are on the device; no digest: the file is removed now that the
     /// journal does not need it.
     func finish(_ stage: Stage, position: Int, files: [(File, FileDigest?)]) throws {
-        let fresh = files.filter { digests[$0.0.number] == nil && $0.1 != nil }
-            .map { path($0.0).hasPrefix(target.contentPath + "/") }
-        // Names have to be on the device like bytes.
-        if fresh.contains(false) { try Directory.sync(target.workPath) }
-        if fresh.contains(true) { try Directory.sync(target.contentPath) }
+        let isNew = files.contains { digests[$0.0.number] == nil && $0.1 != nil }
+        if isNew {
+            // Names have to be on the device like bytes.
+            try Directory.sync(target.workPath)
+            try Directory.sync(target.contentPath)
+        }
         try journal.append(
             files.map { file, digest in digest.map { .file(file.number, $0) } ?? .gone(file.number) }
                 + [.reached(stage: stage.rawValue, position: UInt64(position))])
