@@ -47,8 +47,9 @@ public struct IndexMerger: Sendable {
     /// Joins the shards, in any order, and publishes `directory`.
     ///
     /// - Throws: `IndexError.invalid` where the shards are not all those of one plan, `IndexError.inconsistent`
-    ///   where the files of a shard do not fit each other, `StorageError` from reading and writing, for a page
-    ///   that fails its checksum and for an existing `directory`. Nothing is left then.
+    ///   where the files of a shard do not fit each other, `IndexError.doubledId` for an external id in two shards,
+    ///   `StorageError` from reading and writing, for a page that fails its checksum and for an existing `directory`.
+    ///   Nothing is left then.
     @discardableResult
     public func merge(_ shards: [String], to directory: String) throws -> MergeReport {
         let start = monotonicNanoseconds()
@@ -58,6 +59,7 @@ public struct IndexMerger: Sendable {
         try requireSpace(sources, layout: layout, directory: directory)
         let target = try AtomicDirectory.create(path: directory)
         do {
+            try requireDistinctIds(sources, target: target)
             let files = IndexFiles(directory: target.contentPath)
             let copied = SegmentMerging(
                 layout: layout,
@@ -87,6 +89,15 @@ public struct IndexMerger: Sendable {
             target.discard()
             throw error
         }
+    }
+
+    /// External ids are free, but none may be in two shards. The files of ids are smaller than the segments to come.
+    private func requireDistinctIds(_ sources: [MergeSource], target: AtomicDirectory) throws {
+        guard sources[0].ids.kind == .external else { return }
+        try ShardIdCheck(memoryByteCount: memoryByteCount, progress: progress).run(
+            sources.map {
+                ShardIds(path: $0.path, segments: $0.files.segments, table: $0.table, range: $0.ids)
+            }, temporary: { target.temporary("ids-\($0)") })
     }
 
     /// Refuses to start where the device has no room for the joined segments.
