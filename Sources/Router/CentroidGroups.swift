@@ -22,7 +22,8 @@ public struct CentroidGroups: Sendable {
         max(1, Int(Double(count).squareRoot()))
     }
 
-    /// Groups `centroids` by k-means.
+    /// Groups `centroids` by k-means. Two or four times as many groups, or large ones split, find the nearest of a
+    /// row as often in the same time.
     public init(grouping centroids: VectorMatrix, seed: UInt64, threads: Int) {
         var means = KMeans(partitions: Self.groupCount(for: centroids.count), seed: seed, threads: threads)
         means.iterations = 8
@@ -66,6 +67,24 @@ struct CountingOrder: Sendable {
             }
             count = partitions.count
         }
+    }
+
+    /// Of rows that are in several partitions each, `lengths` a row.
+    init(_ partitions: [UInt32], lengths: [Int], partitionCount: Int) {
+        var starts = [Int](repeating: 0, count: partitionCount + 1)
+        for partition in partitions { starts[Int(partition) + 1] += 1 }
+        for index in 0..<partitionCount { starts[index + 1] += starts[index] }
+        var next = starts
+        rows = [UInt32](unsafeUninitializedCapacity: partitions.count) { buffer, count in
+            for (row, length) in lengths.enumerated() {
+                for partition in partitions[count..<count + length] {
+                    buffer[next[Int(partition)]] = UInt32(row)
+                    next[Int(partition)] += 1
+                }
+                count += length
+            }
+        }
+        self.starts = starts
     }
 
     func size(_ partition: Int) -> Int { starts[partition + 1] - starts[partition] }

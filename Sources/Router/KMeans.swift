@@ -234,8 +234,8 @@ extension KMeans {
         let rounds = Double(refinementCount(rows: rows))
         let (n, p) = (Double(rows), Double(wanted))
         let each =
-            wanted <= NearestCentroids.exactLimit
-            ? p : NearestCentroids.distancesEach(centroids: wanted, probes: 8)
+            NearestCentroids.looksAtAll(rows: rows, centroids: wanted)
+            ? p : NearestCentroids.distancesThroughGroups(centroids: wanted, probes: 8)
         let refining = rounds * n * each
         func seeding(_ count: Double, of rows: Double) -> Double {
             count * min(rows, max(count * Double(seedingRows), 1024)) * (2 + log(max(count, 1)) / 2)
@@ -252,9 +252,8 @@ extension KMeans {
 }
 
 extension NearestCentroids {
-    /// Distances that assigning a row computes among so many centroids.
-    public static func distancesEach(centroids: Int, probes: Int = 32) -> Double {
-        guard centroids > exactLimit else { return Double(centroids) }
+    /// Distances that assigning a row computes among so many centroids in groups.
+    public static func distancesThroughGroups(centroids: Int, probes: Int) -> Double {
         let groups = Double(CentroidGroups.groupCount(for: centroids))
         return groups + Double(probes) * Double(centroids) / groups
     }

@@ -7,6 +7,9 @@ import Vectors
 
 /// The state of an iteration over one set of rows.
 struct Lloyd {
+    /// So few distances are not worth groups of centroids: a second.
+    private static let scannedDistances = 4e9
+
     let rows: VectorMatrix
     let threads: Int
     /// Means as floats, and as the rows' element type holds them.
@@ -42,10 +45,13 @@ struct Lloyd {
     /// Assigns every row to its nearest centroid.
     mutating func assign() {
         let search: NearestCentroids
-        if centroids.count <= NearestCentroids.exactLimit || rows.count < centroids.count * 4 {
+        if NearestCentroids.looksAtAll(rows: rows.count, centroids: centroids.count)
+            || Double(rows.count) * Double(centroids.count) <= Self.scannedDistances
+        {
             search = NearestCentroids(scanning: centroids)
         } else {
-            search = NearestCentroids(centroids, seed: 0, threads: threads, probes: 8)
+            let groups = CentroidGroups(grouping: centroids, seed: 0, threads: threads)
+            search = NearestCentroids(centroids, groups: groups, probes: 8)
         }
         assignment = search.assign(rows, threads: threads)
         meanDistance = assignment.distances.reduce(0.0) { $0 + Double($1) } / Double(rows.count)
