@@ -104,11 +104,7 @@ public struct BuildCalibration: Sendable {
             return moving + (means.distanceCount(rows: sampled) + dividing(builder, rows: sampled))
                 / distances
         case "assign":
-            let looked =
-                NearestCentroids.looksAtAll(rows: builder.wholeCount, centroids: partitions)
-                ? Double(partitions)
-                : NearestCentroids.distancesThroughGroups(
-                    centroids: partitions, probes: AssignStage.likelyProbes)
+            let looked = Self.distancesEach(rows: builder.wholeCount, centroids: partitions)
             // Lists of candidates cost about half as much again as the nearest alone.
             let share = builder.parameters.duplication == .none ? 1.0 : 1.5
             return moving + count * looked * share / distances
@@ -117,13 +113,21 @@ public struct BuildCalibration: Sendable {
         }
     }
 
+    /// Distances that finding the nearest of so many centroids takes each of so many rows.
+    static func distancesEach(rows: Int, centroids: Int) -> Double {
+        NearestCentroids.looksAtAll(rows: rows, centroids: centroids)
+            ? Double(centroids)
+            : NearestCentroids.distancesThroughGroups(
+                centroids: centroids, probes: AssignStage.likelyProbes)
+    }
+
     /// Distances of a second level of clusters, and of finding which partition each row is in.
     private func dividing(_ builder: IndexBuilder, rows: Int) -> Double {
         guard let cells = builder.parameters.subSegments else { return 0 }
         let parents = builder.partitionsWanted
         var means = KMeans(partitions: cells, seed: 1, threads: 1)
         means.iterations = builder.parameters.iterations
-        return Double(rows) * NearestCentroids.distancesEach(centroids: parents)
+        return Double(rows) * Self.distancesEach(rows: rows, centroids: parents)
             + Double(parents) * means.distanceCount(rows: max(1, rows / parents))
     }
 }

@@ -72,7 +72,7 @@ struct CopiesWork {
     private func planning(_ rates: BuildCalibration?) -> BuildPlan.Stage {
         let placements = max(0, records - count) * 48
         guard retraining.duplication.needsPairs else {
-            let looked = NearestCentroids.distancesEach(centroids: partitions)
+            let looked = BuildCalibration.distancesEach(rows: count, centroids: partitions)
             return BuildPlan.Stage(
                 name: "copies", bytesRead: 2 * segmentsByteCount, bytesWritten: 0,
                 memoryByteCount: BuildMemory.processByteCount + count * 88 + placements,
