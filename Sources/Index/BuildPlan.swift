@@ -41,17 +41,34 @@ public struct BuildPlan: Sendable {
 extension IndexBuilder {
     /// Plans without building.
     ///
-    /// - Parameter measuring: takes a second or two to time this machine, for estimates of time.
+    /// - Parameters:
+    ///   - measuring: takes a few seconds to time this machine, for estimates of time.
+    ///   - known: what was measured before; then nothing is.
+    ///   - copies: what a `PlannedBuild` does with the partitioned index.
     /// - Throws: as building does for a request that means nothing.
-    public func plan(measuring: Bool = true) throws -> BuildPlan {
+    public func plan(
+        measuring: Bool = true, known: BuildCalibration? = nil, copies: Retraining? = nil
+    ) throws -> BuildPlan {
         try prepare()
         let partitions = expectedPartitions
         let records = expectedRecords(most: true)
-        let calibration =
-            measuring
-            ? try BuildCalibration.measure(builder: self, partitions: partitions) : nil
         let buckets = expectedBuckets(records: records, partitions: partitions)
         let space = space(records: records, partitions: partitions, buckets: buckets)
+        let copying = copies.map {
+            CopiesWork(
+                builder: self, retraining: $0, partitions: partitions, segmentsByteCount: space.segments)
+        }
+        let learning = parameters.router.map {
+            LearningWork(
+                builder: self, training: $0, partitions: partitions, records: records,
+                segmentsByteCount: space.segments)
+        }
+        let isMeasured = measuring && known == nil
+        var calibration =
+            isMeasured ? try BuildCalibration.measure(builder: self, partitions: partitions) : known
+        if isMeasured, let work = learning ?? copying?.learning {
+            calibration?.learning = try LearningCalibration.measure(work)
+        }
         let peaks = memory.peaks(
             partitions: partitions, heads: parameters.headShare != nil, buckets: buckets,
             bucketByteCount: bucketByteCount(records: records, partitions: partitions))
@@ -65,8 +82,8 @@ extension IndexBuilder {
             "group": (base + space.list, spread),
             "write": (spread, space.segments + 2 * space.table),
         ]
-        return BuildPlan(
-            stages: peaks.map { stage, memory in
+        let written =
+            peaks.map { stage, memory in
                 let bytes = moved[stage] ?? (0, 0)
                 return BuildPlan.Stage(
                     name: stage, bytesRead: bytes.read, bytesWritten: bytes.written,
@@ -76,11 +93,45 @@ extension IndexBuilder {
                             stage: stage, builder: self, partitions: partitions, records: records,
                             read: bytes.read, written: bytes.written)
                     })
-            },
-            partitions: partitions, buckets: buckets, records: records, finalByteCount: space.final,
-            peakByteCount: space.peak,
+            }
+        let after = following(copying, learning: learning, space: space, calibration)
+        return BuildPlan(
+            stages: written + after.stages,
+            partitions: partitions, buckets: buckets, records: max(records, copying?.records ?? 0),
+            finalByteCount: after.final, peakByteCount: after.peak,
             freeByteCount: Int(clamping: try Directory.freeByteCount(at: directory)),
             calibration: calibration)
+    }
+
+    /// What follows the writing of the segments: a router that is learned, or copies that are planned on the
+    /// partitioned index, the index written again with them, and its router.
+    private func following(
+        _ copying: CopiesWork?, learning: LearningWork?, space: Space, _ calibration: BuildCalibration?
+    ) -> (stages: [BuildPlan.Stage], final: Int, peak: Int) {
+        guard let copying else {
+            let router = learning?.routerByteCount ?? 0
+            return (
+                learning?.stages(calibration) ?? [], space.final + router,
+                max(space.peak, space.final + 2 * router)
+            )
+        }
+        let records = copying.records
+        let whole = self.space(records: records, partitions: copying.partitions, buckets: 1)
+        // Free places take copies without a page more.
+        let segments =
+            copying.retraining.duplication == .slots ? space.segments : whole.segments
+        let again = LearningWork(
+            builder: self, training: copying.retraining.training, partitions: copying.partitions,
+            records: records, segmentsByteCount: segments)
+        let router = copying.learnsAgain ? again.routerByteCount : 0
+        let final = segments + whole.table + whole.router + router
+        let incoming = max(0, records - base.count) * (base.rowByteCount + 16)
+        // The partitioned index stays until the one with copies stands.
+        return (
+            copying.stages(rewritten: segments, calibration)
+                + (copying.learnsAgain ? again.stages(calibration) : []),
+            final, max(space.peak, space.final + incoming + final)
+        )
     }
 
     /// Refuses to start, or to go on, where the device has too little room.
@@ -136,9 +187,11 @@ extension IndexBuilder {
         return all <= most ? 1 : (all + all / max(1, partitions) + most - 1) / most + all / most / 16
     }
 
-    private func space(records: Int, partitions: Int, buckets: Int) -> (
+    private typealias Space = (
         segments: Int, table: Int, router: Int, list: Int, spill: Int, final: Int, peak: Int
-    ) {
+    )
+
+    private func space(records: Int, partitions: Int, buckets: Int) -> Space {
         guard let layout = try? layout() else { return (0, 0, 0, 0, 0, 0, 0) }
         // The last unit of a partition is half full in the mean.
         let each = Double(records) / Double(partitions) / Double(layout.recordsPerUnit) + 0.5

@@ -31,20 +31,20 @@ public struct DeviceModel: Sendable, Equatable, Codable {
         let unit = index.layout.unitByteCount
         let large = 64 * unit
         guard index.device.byteCount >= UInt64(4 * large) else { return .common }
-        let small = try time(on: index, byteCount: unit, count: 4000, seed: seed)
-        let big = try time(on: index, byteCount: large, count: 400, seed: seed &+ 1)
+        let small = try time(on: index.device, byteCount: unit, count: 4000, seed: seed)
+        let big = try time(on: index.device, byteCount: large, count: 400, seed: seed &+ 1)
         let perByte = max(0, (big - small) / Float(large - unit))
         return DeviceModel(
             fixedMicroseconds: max(0.1, small - perByte * Float(unit)), microsecondsPerByte: perByte)
     }
 
     /// Mean microseconds a read of `byteCount` bytes at random places, 64 in flight.
-    private static func time(on index: DiskIndex, byteCount: Int, count: Int, seed: UInt64) throws -> Float {
+    static func time(on device: any BlockDevice, byteCount: Int, count: Int, seed: UInt64) throws -> Float {
         let depth = 64
         let arena = try ReadArena(byteCount: depth * byteCount)
-        let queue = try index.device.makeQueue(depth: depth, arena: arena)
+        let queue = try device.makeQueue(depth: depth, arena: arena)
         var random = SeededRandom(seed: seed)
-        let places = Int(index.device.byteCount) / byteCount
+        let places = Int(device.byteCount) / byteCount
         var completions: [ReadCompletion] = []
         var submitted = 0
         let start = monotonicNanoseconds()

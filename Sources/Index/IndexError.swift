@@ -13,6 +13,8 @@ public enum IndexError: Error, Sendable, CustomStringConvertible {
     case inconsistent(path: String, detail: String)
     /// The open index would hold more memory than was promised or allowed.
     case overBudget(path: String, resident: Int, limit: Int)
+    /// Two shards give one id, each to a vector of its own.
+    case doubledId(UInt64, String, String)
 
     public var description: String {
         switch self {
@@ -29,6 +31,9 @@ public enum IndexError: Error, Sendable, CustomStringConvertible {
         case .overBudget(let path, let resident, let limit):
             "\(path): holds \(resident) resident bytes, expected at most \(limit); allow as many with --resident, "
                 + "or plan a smaller index with `sonde build --resident`"
+        case .doubledId(let id, let first, let second):
+            "\(first) and \(second) both hold the id \(id); an id names one vector: build one of them again with other "
+                + "--ids"
         }
     }
 }

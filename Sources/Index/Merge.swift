@@ -53,9 +53,9 @@ public struct IndexMerger: Sendable {
     /// - Parameter afterUnit: told of each unit of work that is finished, by stage and position. What it throws ends the
     ///   merge, which another run goes on with.
     /// - Throws: `IndexError.invalid` where the shards are not all those of one plan, `IndexError.inconsistent`
-    ///   where the files of a shard do not fit each other, `StorageError` from reading and writing, for a page
-    ///   that fails its checksum and for an existing `directory`: nothing is left behind then that was not there before.
-    ///   `UnfinishedBuild` where the merge can be gone on with.
+    ///   where the files of a shard do not fit each other, `IndexError.doubledId` for an external id in two shards,
+    ///   `StorageError` from reading and writing, for a page that fails its checksum and for an existing `directory`:
+    ///   nothing is left behind then that was not there before. `UnfinishedBuild` where the merge can be gone on with.
     @discardableResult
     public func merge(
         _ shards: [String], to directory: String, afterUnit: ((String, Int) throws -> Void)? = nil
@@ -71,6 +71,8 @@ public struct IndexMerger: Sendable {
         ) { job in
             if !job.hasReached(.publish) {
                 try requireSpace(sources, layout: layout, job: job)
+                // Segments are copied only after the ids were found to be different.
+                if job.position(.write) == 0 { try requireDistinctIds(sources, target: job.target) }
                 let copied = SegmentMerging(
                     layout: layout,
                     readers: try sources.map {
@@ -132,6 +134,15 @@ public struct IndexMerger: Sendable {
                 (.table, tableDigest), (.router, sources[0].router),
                 (.manifest, try manifest.write(path: files.manifest)),
             ])
+    }
+
+    /// External ids are free, but none may be in two shards. The files of ids are smaller than the segments to come.
+    private func requireDistinctIds(_ sources: [MergeSource], target: AtomicDirectory) throws {
+        guard sources[0].ids.kind == .external else { return }
+        try ShardIdCheck(memoryByteCount: memoryByteCount, progress: progress).run(
+            sources.map {
+                ShardIds(path: $0.path, segments: $0.files.segments, table: $0.table, range: $0.ids)
+            }, temporary: { target.temporary("ids-\($0)") })
     }
 
     /// Refuses to start where the device has no room for the joined segments.

@@ -29,9 +29,10 @@ public struct ResidentPlanner: Sendable {
     public var memoryByteCount = 2 << 30
     /// Vectors that most options are tried on, and the most that options of large partitions are.
     public var sampleCount = 16_384
-    public var sampleMaximum = 131_072
-    /// Queries: a quarter fits factors, the others measure.
-    public var queryCount = 2048
+    public var sampleMaximum = 262_144
+    /// Queries: a quarter fits factors, the others measure. A recall of 0.9 of 3,072 is off by half a hundredth, what is
+    /// fetched there by four.
+    public var queryCount = 4096
 
     private static let codeSizes = [8, 16, 32, 48]
     /// Of fewer codes than vectors only two sizes are tried: what tells partitions apart is their number.
@@ -39,8 +40,12 @@ public struct ResidentPlanner: Sendable {
     private static let prototypeCounts = [8, 16, 32, 64, 256]
     /// Partitions that a sample should have, so that it is no matter of a few.
     private static let partitionsWanted = 96
-    /// Routers whose growth and smaller numbers of partitions are looked at.
+    /// Options of which smaller numbers of partitions are looked at.
     private static let finalists = 4
+    /// Options whose own growth is measured, beside one of each family; and how much more than the best they may be
+    /// expected to fetch.
+    private static let followed = 3
+    private static let followedShare = 1.4
 
     /// Where samples come from.
     private enum Source: Sendable {
@@ -137,15 +142,10 @@ public struct ResidentPlanner: Sendable {
                 "no option within \(goal.residentByteCount) resident bytes reached recall@\(goal.k) \(goal.recall) "
                     + "on the sample: ask for less recall or give more memory")
         }
-        var growth: [PlannedRouter.Family: Growth] = [:]
-        for (candidate, _, size) in measured where growth[candidate.router.family] == nil {
-            growth[candidate.router.family] = bench.growth(
-                of: candidate.router, partitionSize: Double(count) / Double(candidate.partitions), from: size)
-        }
+        let growths = follow(measured, bench: bench)
         let options = measured.map { candidate, cost, size in
-            let growth = growth[candidate.router.family] ?? Growth()
             func whole(_ value: (SampledCost) -> Double) -> Double {
-                value(cost) * growth.factor(from: size, to: count, value)
+                value(cost) * growths.factor(candidate, from: size, to: count, value)
             }
             return ResidentOption(
                 partitions: candidate.partitions, router: candidate.router,
@@ -160,9 +160,58 @@ public struct ResidentPlanner: Sendable {
         return ResidentPlan(
             goal: goal, options: options, notes: notes,
             growth: [PlannedRouter.Family.centroids, .someCodes, .allCodes].compactMap { family in
-                growth[family].map { (family, $0.exponent(value)) }
+                growths.families[family].map { (family, $0.exponent(value)) }
             },
             count: count, seconds: Double(monotonicNanoseconds() - start) / 1e9)
+    }
+
+    /// How what options fetch grows: that of the best of each family, then of whatever may be the best of all. Growth is
+    /// a matter of the option, not of its family alone: of a few codes a partition it is the larger the fewer they are.
+    private func follow(_ measured: [(Candidate, SampledCost, Int)], bench: SampleBench) -> Growths {
+        var growths = Growths()
+        func add(_ candidate: Candidate, _ size: Int) {
+            let growth = bench.growth(
+                of: candidate.router, partitionSize: Double(count) / Double(candidate.partitions), from: size)
+            growths.own[candidate] = growth
+            growths.all.append(growth)
+            if growths.families[candidate.router.family] == nil {
+                growths.families[candidate.router.family] = growth
+            }
+        }
+        for (candidate, _, size) in measured where growths.families[candidate.router.family] == nil {
+            add(candidate, size)
+        }
+        for _ in 0..<Self.followed {
+            let expected = measured.map { candidate, cost, size in
+                value(cost) * growths.factor(candidate, from: size, to: count, value)
+            }
+            guard let least = expected.min(),
+                let next = measured.indices.filter({
+                    growths.own[measured[$0].0] == nil && expected[$0] < least * Self.followedShare
+                }).min(by: { expected[$0] < expected[$1] })
+            else { break }
+            add(measured[next].0, measured[next].2)
+        }
+        return growths
+    }
+
+    /// Growth by option, where it was measured, and by family.
+    private struct Growths {
+        var families: [PlannedRouter.Family: Growth] = [:]
+        var own: [Candidate: Growth] = [:]
+        /// In the order in which they were measured: sums come out the same every time.
+        var all: [Growth] = []
+
+        /// What a value is multiplied by from one number of rows to another. Beyond the samples a power counts half for
+        /// itself and half for the mean of all that were measured: they differ no more than chance makes of each.
+        func factor(
+            _ candidate: Candidate, from: Int, to: Int, _ value: (SampledCost) -> Double
+        ) -> Double {
+            guard let growth = own[candidate] ?? families[candidate.router.family] else { return 1 }
+            let mean = all.reduce(0) { $0 + $1.exponent(value) } / Double(max(all.count, 1))
+            return growth.factor(
+                from: from, to: to, exponent: (growth.exponent(value) + mean) / 2, value)
+        }
     }
 
     private func value(_ cost: SampledCost) -> Double { goal.saving == .pages ? cost.pages : cost.vectors }
@@ -263,8 +312,10 @@ public struct ResidentPlanner: Sendable {
         var points: [(count: Int, cost: SampledCost)] = []
 
         /// What a value is multiplied by from one number of rows to another.
-        func factor(from: Int, to: Int, _ value: (SampledCost) -> Double) -> Double {
-            exp(logarithm(at: log(Double(to)), value) - logarithm(at: log(Double(from)), value))
+        func factor(from: Int, to: Int, exponent: Double, _ value: (SampledCost) -> Double) -> Double {
+            exp(
+                logarithm(at: log(Double(to)), exponent: exponent, value)
+                    - logarithm(at: log(Double(from)), exponent: exponent, value))
         }
 
         /// The power of n beyond the samples. At equal partition size a larger base asks for no less, but for what
@@ -280,13 +331,15 @@ public struct ResidentPlanner: Sendable {
             return min(max(slope, -0.05), 0.6)
         }
 
-        private func logarithm(at x: Double, _ value: (SampledCost) -> Double) -> Double {
+        private func logarithm(
+            at x: Double, exponent: Double, _ value: (SampledCost) -> Double
+        ) -> Double {
             guard let last = points.last else { return 0 }
             func place(_ point: (count: Int, cost: SampledCost)) -> (x: Double, y: Double) {
                 (log(Double(point.count)), log(max(value(point.cost), 1e-9)))
             }
             if x >= place(last).x || points.count < 2 {
-                return place(last).y + exponent(value) * (x - place(last).x)
+                return place(last).y + exponent * (x - place(last).x)
             }
             let above = max(1, points.firstIndex { place($0).x >= x } ?? points.count - 1)
             let (a, b) = (place(points[above - 1]), place(points[above]))
@@ -318,8 +371,10 @@ public struct ResidentPlanner: Sendable {
             if partitionings[key] == nil {
                 let known = neighbours[count] ?? sample.neighbours(count: count)
                 neighbours[count] = known
+                let whole = max(1, Int((Double(planner.count) / partitionSize).rounded()))
                 partitionings[key] = sample.partitioned(
-                    count: count, partitions: partitions, neighbours: known)
+                    count: count, partitions: partitions,
+                    whole: (min(planner.count, max(256 * whole, 4 << 20)), whole), neighbours: known)
             }
             return partitionings[key].flatMap { sample.cost(of: router, in: $0) }
         }

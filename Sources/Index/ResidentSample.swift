@@ -12,7 +12,7 @@ struct SampledCost: Sendable {
     var vectors: Double
     var pages: Double
     var reads: Double
-    /// The rank by centroid distance within which nearly all homes of the neighbours lie.
+    /// As in the partitioned sample.
     var rank: Double
 }
 
@@ -94,11 +94,23 @@ struct ResidentSample: Sendable {
         /// Rows by partition.
         let members: [[UInt32]]
         let neighbours: [UInt32]
+        /// The rank by centroid distance within which nearly all homes of the neighbours lie.
+        var rank = 1.0
     }
 
-    func partitioned(count: Int, partitions: Int, neighbours: [UInt32]) -> Partitioned {
+    /// - Parameter whole: the index that these stand for: its k-means has two levels where its partitions are many, and
+    ///   the fewer rounds over all rows the larger it is, which a small sample would do better.
+    func partitioned(
+        count: Int, partitions: Int, whole: (rows: Int, partitions: Int), neighbours: [UInt32]
+    ) -> Partitioned {
         let part = count == routingRows.count ? routingRows : routingRows.gather(0..<count)
-        let trained = KMeans(partitions: partitions, seed: seed, threads: threads).train(part)
+        var means = KMeans(partitions: partitions, seed: seed, threads: threads)
+        means.refinements = KMeans(partitions: whole.partitions, seed: seed, threads: 1)
+            .refinementCount(rows: whole.rows)
+        if whole.partitions > means.flatLimit {
+            means.flatLimit = max(1, Int(Double(partitions).squareRoot()))
+        }
+        let trained = means.train(part)
         let walk = LocalityOrder.walk(
             rows: trained.centroids.bytes, count: trained.centroids.count,
             stride: trained.centroids.rowByteCount,
@@ -116,13 +128,15 @@ struct ResidentSample: Sendable {
                 offset: offset, unitCount: UInt32(units), recordCount: UInt32(rows.count), checksum: 0,
                 radius: 0)
         }
-        return Partitioned(
+        var partitioned = Partitioned(
             count: count,
             centroids: CentroidIndex(
                 centroids: centroids, beta: CentroidIndex.defaultBeta(meanDistance: trained.meanDistance),
                 seed: seed, threads: threads),
             homes: Homes(homes), table: SegmentTable(layout: layout, entries: entries), members: members,
             neighbours: neighbours)
+        partitioned.rank = rank(in: partitioned)
+        return partitioned
     }
 
     /// What a router fetches; nil where it does not reach the recall.
@@ -133,7 +147,9 @@ struct ResidentSample: Sendable {
         let best = GoldenSection.minimise(from: start - 1, to: start + 3, steps: 9) { logBeta in
             loss(routes(of: fitting, made(Float(exp(logBeta))), limit: candidates), in: part)
         }
-        let asked = routes(of: measuring, made(Float(exp(best))), limit: 4096)
+        // Far behind the rank that nearly all homes lie within nothing is read.
+        let limit = min(4096, max(512, Int(part.rank) * 4))
+        let asked = routes(of: measuring, made(Float(exp(best))), limit: limit)
         let account = FetchAccount(
             table: part.table, routes: asked,
             neighbours: Array(part.neighbours[measuring.lowerBound * depth..<measuring.upperBound * depth]),
@@ -149,7 +165,7 @@ struct ResidentSample: Sendable {
         guard let vectors = at(\.vectors), let pages = at(\.pages), let reads = at(\.reads) else {
             return nil
         }
-        return SampledCost(vectors: vectors, pages: pages, reads: reads, rank: rank(in: part))
+        return SampledCost(vectors: vectors, pages: pages, reads: reads, rank: part.rank)
     }
 
     /// Routers by the factor on their distances.

@@ -77,7 +77,7 @@ public enum VectorIds: Sendable {
     }
 
     /// Ids of users often share a residue; mixed ones do not.
-    private static func mixed(_ id: UInt64) -> UInt64 { (id &* 0x9e37_79b9_7f4a_7c15) >> 32 }
+    static func mixed(_ id: UInt64) -> UInt64 { (id &* 0x9e37_79b9_7f4a_7c15) >> 32 }
 
     /// Bytes of an id in records where none is greater: 4, or 8 where 32 bits hold it no more (all ones mark
     /// an empty slot).

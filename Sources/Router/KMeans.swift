@@ -73,8 +73,7 @@ public struct KMeans: Sendable {
     ) throws(Failure) -> Result {
         precondition(rows.count > 0)
         let wanted = min(partitions, rows.count)
-        let affordable = Int(Self.refinementDistances / (Double(rows.count) * Double(wanted)))
-        let rounds = max(1, refinements ?? max(4, min(10, affordable)))
+        let rounds = refinementCount(rows: rows.count)
         let isFlat = wanted <= flatLimit
         // A row of a group is compared with the means of that group alone.
         let first =
@@ -106,6 +105,12 @@ public struct KMeans: Sendable {
         return Result(
             centroids: lloyd.centroids, meanDistance: lloyd.meanDistance, iterations: lloyd.iterations,
             largest: lloyd.largest)
+    }
+
+    /// Iterations over all of so many rows.
+    public func refinementCount(rows: Int) -> Int {
+        let affordable = Int(Self.refinementDistances / (Double(rows) * Double(min(partitions, rows))))
+        return max(1, refinements ?? max(4, min(10, affordable)))
     }
 
     func groupCount(_ wanted: Int) -> Int {
@@ -181,8 +186,7 @@ extension KMeans {
     /// Distances that a training of so many rows computes at most; an estimate.
     public func distanceCount(rows: Int) -> Double {
         let wanted = min(partitions, rows)
-        let affordable = Int(Self.refinementDistances / (Double(rows) * Double(wanted)))
-        let rounds = Double(max(1, refinements ?? max(4, min(10, affordable))))
+        let rounds = Double(refinementCount(rows: rows))
         let (n, p) = (Double(rows), Double(wanted))
         let each =
             NearestCentroids.looksAtAll(rows: rows, centroids: wanted)

@@ -41,7 +41,7 @@ public final class Tensor: @unchecked Sendable {
     /// One step of Adam with moments 0.9 and 0.99 (methods.md, section 10).
     ///
     /// - Parameter schedule: what the rate is multiplied by at this step, 0 ... 1.
-    func step(_ step: Int, schedule: Float, threads: Int) {
+    public func step(_ step: Int, schedule: Float, threads: Int) {
         let (beta1, beta2) = (Float(0.9), Float(0.99))
         let correction1 = 1 / (1 - powf(beta1, Float(step)))
         let correction2 = 1 / (1 - powf(beta2, Float(step)))

@@ -116,6 +116,11 @@ public final class PredictorTrainer {
         return sum / Double(max(range.count, 1))
     }
 
+    /// Sum of the losses of the pairs.
+    public func loss(of chosen: ArraySlice<UInt32>) -> Double {
+        forward(chosen, noiseSeed: nil, withGradient: false)
+    }
+
     /// Sum of the losses of the pairs and the mean gradient into the tensors. Public for gradient checks.
     public func gradient(of chosen: ArraySlice<UInt32>, noiseSeed: UInt64?) -> Double {
         for tensor in model.tensors { tensor.clearGradient() }

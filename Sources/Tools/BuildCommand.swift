@@ -160,7 +160,14 @@ struct BuildCommand: ParsableCommand {
         builder.unit = resumeOptions.workUnit
         builder.start = resumeOptions.start
         if dryRun {
-            print(try builder.plan().text(learns: training != nil || duplicate.isPlanned))
+            let copies =
+                try !duplicate.isPlanned
+                ? nil
+                : replicaOptions.retraining(
+                    duplicate,
+                    training: training ?? routerOptions.training(.distance, seed: seed, work: work),
+                    seed: seed, cost: .vectors)
+            print(try builder.plan(copies: copies).text)
             return
         }
         guard duplicate.isPlanned else {

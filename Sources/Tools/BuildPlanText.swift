@@ -5,9 +5,7 @@ import Index
 
 extension BuildPlan {
     /// A table of the stages and what they add up to.
-    ///
-    /// - Parameter learns: a router is learned or copies are planned afterwards, which nothing here tells of.
-    func text(learns: Bool) -> String {
+    var text: String {
         let heads = ["stage", "read", "written", "memory", "seconds"]
         let rows = stages.map { stage in
             [
@@ -49,7 +47,10 @@ extension BuildPlan {
                     + Self.size(Int(calibration.bytesRead)) + " read and "
                     + Self.size(Int(calibration.bytesWritten)) + " written a second on this machine now")
         }
-        if learns { lines.append("learning a router and planning copies come on top of that") }
+        let untold = stages.filter { $0.seconds == nil }.map(\.name)
+        if calibration != nil && !untold.isEmpty {
+            lines.append("time without: \(untold.joined(separator: ", ")), which nothing here measures")
+        }
         return lines.joined(separator: "\n")
     }
 

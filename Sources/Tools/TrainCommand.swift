@@ -115,13 +115,20 @@ struct ReplicaOptions: ParsableArguments {
     func retraining(
         _ duplicate: DuplicateName, training: RouterTraining, seed: UInt64, index: DiskIndex
     ) throws -> Retraining {
+        retraining(duplicate, training: training, seed: seed, cost: try planCost.value(for: index))
+    }
+
+    /// The same for an index that is not there yet, whose device nothing is known of.
+    func retraining(
+        _ duplicate: DuplicateName, training: RouterTraining, seed: UInt64, cost: ReadCost
+    ) -> Retraining {
         var retraining = Retraining(training: training)
         retraining.duplication = plan(duplicate, seed: seed)
         retraining.replicationMaximum = replicationMax
         retraining.rounds = rounds
         retraining.depth = planDepth
         retraining.recall = planRecall
-        retraining.cost = try planCost.value(for: index)
+        retraining.cost = cost
         return retraining
     }
 
