@@ -23,8 +23,11 @@ public struct CentroidGroups: Sendable {
     }
 
     /// Groups `centroids` by k-means.
-    public init(grouping centroids: VectorMatrix, seed: UInt64, threads: Int) {
-        var means = KMeans(partitions: Self.groupCount(for: centroids.count), seed: seed, threads: threads)
+    ///
+    /// - Parameter groupCount: groups wanted; nil: `groupCount(for:)`.
+    public init(grouping centroids: VectorMatrix, groupCount: Int? = nil, seed: UInt64, threads: Int) {
+        var means = KMeans(
+            partitions: groupCount ?? Self.groupCount(for: centroids.count), seed: seed, threads: threads)
         means.iterations = 8
         let centres = means.train(centroids).centroids
         let home = NearestCentroids(scanning: centres).assign(centroids, threads: threads).partitions
@@ -36,7 +39,7 @@ public struct CentroidGroups: Sendable {
         let order = CountingOrder(home, partitionCount: centres.count)
         // Groups keep their place even when empty: a search of an empty group finds nothing.
         self.centres = centres
-        self.centroids = centroids.gather(order.rows)
+        self.centroids = centroids.gather(order.rows, inHugePages: true)
         numbers = order.rows
         starts = order.starts
     }
