@@ -69,7 +69,14 @@ struct AssignStage {
     /// SOAR looks for its spill among this many nearest centroids; the formula favours near ones.
     private static let soarCandidates = 32
     /// Vectors whose assignment is compared with an exact one.
-    private static let checkedCount = 1000
+    private static let checkedCount = 2000
+    /// Groups of centroids to look through: the fewest with which `nearestShareWanted` of the checked vectors find
+    /// their nearest centroid. Where copies are wanted, too, many near centroids have to be found.
+    private static let probes = [8, 12, 16, 24, 32, 48, 64]
+    private static let probesForCopies = 32
+    private static let nearestShareWanted = 0.998
+    /// Mostly enough, for estimates.
+    static let likelyProbes = 12
     private static let (countsTag, bucketsTag, nearestTag) = ("counts", "buckets", "nearest")
 
     func run() throws -> Assigned {
@@ -112,8 +119,7 @@ struct AssignStage {
             count: min(base.count, builder.memory.rowsAtOnce), dimension: base.dimension,
             elementType: base.elementType)
         var headRows = HeadCursor(heads: partitions.heads, from: first)
-        let search = NearestCentroids(
-            centroids, seed: builder.parameters.seed, threads: builder.parameters.threads)
+        let (search, share) = try searchOf(centroids)
         var meter = UnitMeter(builder.unit)
         if first > 0 { builder.progress(stage: "assign", done: first, total: base.count) }
         while first < base.count {
@@ -146,7 +152,6 @@ struct AssignStage {
             }
         }
         let buckets = buckets(of: counts)
-        let share = try nearestShare(search, centroids: centroids)
         try job.finish(
             .assign, position: first,
             files: [
@@ -156,16 +161,27 @@ struct AssignStage {
         return Assigned(counts: counts, buckets: buckets, nearestShare: share, spill: spill)
     }
 
-    /// How often a search through groups of centroids finds the nearest one, over vectors spread evenly over the base.
-    private func nearestShare(_ search: NearestCentroids, centroids: VectorMatrix) throws -> Double? {
-        guard search.groups != nil else { return nil }
-        let (base, threads) = (builder.base, builder.parameters.threads)
+    /// Every centroid, or groups of them, and how often those find the nearest, over vectors spread evenly over the
+    /// base (nil where every centroid is looked at).
+    private func searchOf(_ centroids: VectorMatrix) throws -> (NearestCentroids, nearestShare: Double?) {
+        let (base, parameters) = (builder.base, builder.parameters)
+        if NearestCentroids.looksAtAll(rows: builder.wholeCount, centroids: centroids.count) {
+            return (NearestCentroids(scanning: centroids), nil)
+        }
+        var search = NearestCentroids(
+            centroids,
+            groups: CentroidGroups(grouping: centroids, seed: parameters.seed, threads: parameters.threads))
         let count = min(Self.checkedCount, base.count)
         let rows = builder.space.rows(from: try base.gather((0..<count).map { $0 * base.count / count }))
-        let exact = NearestCentroids(scanning: centroids).assign(rows, threads: threads)
-        let found = search.assign(rows, threads: threads)
-        let right = zip(exact.distances, found.distances).count { $0 == $1 }
-        return Double(right) / Double(count)
+        let exact = NearestCentroids(scanning: centroids).assign(rows, threads: parameters.threads)
+        var share = 0.0
+        for probes in parameters.duplication == .none ? Self.probes : [Self.probesForCopies] {
+            search.probes = probes
+            let found = search.assign(rows, threads: parameters.threads)
+            share = Double(zip(exact.distances, found.distances).count { $0 == $1 }) / Double(count)
+            if share >= Self.nearestShareWanted { break }
+        }
+        return (search, share)
     }
 
     /// Home and copies of every row, by the duplication asked for.

@@ -95,39 +95,18 @@ public final class IndexBuilder {
     ///   behind then that was not there before. `UnfinishedBuild` where the build can be gone on with.
     public func build() throws -> BuildReport {
         try prepare()
-        if start == .resume, let report = try clearUp() { return report }
-        let target = try AtomicDirectory.create(path: directory, start: start)
-        let job: BuildJob
-        do {
-            job = try BuildJob(
-                target, identity: try identity(), base: base.path, progress: progress)
-        } catch {
-            // What an earlier run has left is not ours to remove.
-            if !JobJournals.exists(at: target.journalPath) { target.discard() }
-            throw error
-        }
-        job.afterUnit = afterUnit
-        do {
+        try BuildJob.run(
+            directory, start: start, identity: identity(), base: base.path, progress: progress,
+            afterUnit: afterUnit
+        ) { job in
             if !job.hasReached(.publish) { try write(job) }
             try stage("publish") {
                 progress(stage: "publish", done: 0, total: 1)
-                try target.publish()
+                try job.target.publish()
                 progress(stage: "publish", done: 1, total: 1)
             }
-        } catch {
-            throw job.end(after: error)
         }
         return BuildReport(of: try DiskIndex(path: directory), stages: stages)
-    }
-
-    /// Removes what is left of a build that was killed after it had published; nil where there is none.
-    private func clearUp() throws -> BuildReport? {
-        guard let target = try AtomicDirectory.published(path: directory) else { return nil }
-        // Only publishing moves this directory away.
-        guard !Directory.exists(target.contentPath) else { return nil }
-        try BuildJob.refuseOther(target.journalPath, identity: identity(), base: base.path)
-        target.discard()
-        return BuildReport(of: try DiskIndex(path: directory), stages: [])
     }
 
     /// All stages up to a whole directory that has not its name yet.
@@ -135,7 +114,7 @@ public final class IndexBuilder {
         let layout = try layout()
         try requireSpace(job, counts: nil)
         if !job.hasReached(.partition) {
-            try keep(try partition(), in: job)
+            try keep(try partition(job.milestones(unit)), in: job)
         }
         let assignment = try stage("assign") { try AssignStage(builder: self, job: job).run() }
         try requireSpace(job, counts: assignment.counts)
@@ -244,7 +223,7 @@ public final class IndexBuilder {
         var residentByteCount = router.residentByteCount
         if var training = parameters.router {
             if !job.hasReached(.train) {
-                training.predictor.checkpoints = TrainingCheckpoints(directory: job.trainingPath)
+                training.predictor.checkpoints = job.trainingCheckpoints(unit)
                 let written = try DiskIndex(
                     path: job.target.contentPath, manifest: manifest, table: table, centroids: router,
                     headIds: heads, cells: partitions.cells, device: Devices.open(path: job.files.segments))
@@ -266,14 +245,7 @@ public final class IndexBuilder {
             let digest = try TaggedFile.write(path: job.files.router, sections: sections)
             try job.finish(.train, position: 1, files: [(.router, digest)])
         }
-        // The base as it is now has to be the one that was read.
-        if let difference = try JobIdentity(base.identity()).difference(from: job.identity),
-            difference.name.hasPrefix("base")
-        {
-            throw StorageError(
-                .invalidValue, path: base.path, detail: "has changed while it was read: \(difference.name)",
-                expected: difference.there, found: difference.here, advice: "build it again")
-        }
+        try refuseChangedBase(job)
         for path in [job.files.table, job.files.manifest] { try Directory.removeTree(path) }
         let tableDigest = try table.write(path: job.files.table)
         manifest.files[IndexFiles.tableName] = tableDigest
@@ -281,6 +253,16 @@ public final class IndexBuilder {
         try job.finish(
             .publish, position: 1,
             files: [(.table, tableDigest), (.manifest, try manifest.write(path: job.files.manifest))])
+    }
+
+    /// The base as it is now has to be the one that was read.
+    func refuseChangedBase(_ job: BuildJob) throws {
+        guard let difference = try JobIdentity(base.identity()).difference(from: job.identity),
+            difference.name.hasPrefix("base")
+        else { return }
+        throw StorageError(
+            .invalidValue, path: base.path, detail: "has changed while it was read: \(difference.name)",
+            expected: difference.there, found: difference.here, advice: "build it again")
     }
 
     func describe(heads: [UInt32]?) -> [String: String] {

@@ -82,7 +82,11 @@ public struct BuildCalibration: Sendable {
             let sampled = builder.memory.sampleCount(partitions: builder.partitionsWanted)
             return moving + means.distanceCount(rows: sampled) / distances
         case "assign":
-            let looked = NearestCentroids.distancesEach(centroids: partitions)
+            let looked =
+                NearestCentroids.looksAtAll(rows: builder.wholeCount, centroids: partitions)
+                ? Double(partitions)
+                : NearestCentroids.distancesThroughGroups(
+                    centroids: partitions, probes: AssignStage.likelyProbes)
             // Lists of candidates cost about half as much again as the nearest alone.
             let share = builder.parameters.duplication == .none ? 1.0 : 1.5
             return moving + count * looked * share / distances

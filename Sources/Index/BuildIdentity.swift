@@ -7,7 +7,7 @@ import Storage
 
 extension IndexBuilder {
     /// Changes with what the temporary files hold.
-    private static let formatVersion = 1
+    private static let formatVersion = 2
 
     /// All that decides the bytes; threads do not, memory only by what it makes of the sample and the buckets.
     func identity() throws -> JobIdentity {

@@ -10,6 +10,10 @@ public struct BuildUnit: Sendable {
     public var seconds = 5.0
 
     public init() {}
+
+    /// Where work is not a stream of vectors, as in clustering, seconds alone count: as many, or less in proportion
+    /// where fewer bytes are asked for.
+    var computingSeconds: Double { seconds * min(1, Double(byteCount) / Double(BuildUnit().byteCount)) }
 }
 
 /// A build that stopped before its end and can go on.
@@ -28,17 +32,22 @@ public struct UnfinishedBuild: Error, CustomStringConvertible {
 final class BuildJob {
     /// Stages that leave something behind, in their order.
     enum Stage: UInt32, Comparable {
-        case partition = 1
-        case assign, group, write, train, publish
+        case cluster = 1
+        case partition, assign, group, write, train, publish
 
         static func < (a: Stage, b: Stage) -> Bool { a.rawValue < b.rawValue }
     }
 
     /// Files that the journal tells of.
     enum File {
-        case partitioning, assignment, counts, segments, entries, router, manifest, table
+        case partitioning, assignment, counts, segments, entries, router, manifest, table, plan
         /// The records of a bucket of partitions.
         case bucket(Int)
+        /// What a step of clustering has finished, while the partitions are made.
+        case milestone(MilestoneStep, part: Int)
+
+        private static let milestones: UInt32 = 1 << 31
+        private static let partsMaximum: UInt32 = 1 << 24
 
         /// In the journal.
         var number: UInt32 {
@@ -51,17 +60,24 @@ final class BuildJob {
             case .router: 5
             case .manifest: 6
             case .table: 7
+            case .plan: 8
             case .bucket(let bucket): 16 + UInt32(bucket)
+            case .milestone(let step, let part):
+                Self.milestones + step.rawValue * Self.partsMaximum + UInt32(part) % Self.partsMaximum
             }
         }
 
         init?(number: UInt32) {
             let fixed: [File] = [
-                .partitioning, .assignment, .counts, .segments, .entries, .router, .manifest, .table,
+                .partitioning, .assignment, .counts, .segments, .entries, .router, .manifest, .table, .plan,
             ]
             if number < 16 {
                 guard Int(number) < fixed.count else { return nil }
                 self = fixed[Int(number)]
+            } else if number >= Self.milestones {
+                let rest = number - Self.milestones
+                guard let step = MilestoneStep(rawValue: rest / Self.partsMaximum) else { return nil }
+                self = .milestone(step, part: Int(rest % Self.partsMaximum))
             } else {
                 self = .bucket(Int(number) - 16)
             }
@@ -79,6 +95,50 @@ final class BuildJob {
     private var reached = [Stage: Int]()
     /// Whether an earlier run has left anything to go on with.
     let isContinued: Bool
+
+    /// Makes the directory at `path`, or goes on with it where an earlier run has left it unfinished.
+    ///
+    /// - Parameters:
+    ///   - identity: all that decides its bytes.
+    ///   - base: the file that the job begins with, for messages.
+    ///   - work: does what is not finished yet, and publishes. Not called where only the remains of a job that was
+    ///     killed behind its publishing are to be removed.
+    /// - Throws: what `work` throws; `UnfinishedBuild` where the job can be gone on with; `StorageError` where `path` is
+    ///   taken, or what is left of it is another job's, in use or damaged.
+    static func run(
+        _ path: String, start: AtomicDirectory.Start, identity: @autoclosure () throws -> JobIdentity,
+        base: String,
+        progress: Progress, afterUnit: ((String, Int) throws -> Void)?, work: (BuildJob) throws -> Void
+    ) throws {
+        if start == .resume, try clearUp(path, identity: identity(), base: base) { return }
+        let target = try AtomicDirectory.create(path: path, start: start)
+        let job: BuildJob
+        do {
+            job = try BuildJob(target, identity: try identity(), base: base, progress: progress)
+        } catch {
+            // What an earlier run has left is not ours to remove.
+            if !JobJournals.exists(at: target.journalPath) { target.discard() }
+            throw error
+        }
+        job.afterUnit = afterUnit
+        do {
+            try work(job)
+        } catch {
+            throw job.end(after: error)
+        }
+    }
+
+    /// Removes what is left of a job that was killed after it had published; false where there is none.
+    static func clearUp(
+        _ path: String, identity: @autoclosure () throws -> JobIdentity, base: String
+    ) throws -> Bool {
+        guard let target = try AtomicDirectory.published(path: path) else { return false }
+        // Only publishing moves this directory away.
+        guard !Directory.exists(target.contentPath) else { return false }
+        try refuseOther(target.journalPath, identity: identity(), base: base)
+        target.discard()
+        return true
+    }
 
     /// Begins the journal in a directory without one, or continues the one that is there, whose files are compared
     /// with what it says; whatever it does not tell of is removed.
@@ -167,7 +227,9 @@ final class BuildJob {
         case .router: files.router
         case .manifest: files.manifest
         case .table: files.table
+        case .plan: target.file(PartitionPlan.manifestName)
         case .bucket(let bucket): target.temporary("bucket-\(bucket)")
+        case .milestone(let step, let part): target.temporary("milestone-\(step)-\(part)")
         }
     }
 
@@ -179,6 +241,9 @@ final class BuildJob {
 
     /// Bytes of all files that count.
     var byteCount: UInt64 { digests.values.reduce(0) { $0 + $1.byteCount } }
+
+    /// Files that count, in the order of their numbers.
+    var filesThatCount: [File] { digests.keys.sorted().compactMap { File(number: $0) } }
 
     /// How far a stage has come.
     func position(_ stage: Stage) -> Int { reached[stage] ?? 0 }

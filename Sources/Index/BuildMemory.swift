@@ -70,7 +70,7 @@ struct BuildMemory {
         let means = partitions * dimension * 12 + centroids
         // A search through groups holds the centroids a second time; a router through groups too.
         let copies =
-            (partitions > NearestCentroids.exactLimit ? 1 : 0)
+            (NearestCentroids.looksAtAll(rows: count, centroids: partitions) ? 0 : 1)
             + (partitions > CentroidIndex.scanLimit ? 1 : 0)
         let process = min(total / 2, Self.processByteCount)
         let spills = buckets > 1 ? buckets * spillBufferByteCount(buckets: buckets) : 0

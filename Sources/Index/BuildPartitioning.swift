@@ -19,7 +19,8 @@ extension IndexBuilder {
         var router: CentroidIndex?
     }
 
-    func partition() throws -> Partitioning {
+    /// - Parameter milestones: keeps what is finished of it.
+    func partition(_ milestones: Milestones<any Error>) throws -> Partitioning {
         if let plan = parameters.plan {
             sampled = plan.sampled
             return plan.partitioning
@@ -29,8 +30,10 @@ extension IndexBuilder {
         let beta: Float
         if let share = parameters.headShare {
             let rows = try stage("read") { try readWholeBase(for: "choosing heads") }
-            let chosen = stage("heads") {
-                SpannHeads.select(rows, share: share, seed: parameters.seed, threads: parameters.threads)
+            let chosen = try stage("heads") {
+                try SpannHeads.select(
+                    rows, share: share, seed: parameters.seed, threads: parameters.threads,
+                    milestones: milestones, progress: report("heads"))
             }
             heads = chosen
             centroids = rows.gather(chosen)
@@ -38,66 +41,98 @@ extension IndexBuilder {
         } else {
             let wanted = partitionsWanted
             let sample = try stage("sample") { try readSample(for: wanted) }
-            let trained = stage("partition") {
+            let trained = try stage("partition") {
                 var means = KMeans(partitions: wanted, seed: parameters.seed, threads: parameters.threads)
                 means.iterations = parameters.iterations
                 means.capRecords = recordsMaximum(sampleShare: Double(sample.count) / Double(wholeCount))
-                means.progress = { [progress] done, total in
-                    progress(stage: "partition", done: done, total: total)
-                }
-                return means.train(sample)
+                means.progress = report("partition")
+                return try means.train(sample, milestones: milestones)
             }
             centroids = trained.centroids
             beta = CentroidIndex.defaultBeta(meanDistance: trained.meanDistance)
             if let cells = parameters.subSegments {
-                return stage("cells") {
-                    divide(
+                return try stage("cells") {
+                    try divide(
                         sample, into: centroids.gather(Self.walk(centroids, space.distance)), cells: cells,
-                        beta: beta)
+                        beta: beta, milestones: milestones)
                 }
             }
         }
         // Partitions are numbered along a walk, so that near partitions lie near each other on disk.
-        let order = stage("order") { Self.walk(centroids, space.distance) }
+        let order = stage("order") { Self.walk(centroids, space.distance, progress: report("order")) }
         centroids = centroids.gather(order)
         heads = heads.map { old in order.map { old[Int($0)] } }
         return Partitioning(centroids: centroids, beta: beta, heads: heads)
     }
 
-    private static func walk(_ rows: VectorMatrix, _ distance: Distance) -> [UInt32] {
+    /// A receiver of one stage's progress.
+    func report(_ stage: String) -> @Sendable (_ done: Int, _ total: Int) -> Void {
+        { [progress] done, total in progress(stage: stage, done: done, total: total) }
+    }
+
+    private static func walk(
+        _ rows: VectorMatrix, _ distance: Distance, progress: ((Int, Int) -> Void)? = nil
+    ) -> [UInt32] {
         LocalityOrder.walk(
             rows: rows.bytes, count: rows.count, stride: rows.rowByteCount, distance: distance,
-            dimension: rows.dimension, grain: 1)
+            dimension: rows.dimension, grain: 1, progress: progress)
     }
 
     /// A second level of clusters within each partition; cells of a partition stand side by side.
-    private func divide(_ sample: VectorMatrix, into parents: VectorMatrix, cells: Int, beta: Float)
-        -> Partitioning
-    {
+    private func divide(
+        _ sample: VectorMatrix, into parents: VectorMatrix, cells: Int, beta: Float,
+        milestones: Milestones<any Error>
+    ) throws -> Partitioning {
         let homes = NearestCentroids(parents, seed: parameters.seed, threads: parameters.threads)
             .assign(sample, threads: parameters.threads).partitions
         var members = [[UInt32]](repeating: [], count: parents.count)
         for (row, parent) in homes.enumerated() { members[Int(parent)].append(UInt32(row)) }
-        let slots = ResultSlots<(centroids: VectorMatrix, spread: Double)>(count: parents.count)
+        let slots = ResultSlots<DividedPartition>(count: parents.count)
         let (work, parameters, distance) = (members, parameters, space.distance)
-        Workers.forEach(count: parents.count, threads: parameters.threads) { parent in
-            guard !work[parent].isEmpty else {
-                slots.set(parent, (parents.gather(parent..<parent + 1), 0))
-                return
+        var (kept, part) = try milestones.dividedPartitions(
+            dimension: sample.dimension, elementType: sample.elementType)
+        let open = (0..<parents.count).filter { kept[$0] == nil }
+        var fresh: [(number: Int, divided: DividedPartition)] = []
+        let batch = 64 * parameters.threads
+        for first in stride(from: 0, to: open.count, by: batch) {
+            let some = open[first..<min(open.count, first + batch)]
+            Workers.forEach(count: some.count, threads: parameters.threads) { task in
+                let parent = some[some.startIndex + task]
+                guard !work[parent].isEmpty else {
+                    let own = parents.gather(parent..<parent + 1)
+                    slots.set(parent, DividedPartition(centroids: own, spread: 0))
+                    return
+                }
+                let rows = sample.gather(work[parent])
+                var means = KMeans(
+                    partitions: min(cells, rows.count), seed: parameters.seed &+ UInt64(parent), threads: 1)
+                means.iterations = parameters.iterations
+                let trained = means.train(rows)
+                let order = Self.walk(trained.centroids, distance)
+                slots.set(
+                    parent,
+                    DividedPartition(
+                        centroids: trained.centroids.gather(order),
+                        spread: trained.meanDistance * Double(rows.count)))
             }
-            let rows = sample.gather(work[parent])
-            var means = KMeans(
-                partitions: min(cells, rows.count), seed: parameters.seed &+ UInt64(parent), threads: 1)
-            means.iterations = parameters.iterations
-            let trained = means.train(rows)
-            let order = Self.walk(trained.centroids, distance)
-            slots.set(parent, (trained.centroids.gather(order), trained.meanDistance * Double(rows.count)))
+            for parent in some {
+                guard let divided = slots.take(parent) else { continue }
+                kept[parent] = divided
+                fresh.append((parent, divided))
+            }
+            progress(
+                stage: "cells", done: parents.count - open.count + first + some.count, total: parents.count)
+            if milestones.isDue() {
+                try milestones.keep(fresh, part: part)
+                fresh = []
+                part += 1
+            }
         }
         var parts: [VectorMatrix] = []
         var starts: [UInt32] = [0]
         var spread = 0.0
         for parent in 0..<parents.count {
-            guard let part = slots.take(parent) else { continue }
+            guard let part = kept[parent] else { continue }
             parts.append(part.centroids)
             starts.append(starts[starts.count - 1] + UInt32(part.centroids.count))
             spread += part.spread

@@ -32,36 +32,18 @@ struct Grouping {
     /// Writes the segments of all partitions in file order.
     func write() throws -> (table: SegmentTable, digest: FileDigest) {
         if buckets.count > 1 { try spread() }
-        let done = job.position(.write)
-        let entries = try SpillFile(keeping: job.path(.entries), continuing: job.digest(.entries))
-        if done == 0 { try Directory.removeTree(job.files.segments) }
-        let writer = try SegmentWriter(
-            path: job.files.segments, layout: layout,
-            continuing: done == 0
-                ? nil : job.digest(.segments).map { ($0, try Self.read(entries, count: done)) })
+        let segments = try JournaledSegments(job, layout: layout)
+        let done = segments.done
         if done > 0 { builder.progress(stage: "write", done: done, total: assignment.counts.count) }
         for (number, range) in buckets.enumerated() where range.upperBound > done {
             let bucket = Bucket(partitions: range, counts: assignment.counts, layout: layout)
             if buckets.count == 1 { try fill(bucket) } else { try fill(bucket, from: number) }
             // Records are in memory: nothing that was read for them is needed any more, but after a kill.
-            try write(bucket, from: max(done, range.lowerBound), to: writer, entries: entries) {
-                buckets.count == 1 ? (.assignment, nil) : (.bucket(number), nil)
-            }
+            try write(
+                bucket, from: max(done, range.lowerBound), to: segments,
+                source: buckets.count == 1 ? .assignment : .bucket(number))
         }
-        return try writer.finish()
-    }
-
-    private static func read(_ file: SpillFile, count: Int) throws(StorageError) -> [SegmentEntry] {
-        let bytes = UnsafeMutableRawPointer.allocate(byteCount: SegmentEntry.byteCount, alignment: 8)
-        defer { bytes.deallocate() }
-        try file.rewind()
-        var entries: [SegmentEntry] = []
-        entries.reserveCapacity(count)
-        for _ in 0..<count {
-            try file.read(into: bytes, count: SegmentEntry.byteCount)
-            entries.append(SegmentEntry(decoding: bytes))
-        }
-        return entries
+        return try segments.writer.finish()
     }
 
     // Spreading.
@@ -165,14 +147,12 @@ struct Grouping {
     /// Orders the records of a bucket's segments on all threads and writes them one after the other, from partition
     /// `first` on. `source` is what the bucket was made from, and is needed no more at its end.
     private func write(
-        _ bucket: Bucket, from first: Int, to writer: SegmentWriter, entries: SpillFile,
-        source: () -> (BuildJob.File, FileDigest?)
+        _ bucket: Bucket, from first: Int, to segments: JournaledSegments, source: BuildJob.File
     ) throws {
         let distance = Distance(metric: .l2, elementType: layout.elementType)
         let threads = builder.parameters.threads
         let recordsMaximum = builder.parameters.pagesMaximum.map { layout.recordsMaximum(pages: $0) }
-        let bytes = UnsafeMutableRawPointer.allocate(byteCount: SegmentEntry.byteCount, alignment: 8)
-        defer { bytes.deallocate() }
+        let writer = segments.writer
         var meter = UnitMeter(builder.unit)
         var start = first
         while start < bucket.partitions.upperBound {
@@ -185,19 +165,14 @@ struct Grouping {
                     bucket.order(partition: first + task, recordsMaximum: recordsMaximum, distance: distance))
             }
             for task in 0..<end - start {
-                let entry = try bucket.append(
-                    partition: first + task, order: orders.take(task) ?? [], to: writer)
-                entry.encode(into: bytes)
-                try entries.append(bytes, count: SegmentEntry.byteCount)
+                try segments.note(
+                    try bucket.append(partition: first + task, order: orders.take(task) ?? [], to: writer))
             }
             start = end
             builder.progress(stage: "write", done: end, total: assignment.counts.count)
             let isLast = end == bucket.partitions.upperBound
             if meter.ends(after: Int(writer.byteCount - before)) || isLast {
-                try job.finish(
-                    .write, position: end,
-                    files: [(.segments, try writer.sync()), (.entries, try entries.sync())]
-                        + (isLast ? [source()] : []))
+                try segments.finish(position: end, superfluous: isLast ? [source] : [])
             }
         }
     }

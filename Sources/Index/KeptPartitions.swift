@@ -22,7 +22,7 @@ extension IndexBuilder {
             partitioning.router
                 ?? CentroidIndex(
                     centroids: partitioning.centroids, beta: partitioning.beta, seed: parameters.seed,
-                    threads: parameters.threads)
+                    threads: parameters.threads, progress: report("index centroids"))
         }
         var sections = router.encode() + (partitioning.cells?.encode(parent: nil) ?? [])
         if let heads = partitioning.heads {
@@ -34,7 +34,7 @@ extension IndexBuilder {
         let path = job.path(.partitioning)
         try Directory.removeTree(path)
         let digest = try TaggedFile.write(path: path, sections: sections)
-        try job.finish(.partition, position: 1, files: [(.partitioning, digest)])
+        try job.finish(.partition, position: 1, files: [(.partitioning, digest)] + job.milestonesDone)
     }
 
     /// Reads back what was kept.

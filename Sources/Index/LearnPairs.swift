@@ -41,12 +41,15 @@ public struct LearnPairs: Sendable {
 extension DiskIndex {
     /// Labels the queries of a learn file and synthetic ones. Synthetic queries stand first: what is held out
     /// is from the learn file where there is one.
+    ///
+    /// - Parameter checkpoints: where labels are kept, a block of queries at a time; nil: nowhere.
     public func learnPairs(
-        learn: VectorFile?, parameters: LearnParameters, progress: Progress = .none
+        learn: VectorFile?, parameters: LearnParameters, checkpoints: TrainingCheckpoints? = nil,
+        progress: Progress = .none
     ) throws -> LearnPairs {
         var parts: [VectorMatrix] = []
         if parameters.syntheticCount > 0 {
-            parts.append(try syntheticQueries(parameters, progress: progress))
+            parts.append(try syntheticQueries(parameters, checkpoints: checkpoints, progress: progress))
         }
         if let learn {
             try requireSameKind(learn)
@@ -60,9 +63,10 @@ extension DiskIndex {
         let nprobe = parameters.nprobe ?? defaultLabelProbes
         let truth = try nearest(
             of: queries, k: parameters.neighbourCount, nprobe: nprobe, threads: parameters.threads,
-            memoryByteCount: parameters.memoryByteCount, stage: "label", progress: progress)
+            memoryByteCount: parameters.memoryByteCount, checkpoints: checkpoints, stage: "label",
+            progress: progress)
         let accuracy = try labelAccuracy(
-            queries: queries, labels: truth, parameters: parameters, nprobe: nprobe)
+            queries: queries, labels: truth, parameters: parameters, nprobe: nprobe, progress: progress)
         return LearnPairs(
             pairs: TrainingPairs(
                 queries: space.rows(from: queries),
@@ -74,7 +78,7 @@ extension DiskIndex {
 
     /// The same with neighbours that were found before: `labels` of the first queries of the learn file, in order.
     public func learnPairs(
-        learn: VectorFile, labels: TruthFile, parameters: LearnParameters
+        learn: VectorFile, labels: TruthFile, parameters: LearnParameters, progress: Progress = .none
     ) throws -> LearnPairs {
         try requireSameKind(learn)
         let count = min(learn.count, labels.count, parameters.learnCount ?? .max)
@@ -102,7 +106,8 @@ extension DiskIndex {
             queries: queries,
             labelAccuracy: labels.distances == nil
                 ? .nan
-                : try labelAccuracy(queries: queries, labels: labels, parameters: parameters, nprobe: 0))
+                : try labelAccuracy(
+                    queries: queries, labels: labels, parameters: parameters, nprobe: 0, progress: progress))
     }
 
     private func requireSameKind(_ file: VectorFile) throws(IndexError) {
@@ -120,21 +125,42 @@ extension DiskIndex {
 
     /// The k nearest of each query among the `nprobe` nearest partitions, by sweeps over blocks of queries
     /// that fit the memory. They are named by their numbers, which training counts by.
+    ///
+    /// - Parameter checkpoints: keep the answers of each block; blocks are then no larger than they need be.
     func nearest(
-        of queries: VectorMatrix, k: Int, nprobe: Int, threads: Int, memoryByteCount: Int, stage: String,
-        progress: Progress
+        of queries: VectorMatrix, k: Int, nprobe: Int, threads: Int, memoryByteCount: Int,
+        checkpoints: TrainingCheckpoints? = nil, stage: String, progress: Progress
     ) throws -> TruthFile {
         let numbers = try numbers()
         var answers = TruthFile(count: queries.count, k: k)
         let cost = 160 + k * 24 + nprobe * 20
-        let block = max(1024, memoryByteCount / 4 / cost)
+        var block = max(1024, memoryByteCount / 4 / cost)
+        if let checkpoints {
+            // A sweep reads most of the index: each record that it reads should meet as many queries as hide that.
+            block = min(block, max(256, checkpoints.queriesARecord * partitionCount / max(1, nprobe)))
+        }
         var first = 0
         while first < queries.count {
             let end = min(queries.count, first + block)
             let part = first == 0 && end == queries.count ? queries : queries.gather(first..<end)
+            let start = first
+            first = end
+            let kept = checkpoints.map { _ in labelIdentity(queries: part, k: k, nprobe: nprobe, stage: stage)
+            }
+            var isKept = false
+            if let kept {
+                try checkpoints?.restore(kept) {
+                    isKept = answers.set(encoded: $0, queries: start..<end)
+                    return isKept
+                }
+            }
+            if isKept {
+                progress(stage: stage, done: end, total: queries.count)
+                continue
+            }
             let chosen = nearestPartitions(of: part, count: nprobe, threads: threads)
             let sweep = BatchSweep(index: self, queries: part, k: k, threads: threads)
-            let (begin, total) = (first, queries.count)
+            let (begin, total) = (start, queries.count)
             _ = try sweep.sweep(SweepPlan(chosen: chosen, partitionCount: partitionCount)) { done, groups in
                 let share = Double(done) / Double(max(groups, 1))
                 progress(stage: stage, done: begin + Int(share * Double(end - begin)), total: total)
@@ -146,11 +172,11 @@ extension DiskIndex {
                     guard id != TruthFile.noId else { continue }
                     let number = try numbers.require(id)
                     answers.set(
-                        query: first + query, rank: rank, id: UInt64(number),
+                        query: start + query, rank: rank, id: UInt64(number),
                         distance: found.distance(query: query, rank: rank))
                 }
             }
-            first = end
+            if let kept { try checkpoints?.store(answers.encoded(queries: start..<end), identity: kept) }
         }
         return answers
     }
@@ -177,7 +203,8 @@ extension DiskIndex {
 
     /// How many labels of a sample are right, by a sweep over all partitions.
     private func labelAccuracy(
-        queries: VectorMatrix, labels: TruthFile, parameters: LearnParameters, nprobe: Int
+        queries: VectorMatrix, labels: TruthFile, parameters: LearnParameters, nprobe: Int,
+        progress: Progress
     ) throws -> Double {
         if nprobe >= partitionCount { return 1 }
         let count = min(200, queries.count, max(16, Self.checkedPairs / partitionCount))
@@ -185,7 +212,7 @@ extension DiskIndex {
         let exact = try nearest(
             of: queries.gather(sample.map { UInt32($0) }), k: 1, nprobe: partitionCount,
             threads: parameters.threads,
-            memoryByteCount: parameters.memoryByteCount, stage: "check labels", progress: .none)
+            memoryByteCount: parameters.memoryByteCount, stage: "check labels", progress: progress)
         var right = 0
         for (place, query) in sample.enumerated()
         where exact.distance(query: place, rank: 0) == labels.distance(query: query, rank: 0) { right += 1 }
@@ -195,12 +222,15 @@ extension DiskIndex {
     /// Queries in the image of the base: a base vector pulled a random way towards its nearest neighbour
     /// and blurred by noise of the scale of their distance, so that its neighbourhood is that of a query
     /// from outside.
-    private func syntheticQueries(_ parameters: LearnParameters, progress: Progress) throws -> VectorMatrix {
+    private func syntheticQueries(
+        _ parameters: LearnParameters, checkpoints: TrainingCheckpoints?, progress: Progress
+    ) throws -> VectorMatrix {
         var random = SeededRandom(seed: parameters.seed, stream: 77)
         let seeds = try sampleRecords(count: parameters.syntheticCount, random: &random)
         let neighbours = try nearest(
             of: seeds.vectors, k: 2, nprobe: min(partitionCount, 8), threads: parameters.threads,
-            memoryByteCount: parameters.memoryByteCount, stage: "synthetic queries", progress: progress)
+            memoryByteCount: parameters.memoryByteCount, checkpoints: checkpoints,
+            stage: "synthetic queries", progress: progress)
         let floats = seeds.vectors.converted(to: .f32)
         let moved = VectorMatrix(count: floats.count, dimension: dimension, elementType: .f32)
         for row in 0..<floats.count {

@@ -15,19 +15,23 @@ struct LocalityOrder {
     private let grain: Int
     private var order: [UInt32]
     private var keys: [Float]
+    private let progress: ((_ done: Int, _ total: Int) -> Void)?
 
-    /// Row numbers of `count` rows, `stride` bytes apart, in the order of the walk.
+    /// Row numbers of `count` rows, `stride` bytes apart, in the order of the walk. `progress` is told of rows that have
+    /// their place.
     static func walk(
-        rows: UnsafeRawPointer, count: Int, stride: Int, distance: Distance, dimension: Int, grain: Int
+        rows: UnsafeRawPointer, count: Int, stride: Int, distance: Distance, dimension: Int, grain: Int,
+        progress: ((_ done: Int, _ total: Int) -> Void)? = nil
     ) -> [UInt32] {
         guard count > grain else { return Array(0..<UInt32(count)) }
         var walk = LocalityOrder(
             rows: rows, stride: stride, distance: distance, dimension: dimension, grain: grain,
             order: Array(0..<UInt32(count)),
-            keys: [Float](repeating: 0, count: count))
+            keys: [Float](repeating: 0, count: count), progress: progress)
         var anchor = walk.order[0]
         anchor = walk.farthest(from: anchor, in: 0..<count)
         walk.cut(0..<count, from: anchor)
+        progress?(count, count)
         return walk.order
     }
 
@@ -64,6 +68,8 @@ struct LocalityOrder {
         if between(anchor, far) < between(anchor, near) { order[range].reverse() }
         let grains = (range.count + grain - 1) / grain
         let middle = range.lowerBound + (grains + 1) / 2 * grain
+        // Every row comes through one piece of such a size.
+        if range.count > 2048 && range.count <= 4096 { progress?(range.lowerBound, order.count) }
         guard middle < range.upperBound else { return }
         cut(range.lowerBound..<middle, from: anchor)
         cut(middle..<range.upperBound, from: order[middle - 1])

@@ -16,7 +16,7 @@ public struct MergeReport: Sendable {
     /// Bytes of segments, all shards together and joined.
     public var shardByteCount: UInt64
     public var mergedByteCount: UInt64
-    /// Units that were copied as they were, and all that were written.
+    /// Units that this run copied as they were, and all that it wrote.
     public var unitsCopied: Int
     public var units: Int
     public var seconds: Double
@@ -38,6 +38,10 @@ public struct MergeReport: Sendable {
 public struct IndexMerger: Sendable {
     public var memoryByteCount = 2 << 30
     public var progress = Progress.none
+    /// What to do with an unfinished merge that an earlier run has left.
+    public var start = AtomicDirectory.Start.fresh
+    /// How much work a kill may cost.
+    public var unit = BuildUnit()
 
     /// What a shard is read through at a time, at most.
     private static let windowByteCount = 8 << 20
@@ -46,59 +50,103 @@ public struct IndexMerger: Sendable {
 
     /// Joins the shards, in any order, and publishes `directory`.
     ///
+    /// - Parameter afterUnit: told of each unit of work that is finished, by stage and position. What it throws ends the
+    ///   merge, which another run goes on with.
     /// - Throws: `IndexError.invalid` where the shards are not all those of one plan, `IndexError.inconsistent`
     ///   where the files of a shard do not fit each other, `StorageError` from reading and writing, for a page
-    ///   that fails its checksum and for an existing `directory`. Nothing is left then.
+    ///   that fails its checksum and for an existing `directory`: nothing is left behind then that was not there before.
+    ///   `UnfinishedBuild` where the merge can be gone on with.
     @discardableResult
-    public func merge(_ shards: [String], to directory: String) throws -> MergeReport {
-        let start = monotonicNanoseconds()
+    public func merge(
+        _ shards: [String], to directory: String, afterUnit: ((String, Int) throws -> Void)? = nil
+    ) throws -> MergeReport {
+        let begun = monotonicNanoseconds()
         let sources = try MergeSource.all(shards)
         let layout = try mergedLayout(sources)
         let window = try window(sources, layout: layout)
-        try requireSpace(sources, layout: layout, directory: directory)
-        let target = try AtomicDirectory.create(path: directory)
-        do {
-            let files = IndexFiles(directory: target.contentPath)
-            let copied = SegmentMerging(
-                layout: layout,
-                readers: try sources.map {
-                    try SegmentReader(path: $0.files.segments, table: $0.table, bufferByteCount: window)
-                })
-            let (table, digest) = try copied.run(path: files.segments, progress: progress)
-            var manifest = sources[0].manifest
-            manifest.shard = nil
-            manifest.count = sources.reduce(0) { $0 + $1.manifest.count }
-            manifest.records = table.recordCount
-            manifest.ids = mergedIds(sources)
-            manifest.build["shards"] = String(sources.count)
-            manifest.files = [IndexFiles.segmentsName: digest]
-            manifest.files[IndexFiles.tableName] = try table.write(path: files.table)
-            manifest.files[IndexFiles.routerName] = sources[0].router
-            try FileSharing.share(sources[0].files.router, as: files.router, digest: sources[0].router)
-            try manifest.write(path: files.manifest)
-            try target.publish()
-            return MergeReport(
-                shards: sources.count, count: manifest.count, partitions: table.count,
-                records: table.recordCount,
-                shardByteCount: sources.reduce(0) { $0 + $1.table.byteCount },
-                mergedByteCount: table.byteCount, unitsCopied: copied.unitsCopied, units: copied.units,
-                seconds: Double(monotonicNanoseconds() - start) / 1e9)
-        } catch {
-            target.discard()
-            throw error
+        var (unitsCopied, units) = (0, 0)
+        try BuildJob.run(
+            directory, start: start, identity: Self.identity(sources), base: sources[0].path,
+            progress: progress, afterUnit: afterUnit
+        ) { job in
+            if !job.hasReached(.publish) {
+                try requireSpace(sources, layout: layout, job: job)
+                let copied = SegmentMerging(
+                    layout: layout,
+                    readers: try sources.map {
+                        try SegmentReader(path: $0.files.segments, table: $0.table, bufferByteCount: window)
+                    })
+                let (table, digest) = try copied.run(job, unit: unit, progress: progress)
+                try finish(job, sources: sources, table: table, segmentsDigest: digest)
+                (unitsCopied, units) = (copied.unitsCopied, copied.units)
+            }
+            try job.target.publish()
         }
+        let manifest = try Manifest.read(path: IndexFiles(directory: directory).manifest)
+        return MergeReport(
+            shards: sources.count, count: manifest.count, partitions: manifest.partitions,
+            records: manifest.records, shardByteCount: sources.reduce(0) { $0 + $1.table.byteCount },
+            mergedByteCount: manifest.files[IndexFiles.segmentsName]?.byteCount ?? 0,
+            unitsCopied: unitsCopied, units: units,
+            seconds: Double(monotonicNanoseconds() - begun) / 1e9)
+    }
+
+    /// All that decides the bytes: what the shards are, wherever they lie.
+    private static func identity(_ sources: [MergeSource]) -> JobIdentity {
+        var entries = [("version of the merge", "1"), ("shards", "\(sources.count)")]
+        let shards = sources.map { ("shard \($0.shard.number)", $0.manifest.checksum) }
+        if shards.count <= namedMaximum {
+            entries += shards
+        } else {
+            let bytes = Array(shards.map(\.1).joined().utf8)
+            let checksum = Checksum.crc32c(bytes, count: bytes.count)
+            entries.append(("checksums of the shards", Checksum.text(checksum)))
+        }
+        return JobIdentity(entries)
+    }
+
+    /// Shards that a journal, whose identity is short, tells of one by one.
+    private static let namedMaximum = 1024
+
+    /// Table, router and manifest.
+    private func finish(
+        _ job: BuildJob, sources: [MergeSource], table: SegmentTable, segmentsDigest: FileDigest
+    ) throws {
+        let files = job.files
+        for path in [files.table, files.router, files.manifest] { try Directory.removeTree(path) }
+        var manifest = sources[0].manifest
+        manifest.shard = nil
+        manifest.count = sources.reduce(0) { $0 + $1.manifest.count }
+        manifest.records = table.recordCount
+        manifest.ids = mergedIds(sources)
+        manifest.build["shards"] = String(sources.count)
+        let tableDigest = try table.write(path: files.table)
+        manifest.files = [
+            IndexFiles.segmentsName: segmentsDigest, IndexFiles.tableName: tableDigest,
+            IndexFiles.routerName: sources[0].router,
+        ]
+        try FileSharing.share(sources[0].files.router, as: files.router, digest: sources[0].router)
+        try job.finish(
+            .publish, position: 1,
+            files: [
+                (.table, tableDigest), (.router, sources[0].router),
+                (.manifest, try manifest.write(path: files.manifest)),
+            ])
     }
 
     /// Refuses to start where the device has no room for the joined segments.
-    private func requireSpace(_ sources: [MergeSource], layout: PageLayout, directory: String) throws {
-        let needed = (0..<sources[0].table.count).reduce(0) { sum, partition in
+    private func requireSpace(_ sources: [MergeSource], layout: PageLayout, job: BuildJob) throws {
+        let all = (0..<sources[0].table.count).reduce(0) { sum, partition in
             let records = sources.reduce(0) { $0 + Int($1.table[partition].recordCount) }
-            return sum + layout.byteCount(records: records) + SegmentEntry.byteCount
+            return sum + layout.byteCount(records: records) + 2 * SegmentEntry.byteCount
         }
-        let free = try Directory.freeByteCount(at: directory)
-        guard free < UInt64(needed) else { return }
+        // What an earlier run has written needs no room any more.
+        let needed = UInt64(all) - min(UInt64(all), job.byteCount)
+        let path = job.target.path
+        let free = try Directory.freeByteCount(at: path)
+        guard free < needed else { return }
         throw StorageError(
-            .noSpace, path: directory, detail: "there is too little free space for the joined index",
+            .noSpace, path: path, detail: "there is too little free space for the joined index",
             expected: "\(needed) bytes free", found: "\(free)",
             advice: "free space, or merge to another device")
     }
@@ -257,17 +305,27 @@ private final class SegmentMerging {
         self.readers = readers
     }
 
-    func run(path: String, progress: Progress) throws -> (table: SegmentTable, digest: FileDigest) {
-        let writer = try SegmentWriter(path: path, layout: layout)
+    func run(
+        _ job: BuildJob, unit: BuildUnit, progress: Progress
+    ) throws -> (table: SegmentTable, digest: FileDigest) {
+        let segments = try JournaledSegments(job, layout: layout)
+        let writer = segments.writer
         let partitions = readers[0].table.count
-        for partition in 0..<partitions {
+        var meter = UnitMeter(unit)
+        if segments.done > 0 { progress(stage: "merge", done: segments.done, total: partitions) }
+        for partition in segments.done..<partitions {
             begin(partition)
+            let before = writer.byteCount
             let entry = try writer.append(
                 count: entries.reduce(0) { $0 + Int($1.recordCount) },
                 radius: entries.reduce(0) { max($0, $1.radius) }
             ) { (unit, range) throws(StorageError) in try fill(unit, count: range.count) }
+            try segments.note(entry)
             units += Int(entry.unitCount)
             progress(stage: "merge", done: partition + 1, total: partitions)
+            if meter.ends(after: Int(writer.byteCount - before)) || partition + 1 == partitions {
+                try segments.finish(position: partition + 1)
+            }
         }
         return try writer.finish()
     }

@@ -28,7 +28,7 @@ public struct PartitionPlan: Sendable {
     /// What decided the partitions, as an index's manifest keeps it.
     private let build: [String: String]
 
-    private static let manifestName = "plan.json"
+    static let manifestName = "plan.json"
 
     /// What learning made.
     public struct Report: Sendable {
@@ -45,13 +45,20 @@ public struct PartitionPlan: Sendable {
 
     /// Learns partitions as `IndexBuilder` does with the same parameters, and publishes the directory.
     ///
+    /// - Parameters:
+    ///   - start: what to do with an unfinished plan that an earlier run has left.
+    ///   - unit: how much work a kill may cost.
+    ///   - afterUnit: as in `IndexBuilder`.
     /// - Throws: `IndexError.invalid` for parameters that mean nothing or belong to a build, `StorageError`
-    ///   from reading and writing, an existing `directory` among it. Nothing is left then.
+    ///   from reading and writing, an existing `directory` among it: nothing is left behind then that was not there
+    ///   before. `UnfinishedBuild` where it can be gone on with.
     @discardableResult
     public static func learn(
-        base: VectorFile, parameters: BuildParameters, directory: String, progress: Progress = .none
+        base: VectorFile, parameters: BuildParameters, directory: String, progress: Progress = .none,
+        start: AtomicDirectory.Start = .fresh, unit: BuildUnit = BuildUnit(),
+        afterUnit: ((String, Int) throws -> Void)? = nil
     ) throws -> Report {
-        let start = monotonicNanoseconds()
+        let begun = monotonicNanoseconds()
         guard parameters.headShare == nil, parameters.router == nil, parameters.plan == nil,
             parameters.shard == nil, parameters.duplication == .none
         else {
@@ -66,30 +73,46 @@ public struct PartitionPlan: Sendable {
                 "count must be at least the \(base.count) vectors of \(base.path), found \(builder.wholeCount)"
             )
         }
-        let target = try AtomicDirectory.create(path: directory)
-        do {
-            let learned = try builder.partition()
-            let centroids = CentroidIndex(
-                centroids: learned.centroids, beta: learned.beta, seed: parameters.seed,
-                threads: parameters.threads)
-            let sections = centroids.encode() + (learned.cells?.encode(parent: nil) ?? [])
-            let digest = try TaggedFile.write(path: target.file(IndexFiles.routerName), sections: sections)
-            var build = builder.describe(heads: nil)
-            build["duplicate"] = nil
-            build["router"] = nil
-            let manifest = Manifest(
-                metric: parameters.metric.name, elementType: base.elementType.name,
-                dimension: base.dimension, count: builder.wholeCount, partitions: centroids.partitionCount,
-                records: 0, build: build, files: [IndexFiles.routerName: digest])
-            _ = try manifest.write(path: target.file(manifestName))
-            try target.publish()
-        } catch {
-            target.discard()
-            throw error
+        builder.unit = unit
+        func identity() throws -> JobIdentity {
+            JobIdentity(try builder.identity().entries + [("plan for", "\(builder.wholeCount) vectors")])
         }
+        try BuildJob.run(
+            directory, start: start, identity: identity(), base: base.path, progress: progress,
+            afterUnit: afterUnit
+        ) { job in
+            if !job.hasReached(.publish) { try write(job, builder) }
+            try job.target.publish()
+        }
+        let plan = try read(path: directory)
         return Report(
-            plan: try read(path: directory), sampled: builder.sampled ?? base.count,
-            seconds: Double(monotonicNanoseconds() - start) / 1e9)
+            plan: plan, sampled: plan.sampled ?? base.count,
+            seconds: Double(monotonicNanoseconds() - begun) / 1e9)
+    }
+
+    /// The whole directory, which has not its name yet.
+    private static func write(_ job: BuildJob, _ builder: IndexBuilder) throws {
+        if !job.hasReached(.partition) {
+            try builder.keep(try builder.partition(job.milestones(builder.unit)), in: job)
+        }
+        let kept = try builder.keptPartitions(job)
+        builder.sampled = kept.sampled
+        let manifestPath = job.target.file(manifestName)
+        for path in [job.files.router, manifestPath] { try Directory.removeTree(path) }
+        let digest = try TaggedFile.write(
+            path: job.files.router, sections: kept.router.encode() + (kept.cells?.encode(parent: nil) ?? []))
+        var build = builder.describe(heads: nil)
+        build["duplicate"] = nil
+        build["router"] = nil
+        let manifest = Manifest(
+            metric: builder.parameters.metric.name, elementType: builder.base.elementType.name,
+            dimension: builder.base.dimension, count: builder.wholeCount,
+            partitions: kept.router.partitionCount, records: 0, build: build,
+            files: [IndexFiles.routerName: digest])
+        try builder.refuseChangedBase(job)
+        try job.finish(
+            .publish, position: 1,
+            files: [(.router, digest), (.plan, try manifest.write(path: manifestPath))])
     }
 
     /// Opens a plan directory and checks it.

@@ -24,7 +24,11 @@ public struct PlannedBuild {
     /// - Parameter retraining: what to do with the partitioned index.
     /// - Throws: as `IndexBuilder.build`.
     public func run(retraining: (DiskIndex) throws -> Retraining) throws -> BuildReport {
-        if builder.start == .resume, let report = try clearUp() { return report }
+        if builder.start == .resume,
+            try BuildJob.clearUp(builder.directory, identity: identity(), base: builder.base.path)
+        {
+            return BuildReport(of: try DiskIndex(path: builder.directory), stages: [])
+        }
         let target = try AtomicDirectory.create(path: builder.directory, start: builder.start)
         let journal = target.journalPath
         let isContinued = JobJournals.exists(at: journal)
@@ -59,16 +63,6 @@ public struct PlannedBuild {
     }
 
     private func identity() throws -> JobIdentity { JobIdentity(try builder.identity().entries + plan) }
-
-    /// Removes what is left of a build that was killed after it had published; nil where there is none.
-    private func clearUp() throws -> BuildReport? {
-        guard let target = try AtomicDirectory.published(path: builder.directory) else { return nil }
-        // Only publishing moves this directory away.
-        guard !Directory.exists(target.contentPath) else { return nil }
-        try BuildJob.refuseOther(target.journalPath, identity: identity(), base: builder.base.path)
-        target.discard()
-        return BuildReport(of: try DiskIndex(path: builder.directory), stages: [])
-    }
 
     private func run(in target: AtomicDirectory, retraining: (DiskIndex) throws -> Retraining) throws
         -> BuildReport

@@ -110,7 +110,13 @@ extension DiskIndex {
         let trainer = LiraTrainer(
             centroids: cells?.parents ?? centroids, pairs: pairs, homes: cells?.parentHomes(homes) ?? homes,
             options: options)
-        trainer.train { done, total in progress(stage: "train", done: done, total: total) }
+        let checkpoints = parameters.checkpoints
+        let identity =
+            checkpoints == nil ? "" : trainingIdentity(pairs: pairs, homes: homes, parameters: parameters)
+        try checkpoints?.restore(identity, take: trainer.restore)
+        try trainer.train(
+            progress: { done, total in progress(stage: "train", done: done, total: total) },
+            afterEpoch: { try checkpoints?.store($0.state, identity: identity) })
         let model = trainer.model()
         let router: any LearnedRouter =
             cells.map { CellRouter(groups: $0, cells: centroids, parent: model) } ?? model
@@ -161,14 +167,14 @@ extension DiskIndex {
         let trainer = PredictorTrainer(model: model, pairs: pairs, homes: homes, options: parameters.training)
         trainer.calibrateBeta(subClusters: subClusters)
         if parameters.kind == .prototypes || parameters.kind == .network {
+            let checkpoints = parameters.checkpoints
             let identity =
-                parameters.checkpoints.map { _ in trainingIdentity(pairs: pairs, parameters: parameters) }
-                ?? ""
-            try parameters.checkpoints?.restore(trainer, identity: identity)
+                checkpoints == nil ? "" : trainingIdentity(pairs: pairs, homes: homes, parameters: parameters)
+            try checkpoints?.restore(identity, take: trainer.restore)
             try trainer.train(
                 progress: { done, total in progress(stage: "train", done: done, total: total) },
                 afterEpoch: { trainer in
-                    try parameters.checkpoints?.store(trainer, identity: identity)
+                    try checkpoints?.store(trainer.state, identity: identity)
                     return true
                 })
             trainer.calibrateTemperature()

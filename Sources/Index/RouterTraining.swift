@@ -127,12 +127,14 @@ extension DiskIndex {
     /// The labelled queries that a training asks for.
     func learnPairs(_ training: RouterTraining, progress: Progress) throws -> LearnPairs {
         guard let labels = training.labels else {
-            return try learnPairs(learn: training.learn, parameters: training.pairs, progress: progress)
+            return try learnPairs(
+                learn: training.learn, parameters: training.pairs,
+                checkpoints: training.predictor.checkpoints, progress: progress)
         }
         guard let learn = training.learn, training.pairs.syntheticCount == 0 else {
             throw IndexError.invalid("labels belong to a learn file, without synthetic queries beside it")
         }
-        return try learnPairs(learn: learn, labels: labels, parameters: training.pairs)
+        return try learnPairs(learn: learn, labels: labels, parameters: training.pairs, progress: progress)
     }
 
     private func calibratePolicies(

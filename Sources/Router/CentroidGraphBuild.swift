@@ -14,10 +14,11 @@ extension CentroidGraph {
     ///   - candidates: near nodes from which a node's edges are chosen.
     ///   - alpha: above 1 keeps edges that a nearer edge nearly covers. On SIFT 1.2 fills all edges with the
     ///     nearest nodes and finds less than 1.05.
+    ///   - progress: told of nodes whose edges are chosen.
     public init(
         of centroids: VectorMatrix, degree: Int = 32, candidates: Int = 192, alpha: Float = 1.05,
         seed: UInt64,
-        threads: Int
+        threads: Int, progress: (@Sendable (_ done: Int, _ total: Int) -> Void)? = nil
     ) {
         let count = centroids.count
         precondition(count > 0 && count < 1 << 31 && degree > 1)
@@ -41,6 +42,7 @@ extension CentroidGraph {
                     forwardSlots.set(Int(node), pruner.prune(keys))
                 }
             }
+            progress?(range.upperBound, count)
         }
         let joined = Self.joinReverse(forwardSlots, pruner: pruner, threads: threads)
         let entries = Self.entries(groups, distance: pruner.distance)

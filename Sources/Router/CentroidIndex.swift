@@ -47,10 +47,10 @@ public struct CentroidIndex: PartitionRouter {
     public var probes = 56
 
     /// A router over `centroids` in routing space. `kind` nil picks scan or groups by their number, `groupCount` nil
-    /// the number of groups.
+    /// the number of groups. `progress` is told how much is done of how much, where there is something to do.
     public init(
         centroids: VectorMatrix, beta: Float, kind: Kind? = nil, groupCount: Int? = nil, seed: UInt64 = 0,
-        threads: Int = 1
+        threads: Int = 1, progress: (@Sendable (_ done: Int, _ total: Int) -> Void)? = nil
     ) {
         precondition(centroids.count > 0)
         self.beta = beta
@@ -58,9 +58,12 @@ public struct CentroidIndex: PartitionRouter {
         case .scan: storage = .scan(centroids)
         case .groups:
             storage = .groups(
-                CentroidGroups(grouping: centroids, groupCount: groupCount, seed: seed, threads: threads))
+                CentroidGroups(
+                    grouping: centroids, groupCount: groupCount, seed: seed, threads: threads,
+                    progress: progress))
         case .graph:
-            storage = .graph(centroids, CentroidGraph(of: centroids, seed: seed, threads: threads))
+            storage = .graph(
+                centroids, CentroidGraph(of: centroids, seed: seed, threads: threads, progress: progress))
         }
     }
 

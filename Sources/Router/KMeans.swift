@@ -4,7 +4,6 @@
 // integer kernels where the base is of bytes.
 
 import Glibc
-import Synchronization
 import Vectors
 
 /// The parameters of one k-means.
@@ -55,6 +54,23 @@ public struct KMeans: Sendable {
     /// Trains on `rows` (a sample, or all of them) in routing space. The result depends on the rows, the
     /// seed and the parameters, not on the number of threads.
     public func train(_ rows: VectorMatrix) -> Result {
+        train(rows, milestones: Milestones<Never>.none)
+    }
+
+    /// The same, from what `milestones` has kept on.
+    public func train<Failure: Error>(
+        _ rows: VectorMatrix, milestones: Milestones<Failure>
+    ) throws(Failure) -> Result {
+        try train(rows, milestones, steps: (.part, .all))
+    }
+
+    /// The same for one level of two.
+    ///
+    /// - Parameter steps: what the iterations over a part of the rows and over all of them are kept as.
+    func train<Failure: Error>(
+        _ rows: VectorMatrix, _ milestones: Milestones<Failure>,
+        steps: (part: MilestoneStep, all: MilestoneStep)
+    ) throws(Failure) -> Result {
         precondition(rows.count > 0)
         let wanted = min(partitions, rows.count)
         let affordable = Int(Self.refinementDistances / (Double(rows.count) * Double(wanted)))
@@ -64,100 +80,62 @@ public struct KMeans: Sendable {
         let first =
             iterations * (isFlat ? min(rows.count, wanted * sampleRows) : rows.count / groupCount(wanted))
         let meter = Meter(total: first + rounds * rows.count, report: progress)
-        let means = isFlat ? oneLevel(rows, wanted, meter) : twoLevels(rows, wanted, meter)
-        meter.reach(first)
-        var lloyd = Lloyd(rows: rows, means: means, threads: threads)
-        lloyd.run(iterations: rounds, tolerance: tolerance) { meter.add(rows.count) }
+        let splits = capRecords == nil ? nil : try milestones.last(.split)
+        var (lloyd, firstSplit): (Lloyd, Int)
+        if let splits, let kept = Lloyd(kept: splits.reader, rows: rows, threads: threads) {
+            (lloyd, firstSplit) = (kept, splits.part + 1)
+        } else {
+            firstSplit = 0
+            if let kept = try Lloyd(milestones, steps.all, rows: rows, threads: threads) {
+                lloyd = kept
+            } else {
+                let means =
+                    try isFlat
+                    ? oneLevel(rows, wanted, meter, milestones, steps.part)
+                    : twoLevels(rows, wanted, meter, milestones)
+                lloyd = Lloyd(rows: rows, means: means, threads: threads)
+            }
+            meter.reach(first + lloyd.iterations * rows.count)
+            try lloyd.run(iterations: rounds, tolerance: tolerance) { (lloyd) throws(Failure) in
+                meter.add(rows.count)
+                try milestones.keepWhole(steps.all, part: lloyd.iterations) { lloyd.state }
+            }
+        }
         meter.reach(meter.total)
-        if let capRecords { split(&lloyd, cap: max(1, capRecords)) }
+        if let capRecords { try split(&lloyd, cap: max(1, capRecords), milestones, from: firstSplit) }
         return Result(
             centroids: lloyd.centroids, meanDistance: lloyd.meanDistance, iterations: lloyd.iterations,
             largest: lloyd.largest)
     }
 
-    fileprivate func groupCount(_ wanted: Int) -> Int {
+    func groupCount(_ wanted: Int) -> Int {
         max(2, min(flatLimit, Int(Double(wanted).squareRoot())))
     }
 
-    private func oneLevel(_ rows: VectorMatrix, _ wanted: Int, _ meter: Meter) -> VectorMatrix {
+    private func oneLevel<Failure: Error>(
+        _ rows: VectorMatrix, _ wanted: Int, _ meter: Meter, _ milestones: Milestones<Failure>,
+        _ step: MilestoneStep
+    ) throws(Failure) -> VectorMatrix {
         var random = SeededRandom(seed: seed, stream: 3)
         let sampled = random.sample(wanted * sampleRows, below: rows.count)
         let part = sampled.count == rows.count ? rows : rows.gather(sampled)
-        var lloyd = Lloyd(rows: part, means: seeds(part, wanted), threads: threads)
-        lloyd.run(iterations: iterations, tolerance: tolerance) { meter.add(part.count) }
+        var lloyd =
+            try Lloyd(milestones, step, rows: part, threads: threads)
+            ?? Lloyd(rows: part, means: seeds(part, wanted), threads: threads)
+        meter.reach(lloyd.iterations * part.count)
+        try lloyd.run(iterations: iterations, tolerance: tolerance) { (lloyd) throws(Failure) in
+            meter.add(part.count)
+            try milestones.keepWhole(step, part: lloyd.iterations) { lloyd.state }
+        }
         return lloyd.means
-    }
-
-    /// Two levels: sqrt(wanted) groups, each divided into a number of partitions in proportion to its rows.
-    private func twoLevels(_ rows: VectorMatrix, _ wanted: Int, _ meter: Meter) -> VectorMatrix {
-        let groupCount = groupCount(wanted)
-        var random = SeededRandom(seed: seed, stream: 1)
-        let sampled = random.sample(groupCount * 256, below: rows.count)
-        var top = KMeans(partitions: groupCount, seed: seed, threads: threads)
-        top.iterations = iterations
-        let groups = top.train(rows.gather(sampled)).centroids
-        let home = NearestCentroids(scanning: groups).assign(rows, threads: threads).partitions
-        let order = CountingOrder(home, partitionCount: groups.count)
-        let sizes = (0..<groups.count).map { order.size($0) }
-        let shares = Self.shares(of: wanted, sizes: sizes)
-        var starts = [0]
-        for share in shares { starts.append(starts.last! + share) }
-        let means = VectorMatrix(count: starts.last!, dimension: rows.dimension, elementType: .f32)
-        // The largest first, so that no thread is left alone with one.
-        let sequence = (0..<groups.count).filter { shares[$0] > 0 }.sorted {
-            (sizes[$0] * shares[$0], $1) > (sizes[$1] * shares[$1], $0)
-        }
-        let firsts = starts
-        Workers.forEach(count: sequence.count, threads: threads) { index in
-            let group = sequence[index]
-            let members = rows.gather(Array(order.rows[order.starts[group]..<order.starts[group + 1]]))
-            var sub = KMeans(partitions: shares[group], seed: seed ^ UInt64(group + 1) << 20, threads: 1)
-            sub.iterations = iterations
-            sub.flatLimit = Int.max
-            var lloyd = Lloyd(rows: members, means: sub.seeds(members, shares[group]), threads: 1)
-            lloyd.run(iterations: sub.iterations, tolerance: sub.tolerance)
-            means.row(firsts[group]).copyMemory(from: lloyd.means.bytes, byteCount: lloyd.means.byteCount)
-            meter.add(sub.iterations * members.count / groups.count)
-        }
-        return means
-    }
-
-    /// Divides `total` in proportion to `sizes` by largest remainder; no share exceeds its size, and
-    /// what has a size has at least one.
-    static func shares(of total: Int, sizes: [Int]) -> [Int] {
-        let sum = sizes.reduce(0, +)
-        precondition(total <= sum)
-        var shares = sizes.map {
-            $0 == 0 ? 0 : max(1, min($0, Int(Double(total) * Double($0) / Double(sum))))
-        }
-        var missing = total - shares.reduce(0, +)
-        // Adds where a partition would be largest, takes where it would stay smallest.
-        while missing != 0 {
-            var chosen = -1
-            for index in sizes.indices {
-                if missing > 0 {
-                    guard shares[index] < sizes[index] else { continue }
-                    if chosen < 0 || sizes[index] * shares[chosen] > sizes[chosen] * shares[index] {
-                        chosen = index
-                    }
-                } else {
-                    guard shares[index] > 1 else { continue }
-                    if chosen < 0 || sizes[index] * shares[chosen] < sizes[chosen] * shares[index] {
-                        chosen = index
-                    }
-                }
-            }
-            if chosen < 0 { break }
-            shares[chosen] += missing > 0 ? 1 : -1
-            missing += missing > 0 ? -1 : 1
-        }
-        return shares
     }
 
     /// Splits partitions over `cap` in two (or more) and assigns anew, until none is over it. Rows that are
     /// all alike cannot be parted by centroids: they stay together, and `largest` says so.
-    private func split(_ lloyd: inout Lloyd, cap: Int) {
-        for round in 0..<64 {
+    private func split<Failure: Error>(
+        _ lloyd: inout Lloyd, cap: Int, _ milestones: Milestones<Failure>, from first: Int
+    ) throws(Failure) {
+        for round in min(first, 64)..<64 {
             lloyd.assign()
             let order = CountingOrder(lloyd.assignment.partitions, partitionCount: lloyd.means.count)
             let over = (0..<lloyd.means.count).filter { order.size($0) > cap }
@@ -192,33 +170,10 @@ public struct KMeans: Sendable {
                 next += count
             }
             lloyd = Lloyd(rows: rows, means: means, threads: threads, iterations: lloyd.iterations)
+            let state = lloyd
+            try milestones.keepWhole(.split, part: round) { state.state }
         }
         lloyd.assign()
-    }
-}
-
-/// How far a training is. Iterations that converge early leave a gap, which `reach` closes.
-private final class Meter: Sendable {
-    let total: Int
-    private let report: (@Sendable (Int, Int) -> Void)?
-    private let done = Mutex(0)
-
-    init(total: Int, report: (@Sendable (Int, Int) -> Void)?) {
-        self.total = total
-        self.report = report
-    }
-
-    func add(_ work: Int) { move { $0 + work } }
-
-    func reach(_ work: Int) { move { max($0, work) } }
-
-    private func move(_ step: (Int) -> Int) {
-        guard let report else { return }
-        let now = done.withLock { done in
-            done = min(step(done), total)
-            return done
-        }
-        report(now, total)
     }
 }
 
@@ -230,8 +185,8 @@ extension KMeans {
         let rounds = Double(max(1, refinements ?? max(4, min(10, affordable))))
         let (n, p) = (Double(rows), Double(wanted))
         let each =
-            wanted <= NearestCentroids.exactLimit
-            ? p : NearestCentroids.distancesEach(centroids: wanted, probes: 8)
+            NearestCentroids.looksAtAll(rows: rows, centroids: wanted)
+            ? p : NearestCentroids.distancesThroughGroups(centroids: wanted, probes: 8)
         let refining = rounds * n * each
         func seeding(_ count: Double, of rows: Double) -> Double {
             count * min(rows, max(count * Double(seedingRows), 1024)) * (2 + log(max(count, 1)) / 2)
@@ -248,9 +203,8 @@ extension KMeans {
 }
 
 extension NearestCentroids {
-    /// Distances that assigning a row computes among so many centroids.
-    public static func distancesEach(centroids: Int, probes: Int = 32) -> Double {
-        guard centroids > exactLimit else { return Double(centroids) }
+    /// Distances that assigning a row computes among so many centroids in groups.
+    public static func distancesThroughGroups(centroids: Int, probes: Int) -> Double {
         let groups = Double(CentroidGroups.groupCount(for: centroids))
         return groups + Double(probes) * Double(centroids) / groups
     }

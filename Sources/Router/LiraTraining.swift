@@ -36,7 +36,8 @@ public final class LiraTrainer {
     private let distanceMean: [Float]
     private let distanceScale: [Float]
     private var workspaces: [LiraWorkspace] = []
-    public private(set) var report: TrainingReport
+    private var progress: TrainingState
+    public var report: TrainingReport { progress.report }
 
     public init(centroids: CentroidIndex, pairs: TrainingPairs, homes: Homes, options: LiraOptions) {
         precondition(options.depth >= 1 && options.depth <= pairs.neighbourCount && !options.tower.isEmpty)
@@ -61,7 +62,7 @@ public final class LiraTrainer {
         head = Network(
             dimension: 2 * width, hidden: options.head, partitions: rows.count,
             mean: [Float](repeating: 0, count: 2 * width), scale: 1, seed: seed &+ 2)
-        report = TrainingReport(pairs: pairs.trainingCount, heldOutStart: 0)
+        progress = TrainingState(pairs: pairs.trainingCount)
         let blocks = (options.training.batchSize + Self.blockSize - 1) / Self.blockSize
         workspaces = (0..<blocks).map { _ in LiraWorkspace(self, capacity: Self.blockSize) }
     }
@@ -96,38 +97,48 @@ public final class LiraTrainer {
         return (mean, scale)
     }
 
-    /// Runs all epochs, or fewer where held-out pairs say so, and keeps the best parameters.
-    public func train(progress: @Sendable (_ done: Int, _ total: Int) -> Void = { _, _ in }) {
+    /// Runs the epochs that are left, or fewer where held-out pairs say so, and keeps the best parameters. `afterEpoch`
+    /// may store a checkpoint (`state`).
+    public func train<Failure: Error>(
+        progress report: @Sendable (_ done: Int, _ total: Int) -> Void = { _, _ in },
+        afterEpoch: (LiraTrainer) throws(Failure) -> Void
+    ) throws(Failure) {
         let training = options.training
         let steps = pairs.trainingCount / training.batchSize
-        report.heldOutStart = heldOutLoss()
-        var best = (loss: report.heldOutStart, values: tensors.map(\.snapshot))
-        var step = 0
-        for epoch in 0..<training.epochs where steps > 0 {
-            var random = SeededRandom(seed: training.seed, stream: UInt64(epoch) + 1)
+        if progress.epoch == 0 { progress.begin(heldOutLoss: heldOutLoss(), tensors: tensors) }
+        while !progress.hasEnded(training) && steps > 0 {
+            var random = SeededRandom(seed: training.seed, stream: UInt64(progress.epoch) + 1)
             var order = Array(0..<UInt32(pairs.trainingCount))
             random.shuffle(&order)
             var loss = 0.0
             for batch in 0..<steps {
-                step += 1
+                progress.step += 1
+                let step = progress.step
                 let schedule = 0.5 * (1 + cosf(Float.pi * Float(step - 1) / Float(training.epochs * steps)))
                 loss += gradient(of: order[batch * training.batchSize..<(batch + 1) * training.batchSize])
                 for tensor in tensors {
                     tensor.step(step, schedule: schedule * training.rate, threads: training.threads)
                 }
-                progress(step, training.epochs * steps)
+                report(step, training.epochs * steps)
             }
-            report.trainLosses.append(loss / Double(steps * training.batchSize))
-            report.heldOutLosses.append(heldOutLoss())
-            if report.heldOutLosses[epoch] < best.loss {
-                best = (report.heldOutLosses[epoch], tensors.map(\.snapshot))
-                report.bestEpoch = epoch + 1
-            } else if epoch + 1 - report.bestEpoch > training.patience {
-                break
-            }
+            progress.endEpoch(
+                trainLoss: loss / Double(steps * training.batchSize), heldOutLoss: heldOutLoss(),
+                tensors: tensors)
+            try afterEpoch(self)
         }
-        for (tensor, values) in zip(tensors, best.values) { tensor.restoreValues(values) }
+        progress.restoreBest(tensors)
     }
+
+    /// The same, without checkpoints.
+    public func train(progress report: @Sendable (_ done: Int, _ total: Int) -> Void = { _, _ in }) {
+        train(progress: report) { _ in }
+    }
+
+    /// Everything that `restore` needs to go on as if nothing had happened.
+    public var state: [UInt8] { progress.encoded(tensors) }
+
+    /// Takes back a `state` of the same model and options; false where it does not fit.
+    public func restore(_ state: [UInt8]) -> Bool { progress.restore(state, tensors: tensors) }
 
     /// Sum of the losses of up to a batch of pairs (each the mean over partitions), and the mean gradient into the
     /// tensors.

@@ -7,6 +7,9 @@ import Vectors
 
 /// The state of an iteration over one set of rows.
 struct Lloyd {
+    /// So few distances are not worth groups of centroids: a second.
+    private static let scannedDistances = 4e9
+
     let rows: VectorMatrix
     let threads: Int
     /// Means as floats, and as the rows' element type holds them.
@@ -14,38 +17,56 @@ struct Lloyd {
     private(set) var centroids: VectorMatrix
     private(set) var assignment = Assignment(partitions: [], distances: [])
     private(set) var iterations: Int
-    private(set) var meanDistance = Double.infinity
-    private(set) var largest = 0
+    private(set) var meanDistance: Double
+    private(set) var largest: Int
+    private(set) var isConverged: Bool
 
-    init(rows: VectorMatrix, means: VectorMatrix, threads: Int, iterations: Int = 0) {
+    init(
+        rows: VectorMatrix, means: VectorMatrix, threads: Int, iterations: Int = 0,
+        meanDistance: Double = .infinity, largest: Int = 0, isConverged: Bool = false
+    ) {
         self.rows = rows
         self.means = means
         self.threads = threads
         self.iterations = iterations
+        self.meanDistance = meanDistance
+        self.largest = largest
+        self.isConverged = isConverged
         centroids = means.converted(to: rows.elementType)
     }
 
     /// Iterates until nothing much changes, and calls `each` after every iteration; ends with the means of
-    /// the last assignment.
-    mutating func run(iterations limit: Int, tolerance: Double, each: () -> Void = {}) {
-        for _ in 0..<limit {
+    /// the last assignment. One that was begun before goes on.
+    mutating func run<Failure: Error>(
+        iterations limit: Int, tolerance: Double, each: (Lloyd) throws(Failure) -> Void
+    ) throws(Failure) {
+        while iterations < limit && !isConverged {
             let before = meanDistance
             assign()
             let refilled = update()
             iterations += 1
-            each()
-            if refilled == 0, before.isFinite, before - meanDistance <= tolerance * before { break }
-            if meanDistance == 0 { break }
+            isConverged =
+                (refilled == 0 && before.isFinite && before - meanDistance <= tolerance * before)
+                || meanDistance == 0
+            try each(self)
         }
+    }
+
+    /// The same, silently.
+    mutating func run(iterations limit: Int, tolerance: Double) {
+        run(iterations: limit, tolerance: tolerance) { _ in }
     }
 
     /// Assigns every row to its nearest centroid.
     mutating func assign() {
         let search: NearestCentroids
-        if centroids.count <= NearestCentroids.exactLimit || rows.count < centroids.count * 4 {
+        if NearestCentroids.looksAtAll(rows: rows.count, centroids: centroids.count)
+            || Double(rows.count) * Double(centroids.count) <= Self.scannedDistances
+        {
             search = NearestCentroids(scanning: centroids)
         } else {
-            search = NearestCentroids(centroids, seed: 0, threads: threads, probes: 8)
+            let groups = CentroidGroups(grouping: centroids, seed: 0, threads: threads)
+            search = NearestCentroids(centroids, groups: groups, probes: 8)
         }
         assignment = search.assign(rows, threads: threads)
         meanDistance = assignment.distances.reduce(0.0) { $0 + Double($1) } / Double(rows.count)

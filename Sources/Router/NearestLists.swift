@@ -84,22 +84,34 @@ struct BlockSearch {
 
     /// One worker's tile of distances and selected positions.
     final class Scratch: @unchecked Sendable {
-        let distances = UnsafeMutablePointer<Float>.allocate(capacity: rowTile * centroidTile)
-        let positions = UnsafeMutablePointer<UInt32>.allocate(capacity: centroidTile)
+        /// Room for so many distances a row.
+        let stride: Int
+        let distances: UnsafeMutablePointer<Float>
+        let positions: UnsafeMutablePointer<UInt32>
+
+        init(centroids: Int) {
+            stride = max(centroidTile, centroids)
+            distances = .allocate(capacity: rowTile * stride)
+            positions = .allocate(capacity: stride)
+        }
+
         deinit {
             distances.deallocate()
             positions.deallocate()
         }
 
-        static func perWorker(_ threads: Int) -> [Scratch] { (0..<max(1, threads)).map { _ in Scratch() } }
+        /// For tiles of centroids, and, where asked for, rows against so many of them at once.
+        static func perWorker(_ threads: Int, centroids: Int = 0) -> [Scratch] {
+            (0..<max(1, threads)).map { _ in Scratch(centroids: centroids) }
+        }
     }
 
-    /// Lowers `best` (a key a row, `PackedHeap.worst` at first) by `count` centroids, numbered from
-    /// `firstNumber` or by `numbers`. At most `rowTile` rows.
+    /// Lowers `best` (a key a row, `PackedHeap.worst` at first; row `r` owns the one at `slots[r]`, or `r`) by `count`
+    /// centroids, numbered from `firstNumber` or by `numbers`. At most `rowTile` rows.
     func nearest(
         rows: UnsafeRawPointer, rowCount: Int, centroids: UnsafeRawPointer, count: Int,
         firstNumber: UInt32, numbers: UnsafePointer<UInt32>?, best: UnsafeMutablePointer<UInt64>,
-        scratch: Scratch
+        slots: UnsafePointer<UInt32>?, scratch: Scratch
     ) {
         let size = dimension * distance.elementType.byteCount
         for start in stride(from: 0, to: count, by: Self.centroidTile) {
@@ -109,7 +121,8 @@ struct BlockSearch {
                 into: scratch.distances, outStride: Self.centroidTile)
             for row in 0..<rowCount {
                 let values = scratch.distances + row * Self.centroidTile
-                var key = best[row]
+                let slot = slots.map { Int($0[row]) } ?? row
+                var key = best[slot]
                 // A first look at a few, so that the compare below lets little through.
                 for index in 0..<(key == PackedHeap.worst ? min(16, tile) : 0) {
                     let number = numbers.map { $0[start + index] } ?? firstNumber + UInt32(start + index)
@@ -122,7 +135,7 @@ struct BlockSearch {
                     let number = numbers.map { $0[start + index] } ?? firstNumber + UInt32(start + index)
                     key = min(key, PackedHeap.pack(values[index], number))
                 }
-                best[row] = key
+                best[slot] = key
             }
         }
     }

@@ -16,6 +16,10 @@ struct SectionWriter {
         values.withUnsafeBytes { bytes.append(contentsOf: $0) }
     }
 
+    mutating func append(_ values: [Float]) {
+        values.withUnsafeBytes { bytes.append(contentsOf: $0) }
+    }
+
     mutating func append(_ values: [UInt8]) { bytes.append(contentsOf: values) }
 
     mutating func append(_ matrix: VectorMatrix) {

@@ -13,18 +13,36 @@ public enum SpannHeads {
 
     /// Row numbers of about `share` of the rows, in rising order. `rows` are in routing space.
     public static func select(_ rows: VectorMatrix, share: Double, seed: UInt64, threads: Int) -> [UInt32] {
+        select(rows, share: share, seed: seed, threads: threads, milestones: Milestones<Never>.none)
+    }
+
+    /// The same, from what `milestones` has kept on.
+    ///
+    /// - Parameter progress: told how much is done of how much, an estimate until the end. Called from any thread.
+    public static func select<Failure: Error>(
+        _ rows: VectorMatrix, share: Double, seed: UInt64, threads: Int, milestones: Milestones<Failure>,
+        progress: (@Sendable (_ done: Int, _ total: Int) -> Void)? = nil
+    ) throws(Failure) -> [UInt32] {
         precondition(rows.count > 0 && share > 0)
         let wanted = Int((share * Double(rows.count)).rounded())
         if wanted >= rows.count { return (0..<UInt32(rows.count)).map { $0 } }
-        let tree = BalancedTree(rows, seed: seed, threads: threads)
+        // A level of the tree, and the search for thresholds, look at every row.
+        let growing = rows.count * BalancedTree.expectedLevels(rows: rows.count)
+        let meter = Meter(total: growing + rows.count, report: progress)
+        let tree = try BalancedTree(rows, seed: seed, threads: threads, milestones: milestones) {
+            meter.add($0, until: growing)
+        }
+        meter.reach(growing)
         // One search a select threshold; the best by distance to the share, the least threshold on ties.
         var found = [(miss: Int, split: Int)](repeating: (Int.max, splitLimit), count: selectLimit - 1)
         found.withUnsafeMutableBufferPointer { buffer in
             nonisolated(unsafe) let results = buffer
             Workers.forEach(count: selectLimit - 1, threads: threads) { index in
                 results[index] = bestSplit(tree, select: index + 2, wanted: wanted)
+                meter.add(rows.count / selectLimit)
             }
         }
+        meter.reach(meter.total)
         var best = 0
         for index in found.indices where found[index].miss < found[best].miss { best = index }
         return choose(tree, select: best + 2, split: found[best].split)

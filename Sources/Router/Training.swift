@@ -50,12 +50,10 @@ public final class PredictorTrainer {
     let options: TrainingOptions
     private var workspaces: [PassWorkspace]
     private let rows: VectorMatrix
+    private var progress: TrainingState
     /// Epochs done; a checkpoint continues after them.
-    public private(set) var epoch = 0
-    private var step = 0
-    public private(set) var report: TrainingReport
-    private var best: [[Float]] = []
-    private var bestLoss = Double.infinity
+    public var epoch: Int { progress.epoch }
+    public var report: TrainingReport { progress.report }
 
     public init(model: TrainablePredictor, pairs: TrainingPairs, homes: Homes, options: TrainingOptions) {
         precondition(options.targets >= 1 && options.targets <= pairs.neighbourCount)
@@ -66,49 +64,36 @@ public final class PredictorTrainer {
         let blocks = (options.batchSize + Self.blockSize - 1) / Self.blockSize
         workspaces = (0..<blocks).map { _ in PassWorkspace() }
         rows = VectorMatrix(count: options.batchSize, dimension: pairs.queries.dimension, elementType: .f32)
-        report = TrainingReport(pairs: pairs.trainingCount, heldOutStart: 0)
+        progress = TrainingState(pairs: pairs.trainingCount)
     }
 
     /// Runs the epochs that are left and leaves the best parameters in the model. `afterEpoch` may store a
     /// checkpoint (`state`) and returns false to stop.
     public func train(
-        progress: @Sendable (_ done: Int, _ total: Int) -> Void = { _, _ in },
+        progress report: @Sendable (_ done: Int, _ total: Int) -> Void = { _, _ in },
         afterEpoch: (PredictorTrainer) throws -> Bool = { _ in true }
     ) throws {
         let stepsAnEpoch = pairs.trainingCount / options.batchSize
-        if epoch == 0 {
-            report.heldOutStart = heldOutLoss()
-            keepIfBest(report.heldOutStart)
-        }
-        while epoch < options.epochs && stepsAnEpoch > 0 {
+        if epoch == 0 { progress.begin(heldOutLoss: heldOutLoss(), tensors: model.tensors) }
+        while !progress.hasEnded(options) && stepsAnEpoch > 0 {
             let order = permutation()
             var loss = 0.0
             for batch in 0..<stepsAnEpoch {
                 let chosen = order[batch * options.batchSize..<(batch + 1) * options.batchSize]
-                step += 1
-                let total = options.epochs * stepsAnEpoch
+                progress.step += 1
+                let (step, total) = (progress.step, options.epochs * stepsAnEpoch)
                 let schedule = 0.5 * (1 + cosf(Float.pi * Float(step - 1) / Float(total))) * options.rate
                 loss += gradient(of: chosen, noiseSeed: UInt64(step)) / Double(chosen.count)
                 for tensor in model.tensors {
                     tensor.step(step, schedule: schedule, threads: options.threads)
                 }
-                progress(step, total)
+                report(step, total)
             }
-            epoch += 1
-            report.trainLosses.append(loss / Double(stepsAnEpoch))
-            report.heldOutLosses.append(heldOutLoss())
-            keepIfBest(report.heldOutLosses[epoch - 1])
-            let go = try afterEpoch(self)
-            if !go || epoch - report.bestEpoch > options.patience { break }
+            progress.endEpoch(
+                trainLoss: loss / Double(stepsAnEpoch), heldOutLoss: heldOutLoss(), tensors: model.tensors)
+            if try !afterEpoch(self) { break }
         }
-        for (tensor, values) in zip(model.tensors, best) { tensor.restoreValues(values) }
-    }
-
-    private func keepIfBest(_ loss: Double) {
-        guard loss < bestLoss else { return }
-        bestLoss = loss
-        report.bestEpoch = epoch
-        best = model.tensors.map(\.snapshot)
+        progress.restoreBest(model.tensors)
     }
 
     private func permutation() -> [UInt32] {
@@ -282,39 +267,8 @@ public final class PredictorTrainer {
     // Checkpoints.
 
     /// Everything that `restore` needs to go on as if nothing had happened.
-    public var state: [Float] {
-        var state = [Float(epoch), Float(step), Float(report.bestEpoch), Float(bestLoss)]
-        state +=
-            [Float(report.heldOutStart)] + report.trainLosses.map { Float($0) }
-            + report.heldOutLosses.map { Float($0) }
-        for values in best { state += values }
-        for tensor in model.tensors { state += tensor.state }
-        return state
-    }
+    public var state: [UInt8] { progress.encoded(model.tensors) }
 
     /// Takes back a `state` of the same model and options; false where it does not fit.
-    public func restore(_ state: [Float]) -> Bool {
-        let parameters = model.tensors.reduce(0) { $0 + $1.count }
-        guard state.count >= 5, state[0] >= 0, state[0] < 1e6 else { return false }
-        // Steps and the best epoch are small whole numbers; what is not would trap in the conversion.
-        guard (0..<1e9).contains(state[1]), (0..<1e6).contains(state[2]) else { return false }
-        let epochs = Int(state[0])
-        guard state.count == 5 + 2 * epochs + 4 * parameters else { return false }
-        (epoch, step, bestLoss) = (epochs, Int(state[1]), Double(state[3]))
-        report.bestEpoch = Int(state[2])
-        report.heldOutStart = Double(state[4])
-        report.trainLosses = state[5..<5 + epochs].map { Double($0) }
-        report.heldOutLosses = state[5 + epochs..<5 + 2 * epochs].map { Double($0) }
-        var position = 5 + 2 * epochs
-        best = []
-        for tensor in model.tensors {
-            best.append(Array(state[position..<position + tensor.count]))
-            position += tensor.count
-        }
-        for tensor in model.tensors {
-            guard tensor.restore(state[position..<position + 3 * tensor.count]) else { return false }
-            position += 3 * tensor.count
-        }
-        return true
-    }
+    public func restore(_ state: [UInt8]) -> Bool { progress.restore(state, tensors: model.tensors) }
 }

@@ -75,21 +75,12 @@ struct BuildCommand: ParsableCommand {
     @Flag(help: "With --shard: the base file holds only the rows of this shard.")
     var ownRows = false
 
-    @Flag(help: "Go on with this build where a run that was killed, or failed, has left it; else just build.")
-    var resume = false
-
-    @Flag(help: "Begin anew, whatever an unfinished build of this index has left.")
-    var restart = false
-
-    @Option(
-        help: "What a kill may cost: a unit of work ends after so many bytes of vectors, or five seconds.")
-    var unit: ByteCount = ByteCount(256 << 20)
+    @OptionGroup var resumeOptions: ResumeOptions
 
     @Flag(help: "Print the plan (stages, bytes, disk space, memory, time) and build nothing.")
     var dryRun = false
 
     func validate() throws {
-        if resume && restart { throw ValidationError("give --resume or --restart, not both") }
         if shard != nil && plan == nil {
             throw ValidationError("--shard needs --plan: shards share partitions")
         }
@@ -160,14 +151,14 @@ struct BuildCommand: ParsableCommand {
         if !duplicate.isPlanned { parameters.router = training }
         if let goal = residentOptions.goal {
             // Refused before a minute of planning, not after it.
-            if !resume && !restart && !dryRun { try AtomicDirectory.create(path: index).discard() }
+            if resumeOptions.start == .fresh && !dryRun { try AtomicDirectory.create(path: index).discard() }
             try self.plan(goal, for: file, parameters: parameters).applied(
                 to: &parameters, routerOptions, work: work)
         }
         let builder = IndexBuilder(
             base: file, directory: index, parameters: parameters, progress: work.progress)
-        builder.unit.byteCount = unit.byteCount
-        builder.start = resume ? .resume : restart ? .restart : .fresh
+        builder.unit = resumeOptions.workUnit
+        builder.start = resumeOptions.start
         if dryRun {
             print(try builder.plan().text(learns: training != nil || duplicate.isPlanned))
             return

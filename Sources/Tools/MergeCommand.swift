@@ -15,10 +15,14 @@ struct MergeCommand: ParsableCommand {
 
     @OptionGroup var work: WorkOptions
 
+    @OptionGroup var resumeOptions: ResumeOptions
+
     func run() throws {
         var merger = IndexMerger()
         merger.memoryByteCount = work.memory.byteCount
         merger.progress = work.progress
+        merger.start = resumeOptions.start
+        merger.unit = resumeOptions.workUnit
         print(try merger.merge(shards, to: out).summary)
     }
 }

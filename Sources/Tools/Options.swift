@@ -4,6 +4,7 @@ import ArgumentParser
 import Foundation
 import Index
 import Router
+import Storage
 import Vectors
 
 /// How a command may work: threads, memory, and whether it talks meanwhile.
@@ -28,6 +29,31 @@ struct WorkOptions: ParsableArguments {
 
     /// A receiver of progress for one piece of work: a bar, lines, or nothing under --quiet.
     var progress: Progress { quiet ? .none : ProgressDisplay().progress }
+}
+
+/// What becomes of a job that was killed, and what a kill may cost.
+struct ResumeOptions: ParsableArguments {
+    @Flag(help: "Go on where a run of this command that was killed, or failed, has left it; else just begin.")
+    var resume = false
+
+    @Flag(help: "Begin anew, whatever an unfinished run has left.")
+    var restart = false
+
+    @Option(
+        help: "What a kill may cost: a unit of work ends after so many bytes of vectors, or five seconds.")
+    var unit: ByteCount = ByteCount(256 << 20)
+
+    func validate() throws {
+        if resume && restart { throw ValidationError("give --resume or --restart, not both") }
+    }
+
+    var start: AtomicDirectory.Start { resume ? .resume : restart ? .restart : .fresh }
+
+    var workUnit: BuildUnit {
+        var result = BuildUnit()
+        result.byteCount = unit.byteCount
+        return result
+    }
 }
 
 /// A size in bytes: a number with K, M, G or T (also KiB, MiB, ...; powers of 1024) or KB, MB, ... (powers of

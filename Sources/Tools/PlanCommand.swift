@@ -49,6 +49,8 @@ struct PlanCommand: ParsableCommand {
 
     @OptionGroup var work: WorkOptions
 
+    @OptionGroup var resumeOptions: ResumeOptions
+
     @Option(help: "Learn from the first N vectors only.")
     var first: Int?
 
@@ -69,7 +71,8 @@ struct PlanCommand: ParsableCommand {
         parameters.threads = work.threads
         parameters.memoryByteCount = work.memory.byteCount
         let report = try PartitionPlan.learn(
-            base: file, parameters: parameters, directory: out, progress: work.progress)
+            base: file, parameters: parameters, directory: out, progress: work.progress,
+            start: resumeOptions.start, unit: resumeOptions.workUnit)
         print(report.summary)
     }
 }

@@ -19,10 +19,11 @@ struct BuildResumeTests {
         work = fixture.directory.file(".index.building")
     }
 
-    /// Units of a chunk each, in several buckets where `spread`.
+    /// Units of a chunk each, in several buckets where `spread`; none of clustering unless wanted.
     private func builder(
         _ name: String = "index", kind: Kind = .none, spread: Bool = true, base: VectorFile? = nil,
-        start: AtomicDirectory.Start = .fresh, change: (inout BuildParameters) -> Void = { _ in }
+        start: AtomicDirectory.Start = .fresh, clustering: Bool = false,
+        change: (inout BuildParameters) -> Void = { _ in }
     ) -> IndexBuilder {
         var parameters = BuildParameters()
         parameters.partitions = 40
@@ -36,6 +37,7 @@ struct BuildResumeTests {
             base: base ?? fixture.base, directory: fixture.directory.file(name), parameters: parameters)
         builder.start = start
         builder.unit.byteCount = 1
+        if !clustering { builder.unit.seconds = 1e15 }
         return builder
     }
 
@@ -63,17 +65,23 @@ struct BuildResumeTests {
     ])
     func whereverItStopsItGoesOn(kind: Kind, spread: Bool, step: Int) throws {
         var units: [String] = []
-        let whole = builder("whole", kind: kind, spread: spread)
+        let clustering = kind == .headsWithClosure
+        func builder(_ name: String = "index", start: AtomicDirectory.Start = .fresh) -> IndexBuilder {
+            self.builder(name, kind: kind, spread: spread, start: start, clustering: clustering)
+        }
+        let whole = builder("whole")
         whole.afterUnit = { stage, _ in units.append(stage) }
         _ = try whole.build()
         #expect(
             Set(units)
-                == Set(["partition", "assign", "write", "train", "publish"] + (spread ? ["group"] : [])))
+                == Set(
+                    ["partition", "assign", "write", "train", "publish"] + (spread ? ["group"] : [])
+                        + (clustering ? ["cluster"] : [])))
         #expect(!spread || units.filter { $0 == "assign" }.count > 2)
         for count in stride(from: units.count, to: 0, by: -step) {
-            #expect(try stop(builder(kind: kind, spread: spread), after: count))
+            #expect(try stop(builder(), after: count))
             #expect(names == [".index.building"])
-            let report = try builder(kind: kind, spread: spread, start: .resume).build()
+            let report = try builder(start: .resume).build()
             #expect(
                 try differences(fixture.directory.file("index"), fixture.directory.file("whole")) == [],
                 "\(count)")

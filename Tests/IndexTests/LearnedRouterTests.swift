@@ -338,14 +338,15 @@ struct LearnedRouterTests {
         let homes = try index.homes()
         let steps = pairs.trainingCount / training.predictor.training.batchSize
         let (whole, killed) = (fixture.directory.file("whole"), fixture.directory.file("killed"))
-        func train(_ directory: String?, seed: UInt64 = 1, steps: @escaping @Sendable (Int) -> Void) throws
-            -> [UInt8]
-        {
+        func train(
+            _ directory: String?, seed: UInt64 = 1, homes other: Homes? = nil,
+            steps: @escaping @Sendable (Int) -> Void
+        ) throws -> [UInt8] {
             var parameters = training.predictor
             parameters.training.seed = seed
             parameters.checkpoints = directory.map { TrainingCheckpoints(directory: $0) }
             return try index.trainPredictor(
-                pairs: pairs, homes: homes, parameters: parameters,
+                pairs: pairs, homes: other ?? homes, parameters: parameters,
                 progress: Progress { stage, done, _ in if stage == "train" { steps(done) } }
             ).predictor.encode().flatMap(\.bytes)
         }
@@ -361,7 +362,10 @@ struct LearnedRouterTests {
         let finished = try train(killed) { _ in Issue.record("a step of a finished training") }
         let other = try train(killed, seed: 2) { _ in }
         #expect(finished == expected && other != expected)
-        #expect(try FileManager.default.contentsOfDirectory(atPath: killed).count == 2)
+        // Homes that planning tries are another training.
+        let moved = Homes((0..<homes.count).map { (homes[$0].first ?? 0) / 2 })
+        #expect(try train(killed, homes: moved) { _ in } == train(nil, homes: moved) { _ in })
+        #expect(try FileManager.default.contentsOfDirectory(atPath: killed).count == 3)
         for name in try FileManager.default.contentsOfDirectory(atPath: killed) {
             let path = killed + "/" + name
             var bytes = [UInt8](try Data(contentsOf: URL(fileURLWithPath: path)))

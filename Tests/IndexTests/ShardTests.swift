@@ -12,7 +12,7 @@ private let kinds: [Kind] = [.none, .closure, .soar]
 
 extension Fixture {
     @discardableResult
-    fileprivate func plan(
+    func plan(
         _ name: String = "plan", _ metric: Metric = .l2, partitions: Int = 24, base other: VectorFile? = nil,
         change: (inout BuildParameters) -> Void = { _ in }
     ) throws -> PartitionPlan {
@@ -55,7 +55,7 @@ extension Fixture {
     }
 
     /// All shards, and what they are joined to.
-    fileprivate func merge(
+    func merge(
         on plan: PartitionPlan, _ kind: Kind = .none, shards: Int, name: String = "merged",
         firstId: UInt64 = 0
     ) throws -> MergeReport {

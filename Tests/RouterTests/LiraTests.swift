@@ -77,6 +77,21 @@ import Vectors
         #expect(abs(predicted / observed - 1) < 0.1)
     }
 
+    @Test func aCheckpointGoesOnAsIfNothingHadHappened() throws {
+        let fixture = PredictorFixture()
+        let whole = trainer(fixture, epochs: 4)
+        var states: [[UInt8]] = []
+        whole.train(afterEpoch: { states.append($0.state) })
+        for state in states {
+            let again = trainer(fixture, epochs: 4)
+            #expect(again.restore(state))
+            again.train()
+            #expect(again.state == whole.state)
+            #expect(again.model().encode().flatMap(\.bytes) == whole.model().encode().flatMap(\.bytes))
+        }
+        #expect(!trainer(fixture).restore([UInt8](try #require(states.last).dropLast())))
+    }
+
     @Test func threadsDoNotChangeIt() {
         let fixture = PredictorFixture()
         let encoded = [1, 3].map { threads in

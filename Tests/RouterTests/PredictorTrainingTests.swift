@@ -105,7 +105,7 @@ import Vectors
     func aCheckpointGoesOnAsIfNothingHadHappened(form: PredictorForm) throws {
         let fixture = PredictorFixture()
         let whole = fixture.model(form)
-        var state: [Float] = []
+        var state: [UInt8] = []
         let trainer = fixture.trainer(whole, epochs: 4, noise: 1)
         try trainer.train(afterEpoch: { trainer in
             if trainer.epoch == 2 { state = trainer.state }
@@ -120,22 +120,49 @@ import Vectors
         #expect(second.state == trainer.state)
     }
 
+    /// Losses come back to the last bit, and patience that has run out does not begin again.
+    @Test func anEndedTrainingGoesNoFurther() throws {
+        let fixture = PredictorFixture()
+        var options = TrainingOptions()
+        (options.epochs, options.batchSize, options.rate, options.patience) = (20, 64, 400, 1)
+        func trainer() -> PredictorTrainer {
+            PredictorTrainer(
+                model: fixture.model(PredictorForm(base: .prototypes)), pairs: fixture.pairs,
+                homes: fixture.homes, options: options)
+        }
+        let whole = trainer()
+        var state: [UInt8] = []
+        try whole.train(afterEpoch: {
+            state = $0.state
+            return true
+        })
+        try #require(whole.epoch < 20)
+        let again = trainer()
+        #expect(again.restore(state))
+        try again.train(afterEpoch: { _ in
+            Issue.record("an epoch of a training that had ended")
+            return true
+        })
+        #expect(again.report.heldOutLosses == whole.report.heldOutLosses && again.state == whole.state)
+        #expect(again.report.heldOutStart == whole.report.heldOutStart)
+    }
+
     @Test func aStateThatDoesNotFitIsRefused() throws {
         let fixture = PredictorFixture()
         let trainer = fixture.trainer(fixture.model(PredictorForm(base: .prototypes)), epochs: 1)
         try trainer.train()
         let state = trainer.state
         let other = fixture.trainer(fixture.model(PredictorForm(base: .prototypes)), epochs: 1)
-        for length in [0, 1, 4, 5, 6, 7, state.count - 1] {
+        for length in [0, 1, 8, 31, 32, 48, 63, 64, 65, state.count - 1] {
             #expect(!other.restore(Array(state.prefix(length))))
         }
         #expect(!other.restore(state + [0]))
         #expect(!fixture.trainer(fixture.model(PredictorForm(base: .distance))).restore(state))
         // No number in front of the parameters may trap.
-        for index in 0..<7 {
-            for value in [Float.nan, .infinity, -1, 1e30] {
+        for index in 0..<64 {
+            for bit in 0..<8 {
                 var damaged = state
-                damaged[index] = value
+                damaged[index] ^= 1 << UInt8(bit)
                 _ = other.restore(damaged)
             }
         }

@@ -74,6 +74,43 @@ import Testing
         try expectSame("index")
     }
 
+    /// Both are killed within their work, refused without being asked to go on, and go on.
+    @Test func aKilledPlanAndAKilledMergeGoOn() throws {
+        let plan = [
+            "plan", "--base", scratch.file("base.u8bin"), "--partitions", "2100", "--iterations", "4",
+            "--unit",
+            "128KiB", "-q", "--out",
+        ]
+        try succeed(plan + [scratch.file("plan")])
+        let index = scratch.file("index")
+        func goOn(_ command: [String], killedAt name: String, as whole: String, _ files: [String]) throws {
+            try kill(command + [index], at: name)
+            let refused = try sonde(command + [index])
+            #expect(refused.code == 1 && refused.errorLine?.contains("--resume") == true, "\(refused.err)")
+            #expect(refused.errorLine?.contains("--restart") == true)
+            #expect(try sonde(command + [index, "--resume", "--restart"]).code == 2)
+            try succeed(command + [index, "--resume"])
+            for name in files {
+                #expect(try scratch.bytes("index/\(name)") == scratch.bytes("\(whole)/\(name)"), "\(name)")
+            }
+            #expect(!scratch.names.contains(".index.building"))
+            try FileManager.default.removeItem(atPath: index)
+        }
+        try goOn(plan, killedAt: "milestone-groups-0", as: "plan", ["plan.json", "router.bin"])
+        for shard in 0..<2 {
+            try succeed([
+                "build", "--base", scratch.file("base.u8bin"), "--plan", scratch.file("plan"), "--shard",
+                "\(shard)/2", "--index", scratch.file("shard-\(shard)"), "-q",
+            ])
+        }
+        let merge =
+            ["merge"] + (0..<2).map { scratch.file("shard-\($0)") } + ["--unit", "256KiB", "-q", "--out"]
+        try succeed(merge + [scratch.file("merged")])
+        try goOn(
+            merge, killedAt: "entries", as: "merged",
+            ["manifest.json", "router.bin", "segments.bin", "segments.table"])
+    }
+
     /// A limit on the size of files fails in the middle of writing as a full disk does.
     @Test func aBuildWithoutRoomKeepsWhatItHas() throws {
         let command = productDirectory.appendingPathComponent("sonde").path
