@@ -133,7 +133,7 @@ extension DiskIndex {
     ) throws -> TruthFile {
         let numbers = try numbers()
         var answers = TruthFile(count: queries.count, k: k)
-        let cost = 160 + k * 24 + nprobe * 8
+        let cost = 160 + k * 24 + nprobe * 20
         var block = max(1024, memoryByteCount / 4 / cost)
         if let checkpoints {
             // A sweep reads most of the index: each record that it reads should meet as many queries as hide that.
@@ -181,8 +181,15 @@ extension DiskIndex {
         return answers
     }
 
-    /// The nearest partitions of each query by centroid.
+    /// The nearest partitions of each query by centroid: in no order where all are wanted, as a search finds them
+    /// where they are too many to be looked at by every query.
     func nearestPartitions(of queries: VectorMatrix, count: Int, threads: Int) -> [[UInt32]] {
+        if count >= partitionCount {
+            return [[UInt32]](repeating: Array(0..<UInt32(partitionCount)), count: queries.count)
+        }
+        if centroids.kind != .scan {
+            return routes(of: queries, router: centroids, limit: count, threads: threads).map(\.partitions)
+        }
         let lists = NearestCentroids(scanning: centroids.centroids())
             .nearest(count, space.rows(from: queries), threads: threads)
         return (0..<queries.count).map { query in
@@ -191,13 +198,16 @@ extension DiskIndex {
         }
     }
 
+    /// Pairs of a query and a partition that the check of labels looks at, at most.
+    private static let checkedPairs = 1 << 24
+
     /// How many labels of a sample are right, by a sweep over all partitions.
     private func labelAccuracy(
         queries: VectorMatrix, labels: TruthFile, parameters: LearnParameters, nprobe: Int,
         progress: Progress
     ) throws -> Double {
         if nprobe >= partitionCount { return 1 }
-        let count = min(200, queries.count)
+        let count = min(200, queries.count, max(16, Self.checkedPairs / partitionCount))
         let sample = (0..<count).map { $0 * queries.count / count }
         let exact = try nearest(
             of: queries.gather(sample.map { UInt32($0) }), k: 1, nprobe: partitionCount,

@@ -37,6 +37,8 @@ public struct PredictorParameters: Sendable {
     /// Partitions that get a probability at search, and that enter a training step.
     public var candidates = 256
     public var trainingCandidates = 64
+    /// Whether logits are refined by what the candidates say of one another.
+    public var refines = false
     public var training = TrainingOptions()
     /// lira: its shape, and the neighbours that a partition is wanted for.
     public var lira = LiraOptions()
@@ -69,6 +71,7 @@ public struct PredictorParameters: Sendable {
             build["towers"] = (lira.tower + lira.head).map(String.init).joined(separator: ",")
             build["depth"] = String(lira.depth)
         }
+        if refines { build["refine"] = "true" }
         if form.base == .prototypes, let codeByteCount { build["prototype-codes"] = String(codeByteCount) }
         if kind == .prototypes || kind == .network || kind == .lira {
             build["epochs"] = String(training.epochs)
@@ -124,6 +127,21 @@ extension DiskIndex {
     public func trainPredictor(
         pairs: TrainingPairs, homes: Homes, parameters: PredictorParameters, progress: Progress = .none
     ) throws -> (predictor: Predictor, report: TrainingReport) {
+        let (predictor, report) = try trainUnrefined(
+            pairs: pairs, homes: homes, parameters: parameters, progress: progress)
+        guard parameters.refines else { return (predictor, report) }
+        // The second half of what was held out is for thresholds.
+        let held = pairs.heldOut
+        let refined = predictor.refined(
+            pairs: pairs, range: held.lowerBound..<held.lowerBound + held.count / 2, homes: homes,
+            records: (0..<partitionCount).map { table[$0].recordCount }, seed: parameters.training.seed,
+            threads: parameters.training.threads)
+        return (refined, report)
+    }
+
+    private func trainUnrefined(
+        pairs: TrainingPairs, homes: Homes, parameters: PredictorParameters, progress: Progress = .none
+    ) throws -> (predictor: Predictor, report: TrainingReport) {
         let form = parameters.form
         if let codeByteCount = parameters.codeByteCount,
             codeByteCount < 1 || codeByteCount > min(centroids.dimension, ProductQuantiser.codeByteLimit)
@@ -174,6 +192,7 @@ extension DiskIndex {
     /// they hold.
     func subClusters(perPartition: Double, threads: Int, progress: Progress) throws -> SubClusters {
         let share = perPartition * Double(partitionCount) / Double(max(manifest.records, 1))
+        let rows = centroids.centroids()
         var parts: [SubClusterPart] = []
         var batch: [(partition: Int, rows: VectorMatrix)] = []
         var next = 0
@@ -189,7 +208,7 @@ extension DiskIndex {
             }
             for (task, item) in batch.enumerated() {
                 while next < item.partition {
-                    parts.append(SubClusterPart.empty(like: centroids.centroids(), row: next))
+                    parts.append(SubClusterPart.empty(like: rows, row: next))
                     next += 1
                 }
                 if let part = slots.take(task) { parts.append(part) }
@@ -204,7 +223,7 @@ extension DiskIndex {
         }
         finishBatch()
         while next < partitionCount {
-            parts.append(SubClusterPart.empty(like: centroids.centroids(), row: next))
+            parts.append(SubClusterPart.empty(like: rows, row: next))
             next += 1
         }
         guard !parts.isEmpty else { throw IndexError.invalid("the index holds no partitions") }

@@ -232,6 +232,9 @@ extension PredictorParameters {
         if hidden.contains(where: { $0 < 1 || $0 > 65536 }) || hidden.count > 8 {
             throw .invalid("hidden must be up to eight widths from 1 to 65536, found \(hidden)")
         }
+        if refines && kind == .lira {
+            throw .invalid("lira gives partitions probabilities of their own, which are not refined")
+        }
         if training.epochs < 1 { throw .invalid("epochs must be at least 1, found \(training.epochs)") }
         if !(training.noise >= 0 && training.noise.isFinite) {
             throw .invalid("noise must be 0 or more, found \(training.noise)")

@@ -24,11 +24,14 @@ public struct CentroidGroups: Sendable {
 
     /// Groups `centroids` by k-means. Two or four times as many groups, or large ones split, find the nearest of a
     /// row as often in the same time. `progress` is told how much is done of how much.
+    ///
+    /// - Parameter groupCount: groups wanted; nil: `groupCount(for:)`.
     public init(
-        grouping centroids: VectorMatrix, seed: UInt64, threads: Int,
+        grouping centroids: VectorMatrix, groupCount: Int? = nil, seed: UInt64, threads: Int,
         progress: (@Sendable (_ done: Int, _ total: Int) -> Void)? = nil
     ) {
-        var means = KMeans(partitions: Self.groupCount(for: centroids.count), seed: seed, threads: threads)
+        var means = KMeans(
+            partitions: groupCount ?? Self.groupCount(for: centroids.count), seed: seed, threads: threads)
         means.iterations = 8
         means.progress = progress
         let centres = means.train(centroids).centroids
@@ -41,7 +44,7 @@ public struct CentroidGroups: Sendable {
         let order = CountingOrder(home, partitionCount: centres.count)
         // Groups keep their place even when empty: a search of an empty group finds nothing.
         self.centres = centres
-        self.centroids = centroids.gather(order.rows)
+        self.centroids = centroids.gather(order.rows, inHugePages: true)
         numbers = order.rows
         starts = order.starts
     }

@@ -41,14 +41,16 @@ public struct CentroidIndex: PartitionRouter {
     /// A block keeps up to so many times the wanted keys before it sorts and drops the others: one sort at the
     /// end is cheaper than a heap.
     static let keptShare = 6
+    /// Bytes of the next group that are asked for while one is looked at.
+    private static let prefetchByteCount = 4096
     /// Groups that a search through groups looks at, at least.
     public var probes = 56
 
-    /// A router over `centroids` in routing space. `kind` nil picks scan or groups by their number. `progress` is told
-    /// how much is done of how much, where there is something to do.
+    /// A router over `centroids` in routing space. `kind` nil picks scan or groups by their number, `groupCount` nil
+    /// the number of groups. `progress` is told how much is done of how much, where there is something to do.
     public init(
-        centroids: VectorMatrix, beta: Float, kind: Kind? = nil, seed: UInt64 = 0, threads: Int = 1,
-        progress: (@Sendable (_ done: Int, _ total: Int) -> Void)? = nil
+        centroids: VectorMatrix, beta: Float, kind: Kind? = nil, groupCount: Int? = nil, seed: UInt64 = 0,
+        threads: Int = 1, progress: (@Sendable (_ done: Int, _ total: Int) -> Void)? = nil
     ) {
         precondition(centroids.count > 0)
         self.beta = beta
@@ -56,7 +58,9 @@ public struct CentroidIndex: PartitionRouter {
         case .scan: storage = .scan(centroids)
         case .groups:
             storage = .groups(
-                CentroidGroups(grouping: centroids, seed: seed, threads: threads, progress: progress))
+                CentroidGroups(
+                    grouping: centroids, groupCount: groupCount, seed: seed, threads: threads,
+                    progress: progress))
         case .graph:
             storage = .graph(
                 centroids, CentroidGraph(of: centroids, seed: seed, threads: threads, progress: progress))
@@ -374,6 +378,13 @@ public struct CentroidIndex: PartitionRouter {
         groups.numbers.withUnsafeBufferPointer { numbers in
             for index in 0..<wanted {
                 let group = Int(PackedHeap.number(nearGroups[index]))
+                if index + 1 < wanted {
+                    // The processor follows a run of rows once it is under way; this is for the first of the next.
+                    let next = Int(PackedHeap.number(nearGroups[index + 1]))
+                    let size = (groups.starts[next + 1] - groups.starts[next]) * groups.centroids.rowByteCount
+                    sonde_prefetch(
+                        groups.centroids.row(groups.starts[next]), min(size, Self.prefetchByteCount))
+                }
                 for start in stride(
                     from: groups.starts[group], to: groups.starts[group + 1], by: Scratch.tileCount)
                 {

@@ -150,7 +150,8 @@ extension CentroidIndex {
         guard count <= centroidReader.remaining / rowByteCount else {
             throw centroidReader.failure("holds fewer than \(count) centroids")
         }
-        let centroids = VectorMatrix(count: count, dimension: dimension, elementType: elementType)
+        let centroids = VectorMatrix(
+            count: count, dimension: dimension, elementType: elementType, inHugePages: true)
         let step = max(1, min(count, pieceByteCount / rowByteCount))
         var first = 0
         while first < count {

@@ -44,16 +44,21 @@ public final class Network: @unchecked Sendable {
     public var partitionCount: Int { widths[widths.count - 1] }
     public var residentByteCount: Int { tensors.reduce(0) { $0 + $1.count * 4 } + mean.count * 4 }
 
-    /// Activations of a block of queries, layer by layer; the last are the logits.
+    /// Activations of a block of queries, layer by layer; the last are the logits, unless only candidates are asked
+    /// for theirs.
     final class Activations {
         let capacity: Int
         let layers: [UnsafeMutablePointer<Float>]
         let deltas: [UnsafeMutablePointer<Float>]
+        /// Whether the layers end with the last hidden one.
+        let ofCandidates: Bool
 
-        init(network: Network, capacity: Int) {
+        init(network: Network, capacity: Int, ofCandidates: Bool = false) {
             self.capacity = capacity
-            layers = network.widths.map { .allocate(capacity: $0 * capacity) }
-            deltas = network.widths.map { .allocate(capacity: $0 * capacity) }
+            self.ofCandidates = ofCandidates
+            let widths = ofCandidates ? network.widths.dropLast() : network.widths[...]
+            layers = widths.map { .allocate(capacity: $0 * capacity) }
+            deltas = widths.map { .allocate(capacity: $0 * capacity) }
         }
 
         deinit {
@@ -61,12 +66,13 @@ public final class Network: @unchecked Sendable {
             for memory in deltas { memory.deallocate() }
         }
 
+        /// The logits, or the last hidden activations where only candidates are asked for theirs.
         var logits: UnsafeMutablePointer<Float> { layers[layers.count - 1] }
-        /// Where the loss's gradient by the logits goes before `backward`.
+        /// Where the loss's gradient by them goes before `backward`.
         var logitDeltas: UnsafeMutablePointer<Float> { deltas[deltas.count - 1] }
     }
 
-    /// Logits of `count` queries given as floats.
+    /// Logits of `count` queries given as floats, or what their candidates' logits are computed from.
     func forward(_ queries: UnsafePointer<Float>, count: Int, activations: Activations) {
         precondition(count <= activations.capacity)
         let dimension = widths[0]
@@ -76,7 +82,7 @@ public final class Network: @unchecked Sendable {
                     (queries[row * dimension + column] - mean[column]) * scale
             }
         }
-        for (index, layer) in layers.enumerated() {
+        for (index, layer) in layers.prefix(activations.layers.count - 1).enumerated() {
             let (inputs, outputs) = (widths[index], widths[index + 1])
             let target = activations.layers[index + 1]
             for row in 0..<count {
@@ -92,14 +98,28 @@ public final class Network: @unchecked Sendable {
         }
     }
 
-    /// Adds to `gradients` (one memory a tensor, in the order of `tensors`) what `logitDeltas` implies.
+    /// The last layer's output for one partition, from the last hidden activations of a query.
+    func logit(of partition: Int, hidden: UnsafePointer<Float>, product: Distance) -> Float {
+        let (width, last) = (widths[layers.count - 1], layers[layers.count - 1])
+        return last.biases.values[partition]
+            - product.pair(hidden, last.weights.values + partition * width, dimension: width)
+    }
+
+    /// Adds to `gradients` (one memory a tensor, in the order of `tensors`) what the last of the deltas implies: those
+    /// of the logits, or of the last hidden layer where only candidates were asked for theirs.
     ///
     /// - Parameter toInputs: leave the gradient by the inputs in the first of the activations' deltas.
     func backward(
         count: Int, activations: Activations, into gradients: [UnsafeMutablePointer<Float>],
         toInputs: Bool = false
     ) {
-        for index in stride(from: layers.count - 1, through: 0, by: -1) {
+        if activations.ofCandidates, layers.count > 1 {
+            let hidden = layers.count - 1
+            for position in 0..<count * widths[hidden] where activations.layers[hidden][position] <= 0 {
+                activations.deltas[hidden][position] = 0
+            }
+        }
+        for index in stride(from: activations.layers.count - 2, through: 0, by: -1) {
             let (inputs, outputs) = (widths[index], widths[index + 1])
             let delta = activations.deltas[index + 1]
             MatrixProduct.multiply(

@@ -16,10 +16,13 @@ public final class Predictor: LearnedRouter {
     public let inverseTemperature: Float
     /// Candidates that are given a probability.
     public let candidateCount: Int
+    /// What candidates say of one another, added last.
+    public let refinement: CandidateRefinement?
 
     public init(
         centroids: CentroidIndex, base: PredictorForm.Base, beta: Float, prototypes: PrototypeMixture?,
-        network: NetworkInference?, inverseTemperature: Float, candidateCount: Int
+        network: NetworkInference?, inverseTemperature: Float, candidateCount: Int,
+        refinement: CandidateRefinement? = nil
     ) {
         precondition(base != .prototypes || prototypes != nil)
         self.centroids = centroids
@@ -29,6 +32,7 @@ public final class Predictor: LearnedRouter {
         self.network = network
         self.inverseTemperature = inverseTemperature
         self.candidateCount = min(candidateCount, centroids.partitionCount)
+        self.refinement = refinement
     }
 
     /// The mean factor between distances and logits.
@@ -40,6 +44,7 @@ public final class Predictor: LearnedRouter {
 
     public var residentByteCount: Int {
         centroids.residentByteCount + (prototypes?.residentByteCount ?? 0) + (network?.residentByteCount ?? 0)
+            + (refinement?.residentByteCount ?? 0)
     }
 
     public func makeScratch() -> RouterScratch { PredictorScratch(predictor: self) }
@@ -50,9 +55,14 @@ public final class Predictor: LearnedRouter {
         guard let scratch = anyScratch as? PredictorScratch else {
             preconditionFailure("scratch of another router")
         }
+        candidateLogits(query, scratch: scratch)
+        finish(scratch.candidates, limit: limit, scratch: scratch, into: &route)
+    }
+
+    /// Fills the scratch with the candidates and their logits.
+    func candidateLogits(_ query: UnsafeRawPointer, scratch: PredictorScratch) {
         centroids.route(query, limit: candidateCount, scratch: scratch.centroids, into: &scratch.candidates)
         fillLogits(query, scratch.candidates, scratch: scratch)
-        finish(scratch.candidates, limit: limit, scratch: scratch, into: &route)
     }
 
     /// The answer from the candidates and their logits, which lie in `scratch.logits`.
@@ -101,7 +111,7 @@ public final class Predictor: LearnedRouter {
         }
     }
 
-    /// What comes on top of the base's logits: the network's, and the temperature.
+    /// What comes on top of the base's logits: the network's, the temperature and the refinement.
     func correct(_ query: UnsafeRawPointer, _ candidates: Route, scratch: PredictorScratch) {
         let logits = scratch.logits
         let count = candidates.count
@@ -112,9 +122,19 @@ public final class Predictor: LearnedRouter {
             }
         }
         for position in 0..<count { logits[position] *= inverseTemperature }
+        if let refinement, let memory = scratch.refinement {
+            refinement.correct(candidates, logits: logits, scratch: memory)
+        }
     }
 
-    /// The same predictor with another factor on its logits.
+    /// The same predictor with a refinement.
+    func with(_ refinement: CandidateRefinement) -> Predictor {
+        Predictor(
+            centroids: centroids, base: base, beta: beta, prototypes: prototypes, network: network,
+            inverseTemperature: inverseTemperature, candidateCount: candidateCount, refinement: refinement)
+    }
+
+    /// The same predictor, not refined, with another factor on its logits.
     func tempered(_ inverseTemperature: Float) -> Predictor {
         Predictor(
             centroids: centroids, base: base, beta: beta, prototypes: prototypes, network: network,
@@ -129,6 +149,7 @@ final class PredictorScratch: RouterScratch {
     let logits: UnsafeMutablePointer<Float>
     let prototypes: PrototypeMixture.Scratch?
     let network: NetworkInference.Scratch?
+    let refinement: CandidateRefinement.Scratch?
     /// Working memory of blocks, there once one was routed.
     private(set) lazy var block = PredictorBlock(predictor: predictor)
     private unowned let predictor: Predictor
@@ -147,6 +168,7 @@ final class PredictorScratch: RouterScratch {
         let dimension = predictor.centroids.dimension
         prototypes = predictor.prototypes.map { PrototypeMixture.Scratch($0, dimension: dimension) }
         network = predictor.network.map { NetworkInference.Scratch(network: $0) }
+        refinement = predictor.refinement.map { _ in CandidateRefinement.Scratch(capacity: capacity) }
     }
 
     deinit {

@@ -1,5 +1,5 @@
 // A predictor as bytes. Section "predict": format u32 (1; 2 where prototypes are codes), base u8, element type
-// of prototypes u8, flags u16 (1: prototypes, 2: network, 4: prototypes are codes), candidates u32, beta f32,
+// of prototypes u8, flags u16 (1: prototypes, 2: network, 4: prototypes are codes, 8: refinement), candidates u32, beta f32,
 // inverse temperature f32. Section "proto": partitions u64, prototypes u64, dimension u32, starts u32, then of
 // rows: centers, weights f32, betas f32; of codes: beta f32, mean f32, quantiser (ProductQuantiser), codes by
 // partition and sub-space, weights f16 with what beta and the code add to them. Section
@@ -25,7 +25,10 @@ extension Predictor {
         writer.append(isCoded ? Self.formatOfCodes : Self.format)
         writer.append(UInt8(Self.bases.firstIndex(of: base) ?? 0))
         writer.append(prototypeType.rawValue)
-        writer.append(UInt16((prototypes == nil ? 0 : 1) + (network == nil ? 0 : 2) + (isCoded ? 4 : 0)))
+        writer.append(
+            UInt16(
+                (prototypes == nil ? 0 : 1) + (network == nil ? 0 : 2) + (isCoded ? 4 : 0)
+                    + (refinement == nil ? 0 : 8)))
         writer.append(UInt32(candidateCount))
         writer.append(beta)
         writer.append(inverseTemperature)
@@ -41,6 +44,7 @@ extension Predictor {
             network.encode(into: &writer)
             sections.append((Self.networkSection, writer.bytes))
         }
+        if let refinement { sections.append(refinement.encode()) }
         return sections
     }
 
@@ -63,7 +67,7 @@ extension Predictor {
         let inverseTemperature = try reader.float()
         guard baseNumber < bases.count, let type = ElementType(rawValue: typeNumber), candidates > 0,
             beta.isFinite, inverseTemperature.isFinite, inverseTemperature > 0,
-            bases[baseNumber] != .prototypes || flags & 1 == 1, flags < 8,
+            bases[baseNumber] != .prototypes || flags & 1 == 1, flags < 16,
             (flags & 4 == 4) == (format == formatOfCodes)
         else { throw reader.failure("numbers that no predictor has") }
         let prototypes =
@@ -74,7 +78,9 @@ extension Predictor {
         return Predictor(
             centroids: centroids, base: bases[baseNumber], beta: beta, prototypes: prototypes,
             network: network,
-            inverseTemperature: inverseTemperature, candidateCount: candidates)
+            inverseTemperature: inverseTemperature, candidateCount: candidates,
+            refinement: flags & 8 == 8
+                ? try CandidateRefinement(decoding: sections, partitionCount: centroids.partitionCount) : nil)
     }
 
     private static func decodePrototypes(

@@ -36,6 +36,10 @@ public final class TrainablePredictor: @unchecked Sendable {
     let prototypes: TrainablePrototypes?
     let logBeta: Tensor
     let network: Network?
+    /// The network's last layer is evaluated for candidates only, so that steps do not grow with the number of
+    /// partitions; the network alone wants all of them.
+    var networkOfCandidates: Bool { form.base != .none }
+    private let product = Distance(metric: .ip, elementType: .f32)
     /// Multiplies logits when held-out pairs calibrate; 1 while training.
     var logitScale: Float = 1
 
@@ -72,7 +76,8 @@ public final class TrainablePredictor: @unchecked Sendable {
         if let network, let activations = workspace.activations {
             network.forward(floats, count: count, activations: activations)
             if withGradient {
-                activations.logitDeltas.update(repeating: 0, count: count * network.partitionCount)
+                let width = network.widths[activations.deltas.count - 1]
+                activations.logitDeltas.update(repeating: 0, count: count * width)
             }
         }
         var loss = 0.0
@@ -114,8 +119,12 @@ public final class TrainablePredictor: @unchecked Sendable {
                 workspace.offsets[position] = used
                 used += count
             }
-            if let activations = workspace.activations {
-                logit += activations.logits[row * centroids.partitionCount + partition]
+            if let network, let activations = workspace.activations {
+                let width = network.widths[activations.layers.count - 1]
+                let values = activations.logits + row * width
+                logit +=
+                    networkOfCandidates
+                    ? network.logit(of: partition, hidden: values, product: product) : values[partition]
             }
             workspace.logits[position] = logit * logitScale
         }
@@ -141,23 +150,34 @@ public final class TrainablePredictor: @unchecked Sendable {
                     let share = slope * workspace.shares[offset + index]
                     guard abs(share) > 1e-7 else { continue }
                     workspace.events.append(
-                        PrototypeEvent(
-                            prototype: UInt32(first + index), row: UInt32(row), share: share,
+                        RowEvent(
+                            target: UInt32(first + index), row: UInt32(row), share: share,
                             distance: workspace.distances[offset + index]))
                 }
             }
-            if let activations = workspace.activations {
-                activations.logitDeltas[row * centroids.partitionCount + partition] = slope
+            if let network, let activations = workspace.activations {
+                let width = network.widths[activations.deltas.count - 1]
+                let deltas = activations.logitDeltas + row * width
+                if networkOfCandidates {
+                    let weights = network.layers[network.layers.count - 1].weights.values
+                    sonde_add_scaled(deltas, weights + partition * width, slope, width)
+                    workspace.rowEvents.append(
+                        RowEvent(target: UInt32(partition), row: UInt32(row), share: slope, distance: 0))
+                } else {
+                    deltas[partition] = slope
+                }
             }
         }
     }
 }
 
-/// What one query says to one prototype: dL/dz times the prototype's share in z.
-struct PrototypeEvent {
-    var prototype: UInt32
+/// What one query says to one learned row: to a prototype dL/dz times the prototype's share in z, to the row of a
+/// partition in the network's last layer dL/dlogit.
+struct RowEvent {
+    var target: UInt32
     var row: UInt32
     var share: Float
+    /// Of the query to the prototype.
     var distance: Float
 }
 
@@ -176,7 +196,9 @@ final class PassWorkspace: @unchecked Sendable {
     var distances = UnsafeMutablePointer<Float>.allocate(capacity: 1)
     var shares = UnsafeMutablePointer<Float>.allocate(capacity: 1)
     private var capacity = 0
-    var events: [PrototypeEvent] = []
+    var events: [RowEvent] = []
+    /// The same of the network's last layer.
+    var rowEvents: [RowEvent] = []
     var betaGradient = 0.0
     private(set) var activations: Network.Activations?
     private(set) var networkGradients: [UnsafeMutablePointer<Float>] = []
@@ -190,6 +212,7 @@ final class PassWorkspace: @unchecked Sendable {
 
     func begin(model: TrainablePredictor, count: Int) {
         events.removeAll(keepingCapacity: true)
+        rowEvents.removeAll(keepingCapacity: true)
         betaGradient = 0
         if scratch == nil { scratch = model.centroids.makeScratch() }
         if let prototypes = model.prototypes, capacity == 0 {
@@ -204,10 +227,12 @@ final class PassWorkspace: @unchecked Sendable {
         }
         if let network = model.network {
             if activations == nil || activations!.capacity < count {
-                activations = Network.Activations(network: network, capacity: count)
+                activations = Network.Activations(
+                    network: network, capacity: count, ofCandidates: model.networkOfCandidates)
             }
             if networkGradients.isEmpty {
-                networkGradientCounts = network.tensors.map(\.count)
+                networkGradientCounts = network.tensors.dropLast(model.networkOfCandidates ? 2 : 0).map(
+                    \.count)
                 networkGradients = networkGradientCounts.map { .allocate(capacity: $0) }
             }
             for (gradient, count) in zip(networkGradients, networkGradientCounts) {

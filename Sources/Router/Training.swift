@@ -127,13 +127,14 @@ public final class PredictorTrainer {
         let loss = forward(chosen, noiseSeed: noiseSeed, withGradient: true)
         let scale = 1 / Float(chosen.count)
         gatherPrototypeGradients(blocks: blockCount(chosen.count), scale: scale)
+        gatherRowGradients(blocks: blockCount(chosen.count), scale: scale)
         if model.form.base == .distance {
             var sum = 0.0
             for block in 0..<blockCount(chosen.count) { sum += workspaces[block].betaGradient }
             model.logBeta.gradient[0] = Float(sum) * scale
         }
         if let network = model.network {
-            for (index, tensor) in network.tensors.enumerated() {
+            for (index, tensor) in network.tensors.dropLast(model.networkOfCandidates ? 2 : 0).enumerated() {
                 for block in 0..<blockCount(chosen.count) {
                     sonde_add_scaled(
                         tensor.gradient, workspaces[block].networkGradients[index], scale, tensor.count)
@@ -187,58 +188,84 @@ public final class PredictorTrainer {
             }, homes: homes, withGradient: withGradient, workspace: workspaces[block])
     }
 
-    /// Adds up what queries said to each prototype, in the order of blocks and rows.
-    private func gatherPrototypeGradients(blocks: Int, scale: Float) {
-        guard let prototypes = model.prototypes else { return }
-        var starts = [Int](repeating: 0, count: prototypes.count + 1)
+    /// The events of all blocks by target, those of one in the order of blocks and rows, so that sums do not hang on
+    /// threads. `take` gets each target's with the numbers of the rows that said them.
+    private func forEachTarget(
+        count: Int, blocks: Int, events: (PassWorkspace) -> [RowEvent],
+        take: @Sendable (_ target: Int, _ events: UnsafeBufferPointer<(event: RowEvent, row: Int)>) -> Void
+    ) {
+        var starts = [Int](repeating: 0, count: count + 1)
         for block in 0..<blocks {
-            for event in workspaces[block].events { starts[Int(event.prototype) + 1] += 1 }
+            for event in events(workspaces[block]) { starts[Int(event.target) + 1] += 1 }
         }
-        for index in 0..<prototypes.count { starts[index + 1] += starts[index] }
+        for index in 0..<count { starts[index + 1] += starts[index] }
         var next = starts
-        let total = starts[prototypes.count]
-        let sorted = UnsafeMutablePointer<(event: PrototypeEvent, block: Int)>.allocate(
-            capacity: max(total, 1))
+        let sorted = UnsafeMutableBufferPointer<(event: RowEvent, row: Int)>.allocate(capacity: starts[count])
         defer { sorted.deallocate() }
         for block in 0..<blocks {
-            for event in workspaces[block].events {
-                sorted[next[Int(event.prototype)]] = (event, block)
-                next[Int(event.prototype)] += 1
+            for event in events(workspaces[block]) {
+                sorted[next[Int(event.target)]] = (event, block * Self.blockSize + Int(event.row))
+                next[Int(event.target)] += 1
             }
         }
-        nonisolated(unsafe) let events = sorted
-        nonisolated(unsafe) let model = prototypes
+        nonisolated(unsafe) let all = UnsafeBufferPointer(sorted)
         let begins = starts
+        Workers.forEachBlock(count: count, blockSize: 1024, threads: options.threads) { _, range in
+            for target in range where begins[target + 1] > begins[target] {
+                take(target, UnsafeBufferPointer(rebasing: all[begins[target]..<begins[target + 1]]))
+            }
+        }
+    }
+
+    /// Adds up what queries said to each prototype.
+    private func gatherPrototypeGradients(blocks: Int, scale: Float) {
+        guard let prototypes = model.prototypes else { return }
+        nonisolated(unsafe) let model = prototypes
         let slopes = UnsafeMutablePointer<Float>.allocate(capacity: prototypes.count)
         defer { slopes.deallocate() }
         slopes.initialize(repeating: 0, count: prototypes.count)
         nonisolated(unsafe) let betaSlopes = slopes
-        let floats = UInt(bitPattern: rows.floats)
-        let dimension = prototypes.dimension
-        Workers.forEachBlock(count: prototypes.count, blockSize: 1024, threads: options.threads) { _, range in
-            let rows = UnsafeMutablePointer<Float>(bitPattern: floats)!
-            for index in range where begins[index + 1] > begins[index] {
-                let beta = model.betas[index]
-                let center = model.centers.gradient + index * dimension
-                var (weight, logBeta) = (Float(0), Float(0))
-                for position in begins[index]..<begins[index + 1] {
-                    let (event, block) = events[position]
-                    let query = rows + (block * Self.blockSize + Int(event.row)) * dimension
-                    sonde_add_scaled(center, query, 2 * beta * event.share * scale, dimension)
-                    weight += event.share
-                    logBeta -= event.share * beta * event.distance
-                }
-                sonde_add_scaled(
-                    center, model.centers.values + index * dimension, -2 * beta * weight * scale, dimension)
-                model.weights.gradient[index] = weight * scale
-                betaSlopes[index] = logBeta * scale
+        let (rows, dimension) = (rows, prototypes.dimension)
+        forEachTarget(count: prototypes.count, blocks: blocks, events: \.events) { index, events in
+            let beta = model.betas[index]
+            let center = model.centers.gradient + index * dimension
+            var (weight, logBeta) = (Float(0), Float(0))
+            for (event, row) in events {
+                sonde_add_scaled(center, rows.floatRow(row), 2 * beta * event.share * scale, dimension)
+                weight += event.share
+                logBeta -= event.share * beta * event.distance
             }
+            sonde_add_scaled(
+                center, model.centers.values + index * dimension, -2 * beta * weight * scale, dimension)
+            model.weights.gradient[index] = weight * scale
+            betaSlopes[index] = logBeta * scale
         }
         if prototypes.sharesBeta {
             prototypes.logBetas.gradient[0] = Float(
                 (0..<prototypes.count).reduce(0.0) { $0 + Double(slopes[$1]) })
         } else {
             prototypes.logBetas.gradient.update(from: slopes, count: prototypes.count)
+        }
+    }
+
+    /// Adds up what queries said to each partition's row of a network's last layer.
+    private func gatherRowGradients(blocks: Int, scale: Float) {
+        guard let network = model.network, model.networkOfCandidates else { return }
+        let last = network.layers.count - 1
+        let width = network.widths[last]
+        nonisolated(unsafe) let (weights, biases) = (
+            network.layers[last].weights.gradient, network.layers[last].biases.gradient
+        )
+        nonisolated(unsafe) let hidden = workspaces.map { $0.activations?.logits }
+        forEachTarget(count: network.partitionCount, blocks: blocks, events: \.rowEvents) {
+            partition, events in
+            for (event, row) in events {
+                let (block, place) = row.quotientAndRemainder(dividingBy: Self.blockSize)
+                guard let values = hidden[block] else { continue }
+                sonde_add_scaled(
+                    weights + partition * width, values + place * width, event.share * scale, width)
+                biases[partition] += event.share * scale
+            }
         }
     }
 

@@ -80,6 +80,12 @@ struct RouterOptions: ParsableArguments {
     @Option(help: "Partitions that the router gives a probability.")
     var candidates: Int = 256
 
+    @Flag(
+        help:
+            "Refine probabilities by ranks and ratios of the candidates' distances: two bytes a partition, best where partitions are many."
+    )
+    var refine = false
+
     /// The training asked for, or nil where the router needs none.
     func training(_ kind: RouterKind, seed: UInt64, work: WorkOptions) throws -> RouterTraining {
         var training = RouterTraining()
@@ -90,6 +96,7 @@ struct RouterOptions: ParsableArguments {
         training.predictor.hidden = hidden.values
         training.predictor.plain = mode == .plain
         training.predictor.candidates = candidates
+        training.predictor.refines = refine
         training.predictor.training.epochs = epochs
         training.predictor.training.noise = noise
         let isTopK = targets != nil || labels.map { $0 == .topk } ?? (kind == .lira)

@@ -4,8 +4,9 @@ import CKernels
 
 extension VectorMatrix {
     /// The rows of these numbers, in this order.
-    public func gather(_ numbers: [UInt32]) -> VectorMatrix {
-        let result = VectorMatrix(count: numbers.count, dimension: dimension, elementType: elementType)
+    public func gather(_ numbers: [UInt32], inHugePages: Bool = false) -> VectorMatrix {
+        let result = VectorMatrix(
+            count: numbers.count, dimension: dimension, elementType: elementType, inHugePages: inHugePages)
         let size = rowByteCount
         for (index, number) in numbers.enumerated() {
             precondition(Int(number) < count)

@@ -64,6 +64,18 @@ import Vectors
         }
     }
 
+    /// Partitions that are no candidates get no gradient: a step does not grow with their number.
+    @Test func aStepTouchesTheRowsOfCandidatesOnly() {
+        let fixture = PredictorFixture(partitions: 40)
+        let model = fixture.model(PredictorForm(base: .distance, hidden: [10, 7]), candidates: 3)
+        _ = fixture.trainer(model).gradient(of: [0][...], noiseSeed: nil)
+        let biases = model.tensors[model.tensors.count - 1]
+        let touched = (0..<biases.count).count { biases.gradient[$0] != 0 }
+        #expect(biases.count == 40)
+        // The three nearest, and the right one where it is another.
+        #expect((2...4).contains(touched))
+    }
+
     @Test func noiseIsTheSameForTheSameSeed() {
         let fixture = PredictorFixture()
         let trainer = fixture.trainer(fixture.model(PredictorForm(base: .prototypes)), noise: 3)

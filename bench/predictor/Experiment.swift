@@ -276,6 +276,7 @@ struct Candidate {
         case nprobe
         case eps2
         case gain(ReadCost)
+        case mass
         case sigma
         /// Really searched, in memory: what later rounds read depends on what was found.
         case rounds(Int, [PosteriorModel])
@@ -315,6 +316,8 @@ struct Candidate {
         case .gain(let cost):
             return account.points(account.lambdaLadder(cost: cost), cost: cost)
         case .sigma: return account.points(Policy.sigmaLadder)
+        case .mass:
+            return account.points((0..<48).map { .mass(1 - exp2(-Float($0) * 0.25)) })
         case .rounds: return []
         }
     }

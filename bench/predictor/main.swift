@@ -1,7 +1,7 @@
 // The table of docs/predictor.md: every router, policy and duplication through one harness.
 //
 //     swift run -c release --package-path bench predictor DATA OUT [--only TEXT] [--methods TEXT]
-//         [--part routers|copies|fine|studies|topk] [--seeds N] [--report]
+//         [--part routers|copies|fine|many|studies|topk] [--seeds N] [--report]
 //
 // DATA holds the data sets of ../shared/data/make. Finished rows are kept in OUT/rows; a run goes on where one
 // was stopped. `--only sift-1000` takes one data set and number of partitions, `--methods` the rows whose name
@@ -45,7 +45,7 @@ func isWanted(_ method: String, _ texts: [Substring]) -> Bool {
 func run(_ data: DataSet, _ partitions: Int, seed: UInt64, cache: RowCache) throws {
     guard only.map({ "\(data.name)-\(partitions)" == $0 || data.name == $0 }) ?? true else { return }
     // The paper's setting is shown once, at the middle number of partitions.
-    let held = partitions == data.partitions[0] ? try data.withHeldRows(in: out) : data
+    let held = partitions == data.partitions[0] || part == "many" ? try data.withHeldRows(in: out) : data
     let rows = Methods(
         experiment: Experiment(
             data: held, partitions: partitions, seed: seed, out: out, cache: cache,
@@ -56,6 +56,8 @@ func run(_ data: DataSet, _ partitions: Int, seed: UInt64, cache: RowCache) thro
     func wants(_ name: String) -> Bool { part.map { $0 == name } ?? true }
     if data.fine.contains(partitions) {
         if wants("fine") { try rows.fine() }
+        // Asked for by name: what was trained is chosen on rows of the learn file first.
+        if part == "many" { try rows.many() }
         return
     }
     if wants("routers"), data.partitions.contains(partitions) { try rows.routers() }

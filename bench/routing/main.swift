@@ -1,7 +1,10 @@
 // What routing costs: one query at a time and in blocks, beside sgemm of the same machine.
 //
-//     swift run -c release --package-path bench routing INDEX QUERIES [THREADS]
+//     swift run -c release --package-path bench routing INDEX QUERIES [THREADS] [--truth TRUTH]
+//     swift run -c release --package-path bench routing VECTORS QUERIES [THREADS]
 //
+// With the queries' neighbours a table of numbers of candidates instead (Candidates.swift); with a file of vectors in
+// the place of an index they are taken for centroids, and the table has no vectors to find.
 // INDEX is an index with the router in question. "GFLOP/s" counts two operations for every number of a centroid or
 // prototype that a query is compared with; codes look tables up instead, so theirs says what rows would have cost.
 
@@ -21,17 +24,65 @@ func seconds(_ body: () -> Void) -> Double {
     }.sorted()[1]
 }
 
-let arguments = CommandLine.arguments
+var arguments = CommandLine.arguments
+/// Takes an option and its value out of the arguments.
+func take(_ name: String, from arguments: inout [String]) -> String? {
+    guard let place = arguments.firstIndex(of: name), place + 1 < arguments.count else { return nil }
+    let value = arguments[place + 1]
+    arguments.removeSubrange(place...place + 1)
+    return value
+}
+let truthPath = take("--truth", from: &arguments)
+let groupCount = take("--groups", from: &arguments).flatMap { Int($0) }
+let probes = take("--probes", from: &arguments).flatMap { Int($0) }
 guard arguments.count >= 3 else {
-    FileHandle.standardError.write(Data("usage: routing INDEX QUERIES [THREADS]\n".utf8))
+    FileHandle.standardError.write(
+        Data("usage: routing INDEX|VECTORS QUERIES [THREADS] [--truth F] [--groups N] [--probes N]\n".utf8))
     exit(2)
 }
+let threads = arguments.count > 3 ? Int(arguments[3]) ?? 2 : Workers.processorCount
+
+/// The candidates of centroids, in groups of their own where a number of them is asked for.
+@MainActor func report(_ centroids: CentroidIndex, _ rows: VectorMatrix, homes: [ArraySlice<UInt32>]?) {
+    var centroids = centroids
+    let start = ContinuousClock.now
+    if let groupCount {
+        centroids = CentroidIndex(
+            centroids: centroids.centroids(), beta: centroids.beta, kind: .groups, groupCount: groupCount,
+            threads: threads)
+    }
+    let spent = start.duration(to: .now) / .seconds(1)
+    if let probes { centroids.probes = probes }
+    print(
+        String(
+            format: "%d partitions, %.1f MB resident, grouped in %.1f s, %d probes", centroids.partitionCount,
+            Double(centroids.residentByteCount) / 1e6, spent, centroids.probes))
+    printCandidates(centroids, rows, homes: homes, threads: threads)
+}
+
 do {
+    var isDirectory: ObjCBool = false
+    if FileManager.default.fileExists(atPath: arguments[1], isDirectory: &isDirectory), !isDirectory.boolValue
+    {
+        let vectors = try VectorFile.open(path: arguments[1]).readAll()
+        report(
+            CentroidIndex(
+                centroids: vectors, beta: 1, kind: groupCount == nil ? nil : .scan, threads: threads),
+            try VectorFile.open(path: arguments[2]).readAll(), homes: nil)
+        exit(0)
+    }
     let index = try DiskIndex(path: arguments[1])
     let queries = try VectorFile.open(path: arguments[2]).readAll()
-    let threads = arguments.count > 3 ? Int(arguments[3]) ?? 2 : Workers.processorCount
     let router = index.router
     let rows = index.space.rows(from: queries)
+    if let truthPath {
+        let (truth, homes) = (try TruthFile.read(path: truthPath), try index.homes())
+        let count = min(rows.count, truth.count)
+        report(
+            index.centroids, rows.gather(0..<count),
+            homes: (0..<count).map { homes[Int(truth.id(query: $0, rank: 0))] })
+        exit(0)
+    }
     let single = seconds {
         let scratch = router.makeScratch()
         var route = Route()
