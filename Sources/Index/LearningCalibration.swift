@@ -153,13 +153,14 @@ public struct LearningCalibration: Sendable {
         }
     }
 
-    /// As a search scans: every thread its own query.
+    /// As a search scans what it has read: every thread its own query, and every page checked.
     private static func scanning(_ sample: VectorMatrix, threads: Int) -> Double {
         let distance = Distance(metric: .l2, elementType: sample.elementType)
         return rate(each: Double(sample.count * threads)) {
             Workers.forEach(count: threads, threads: threads) { thread in
                 let row = UnsafeMutablePointer<Float>.allocate(capacity: sample.count)
                 defer { row.deallocate() }
+                _ = Checksum.crc32c(sample.bytes, count: sample.byteCount)
                 distance.block(
                     sample.row(thread % sample.count), queries: 1, sample.bytes, count: sample.count,
                     dimension: sample.dimension, into: row, outStride: sample.count)

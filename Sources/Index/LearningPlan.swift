@@ -243,10 +243,11 @@ struct LearningWork {
             rates, learning in
             // A query is routed for thresholds or for posteriors, and once for all rounds.
             let each = Double(partitions) + Double(candidates) * (prototypesEach ?? 0)
-            let routed = Double(2 * half + asked) * each / rates.distances
+            let routed = Double(2 * half + asked) * each * Self.routedDistances / rates.distances
             let fitted = training.predictor.kind == .lira ? 0 : Double(2 * half) * Self.posteriorRows
             let tried = Double(half) * Self.accountedCandidates
-            let weighed = Double(asked) * Self.thresholds * Self.weighedCandidates
+            let thresholds = isFine ? Self.thresholdsFine : Self.thresholds
+            let weighed = Double(asked) * thresholds * Self.weighedCandidates
             let searches =
                 segments * recordsEach / learning.scanned + weighed / learning.weighed
             let reading = Double(again) / (isKept ? learning.bytesSwept : learning.bytesAsked)
@@ -277,12 +278,15 @@ struct LearningWork {
     /// Rows of a posterior that a held-out query makes, of two posteriors, and thresholds that are tried in searches.
     private static let posteriorRows = 195.0
     private static let thresholds = 25.0
+    private static let thresholdsFine = 15.0
     private static let posteriorByteCount = 24_000
     /// What is not given back of posteriors once they are fitted.
     private static let posteriorHeapByteCount = 16 << 20
+    /// Distances for each centroid or prototype that a query is routed by: alone, and with what is sorted.
+    private static let routedDistances = 6.0
     /// In candidates of a posterior: what a held-out query costs over all policies of one round, and at a threshold of two.
     private static let accountedCandidates = 4000.0
     private static let weighedCandidates = 256.0
-    private static let laterRounds = 3.5
-    private static let laterRoundsFine = 0.12
+    private static let laterRounds = 4.5
+    private static let laterRoundsFine = 0.21
 }
