@@ -63,6 +63,8 @@ public final class IndexBuilder {
     /// Told of each unit of work that is finished, by stage and position. What it throws ends the build, which another
     /// run goes on with.
     public var afterUnit: ((String, Int) throws -> Void)?
+    /// What a planned build does with this index afterwards: there has to be room for it.
+    var copies: Retraining?
     private var stages: [(name: String, seconds: Double)] = []
     /// Vectors that partitions were learned from.
     var sampled: Int?

@@ -112,29 +112,51 @@ extension IndexBuilder {
             let router = learning?.routerByteCount ?? 0
             return (
                 learning?.stages(calibration) ?? [], space.final + router,
-                max(space.peak, space.final + 2 * router)
+                max(space.peak, learnedPeak(learning, space: space))
             )
         }
-        let records = copying.records
-        let whole = self.space(records: records, partitions: copying.partitions, buckets: 1)
-        // Free places take copies without a page more.
-        let segments =
-            copying.retraining.duplication == .slots ? space.segments : whole.segments
-        let again = LearningWork(
-            builder: self, training: copying.retraining.training, partitions: copying.partitions,
-            records: records, segmentsByteCount: segments)
-        let router = copying.learnsAgain ? again.routerByteCount : 0
-        let final = segments + whole.table + whole.router + router
-        let incoming = max(0, records - base.count) * (base.rowByteCount + 16)
-        // The partitioned index stays until the one with copies stands.
+        let again = again(copying, records: copying.records, space: space)
+        let after = copiedSpace(copying, again: again, space: space)
         return (
-            copying.stages(rewritten: segments, calibration)
+            copying.stages(rewritten: again.segmentsByteCount, calibration)
                 + (copying.learnsAgain ? again.stages(calibration) : []),
-            final, max(space.peak, space.final + incoming + final)
+            after.final, max(space.peak, after.peak)
         )
     }
 
-    /// Refuses to start, or to go on, where the device has too little room.
+    /// Learning on the index with its copies.
+    private func again(_ copying: CopiesWork, records: Int, space: Space) -> LearningWork {
+        let whole = self.space(records: records, partitions: copying.partitions, buckets: 1)
+        return LearningWork(
+            builder: self, training: copying.retraining.training, partitions: copying.partitions,
+            records: records,
+            // Free places take copies without a page more.
+            segmentsByteCount: copying.retraining.duplication == .slots ? space.segments : whole.segments)
+    }
+
+    /// Bytes on the disk while a router is learned: the index as it will be, the partitioning and the table that the build
+    /// keeps beside it, and what a run that follows a kill goes on from.
+    private func learnedPeak(_ learning: LearningWork?, space: Space) -> Int {
+        learning.map {
+            space.final + $0.routerByteCount + space.router + space.table + $0.checkpointByteCount
+        } ?? 0
+    }
+
+    /// Bytes of the index with its copies, and on the disk at the worst moment: the partitioned index stays until the one
+    /// with copies stands, and so does what was learned on it.
+    private func copiedSpace(_ copying: CopiesWork, again: LearningWork, space: Space) -> (
+        final: Int, peak: Int
+    ) {
+        let router = copying.learnsAgain ? again.routerByteCount : 0
+        let final = again.segmentsByteCount + space.table + space.router + router
+        let incoming = max(0, again.records - base.count) * (base.rowByteCount + 16)
+        let first = copying.retraining.duplication.needsPairs ? copying.learning.checkpointByteCount : 0
+        let second = copying.learnsAgain ? again.checkpointByteCount : 0
+        return (final, space.final + final + first + max(incoming, second))
+    }
+
+    /// Refuses to start, or to go on, where the device has too little room: for the index and what it is made of, the
+    /// router that is learned and, in a planned build, the index written again (copies count once they are planned).
     ///
     /// - Parameter counts: records of each partition, once they are known; before that the least that there can be.
     func requireSpace(_ job: BuildJob, counts: [Int]?) throws {
@@ -142,13 +164,16 @@ extension IndexBuilder {
         let records = counts?.reduce(0, +) ?? expectedRecords(most: false)
         let buckets = expectedBuckets(records: records, partitions: partitions)
         let space = space(records: records, partitions: partitions, buckets: buckets)
+        let after = laterPeak(records: records, partitions: partitions, space: space)
         let needed: UInt64
         if buckets > 1 && job.position(.group) == base.count {
-            // A bucket goes when its segments stand.
-            needed = UInt64(space.segments / buckets + 2 * space.table + space.router)
+            // A bucket goes when its segments stand; what follows has their room too.
+            needed = UInt64(
+                max(space.segments / buckets + 2 * space.table + space.router, after - space.spill))
         } else {
             // What an earlier run has written needs no room any more.
-            needed = UInt64(space.peak) - min(UInt64(space.peak), job.byteCount)
+            let peak = UInt64(max(space.peak, after))
+            needed = peak - min(peak, job.byteCount)
         }
         let free = try Directory.freeByteCount(at: job.target.workPath)
         guard free < needed else { return }
@@ -157,6 +182,21 @@ extension IndexBuilder {
             detail: "there is too little free space for the index and what it is made of",
             expected: "\(needed) bytes free", found: "\(free)",
             advice: "free space, or build on another device; --dry-run tells what is needed")
+    }
+
+    /// Bytes on the disk at the worst moment after the segments are written, at least.
+    private func laterPeak(records: Int, partitions: Int, space: Space) -> Int {
+        if let copies {
+            let work = CopiesWork(
+                builder: self, retraining: copies, partitions: partitions, segmentsByteCount: space.segments)
+            return copiedSpace(work, again: again(work, records: records, space: space), space: space).peak
+        }
+        let learning = parameters.router.map {
+            LearningWork(
+                builder: self, training: $0, partitions: partitions, records: records,
+                segmentsByteCount: space.segments)
+        }
+        return learnedPeak(learning, space: space)
     }
 
     private var expectedPartitions: Int {

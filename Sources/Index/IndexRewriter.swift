@@ -56,7 +56,9 @@ public struct IndexRewriter {
         if plan.isEmpty {
             try share(into: files)
         } else {
-            let (table, digest) = try Rewriting(rewriter: self, plan: plan, directory: target).run()
+            let rewriting = try Rewriting(rewriter: self, plan: plan, directory: target)
+            try rewriting.requireSpace(incoming: plan.copies.count + plan.moves.count)
+            let (table, digest) = try rewriting.run()
             manifest.records = table.recordCount
             manifest.files[IndexFiles.segmentsName] = digest
             manifest.files[IndexFiles.tableName] = try table.write(path: files.table)
@@ -156,6 +158,22 @@ private struct Rewriting {
             for partition in range { numbers[partition] = UInt32(number) }
         }
         rangeOfPartition = numbers
+    }
+
+    /// Refuses to start where the device has no room for so many incoming records and the segments with them.
+    func requireSpace(incoming: Int) throws {
+        let segments = counts.reduce(0) {
+            $0 + index.layout.byteCount(records: $1) + SegmentEntry.byteCount
+        }
+        let each = MemoryLayout<IncomingRecord>.size + index.layout.rowByteCount
+        let needed = UInt64(segments + incoming * each)
+        let free = try Directory.freeByteCount(at: directory.workPath)
+        guard free < needed else { return }
+        throw StorageError(
+            .noSpace, path: directory.path,
+            detail: "there is too little free space for the index with its copies",
+            expected: "\(needed) bytes free", found: "\(free)",
+            advice: "free space, write to another device, or plan fewer copies")
     }
 
     func run() throws -> (table: SegmentTable, digest: FileDigest) {

@@ -18,6 +18,10 @@ public struct LearningCalibration: Sendable {
     public var trained: (forwardsAndBackwards: Double, forwards: Double)?
     /// Rows of a posterior fitted, by one thread.
     public var fitted: Double
+    /// Candidates that a posterior is asked for, and records compared with one query after the other: all threads
+    /// together.
+    public var weighed: Double
+    public var scanned: Double
     /// Parameters stepped by Adam.
     public var stepped: Double?
 
@@ -37,7 +41,8 @@ public struct LearningCalibration: Sendable {
         return LearningCalibration(
             comparisons: comparing(sample, threads: work.threads), bytesSwept: read.swept,
             bytesAsked: read.asked, divided: dividing(work, sample),
-            trained: training(work, sample), fitted: fitting(),
+            trained: training(work, sample), fitted: fitting(), weighed: weighing(threads: work.threads),
+            scanned: scanning(sample, threads: work.threads),
             stepped: work.isTrained ? stepping(threads: work.threads) : nil)
     }
 
@@ -128,17 +133,57 @@ public struct LearningCalibration: Sendable {
     }
 
     private static func fitting() -> Double {
-        var rows = PosteriorRows(floor: 1)
-        let state = PosteriorState(best: 1, tenth: 2, massRead: 0.5, readCount: 1, leastSoft: 1)
-        for row in 0..<batch {
-            let value = Float(row % 64) / 64
-            rows.append(
-                state,
-                PosteriorCandidate(
-                    logProbability: -value, soft: 1 + value, centroidDistance: 1 + value, logRecords: 4),
-                label: value, weight: 1)
-        }
+        let rows = posteriorRows()
         return rate(each: Double(batch)) { _ = PosteriorModel.fit(rows, seed: 1) }
+    }
+
+    /// As later rounds ask, for so many candidates of a query.
+    private static func weighing(threads: Int) -> Double {
+        let model = PosteriorModel.fit(posteriorRows(), epochs: 1, seed: 1)
+        let (state, depth, rounds) = (posteriorState, LaterRounds.candidateDepth, 64)
+        let candidates = (0..<depth).map { posteriorCandidate($0) }
+        return rate(each: Double(depth * rounds * threads)) {
+            Workers.forEach(count: threads, threads: threads) { _ in
+                let scratch = PosteriorModel.Scratch(model: model, capacity: depth)
+                var result: [Float] = []
+                for _ in 0..<rounds {
+                    model.logProbabilities(state, candidates, scratch: scratch, into: &result)
+                }
+            }
+        }
+    }
+
+    /// As a search scans what it has read: every thread its own query, and every page checked.
+    private static func scanning(_ sample: VectorMatrix, threads: Int) -> Double {
+        let distance = Distance(metric: .l2, elementType: sample.elementType)
+        return rate(each: Double(sample.count * threads)) {
+            Workers.forEach(count: threads, threads: threads) { thread in
+                let row = UnsafeMutablePointer<Float>.allocate(capacity: sample.count)
+                defer { row.deallocate() }
+                _ = Checksum.crc32c(sample.bytes, count: sample.byteCount)
+                distance.block(
+                    sample.row(thread % sample.count), queries: 1, sample.bytes, count: sample.count,
+                    dimension: sample.dimension, into: row, outStride: sample.count)
+            }
+        }
+    }
+
+    private static let posteriorState = PosteriorState(
+        best: 1, tenth: 2, massRead: 0.5, readCount: 1, leastSoft: 1)
+
+    private static func posteriorCandidate(_ row: Int) -> PosteriorCandidate {
+        let value = Float(row % 64) / 64
+        return PosteriorCandidate(
+            logProbability: -value, soft: 1 + value, centroidDistance: 1 + value, logRecords: 4)
+    }
+
+    private static func posteriorRows() -> PosteriorRows {
+        var rows = PosteriorRows(floor: 1)
+        for row in 0..<batch {
+            rows.append(
+                posteriorState, posteriorCandidate(row), label: Float(row % 64) / 64, weight: 1)
+        }
+        return rows
     }
 
     private static func repeated(_ rows: VectorMatrix, count: Int) -> VectorMatrix {

@@ -79,6 +79,13 @@ struct LearningWork {
         }
     }
 
+    /// Bytes of all that a run that follows a kill goes on from: labels of queries, and the state after an epoch beside the
+    /// one before.
+    var checkpointByteCount: Int {
+        let labels = (training.labels == nil ? queries * neighbours : 0) + synthetic * 2
+        return labels * 12 + (isTrained ? 2 * 16 * parameterCount : 0)
+    }
+
     private var storedByteCount: Int {
         (training.predictor.storedAs
             ?? (isSpherical ? .f16 : builder.space.elementType == .f32 ? .f16 : builder.space.elementType))
@@ -222,22 +229,31 @@ struct LearningWork {
         let candidates = min(partitions, training.predictor.candidates)
         let half = held / 2
         let routes = half * candidates * 16
-        let asked = training.predictor.kind == .lira ? 0 : min(4000, half)
+        let asked = training.predictor.kind == .lira ? 0 : min(DiskIndex.askedMaximum, half)
         let segments = Double(asked) * askedSegments
-        let read = Int(segments * Double(segmentByteCount)) + 2 * segmentsByteCount
-        let memory =
-            heldByteCount + routerByteCount + 2 * routes + half * Self.posteriorByteCount
-            + sweepByteCount(half * 24, k: 10, probes: 1)
-        return stage("calibrate", read: read, memory: memory, rates) { rates, learning in
+        // One sweep for posteriors; every threshold asks from memory where the segments have room there.
+        let kept = DiskIndex.heldByteCount(segments: segmentsByteCount, partitions: partitions)
+        let isKept = kept <= memoryByteCount / DiskIndex.heldShare
+        let again = isKept ? segmentsByteCount : Int(segments * Double(segmentByteCount))
+        let teaching =
+            2 * routes + half * Self.posteriorByteCount + sweepByteCount(half * 24, k: 10, probes: 1)
+        let asking = (isKept ? kept : 0) + asked * candidates * 16 + Self.posteriorHeapByteCount
+        let memory = heldByteCount + routerByteCount + max(teaching, asking)
+        return stage("calibrate", read: segmentsByteCount + again, memory: memory, rates) {
+            rates, learning in
+            // A query is routed for thresholds or for posteriors, and once for all rounds.
+            let each = Double(partitions) + Double(candidates) * (prototypesEach ?? 0)
+            let routed = Double(2 * half + asked) * each * Self.routedDistances / rates.distances
             let fitted = training.predictor.kind == .lira ? 0 : Double(2 * half) * Self.posteriorRows
-            // A fit looks at a row twelve times forwards, one way or the other; a search at each candidate once a round.
-            let each =
-                Double(candidates) / learning.fitted / 4
-                + (Double(partitions) + Double(candidates) * (prototypesEach ?? 0)) / rates.distances
-            let searches = Double(asked) * Self.thresholds * each / Double(threads)
-            let reading = segments * Double(segmentByteCount) / learning.bytesAsked
-            return fitted / learning.fitted + max(reading, searches)
-                + Double(2 * segmentsByteCount) / learning.bytesSwept
+            let tried = Double(half) * Self.accountedCandidates
+            let thresholds = isFine ? Self.thresholdsFine : Self.thresholds
+            let weighed = Double(asked) * thresholds * Self.weighedCandidates
+            let searches =
+                segments * recordsEach / learning.scanned + weighed / learning.weighed
+            let reading = Double(again) / (isKept ? learning.bytesSwept : learning.bytesAsked)
+            return routed + fitted / learning.fitted + tried / learning.weighed
+                + (isKept ? reading + searches : max(reading, searches))
+                + Double(segmentsByteCount) / learning.bytesSwept
         }
     }
 
@@ -262,7 +278,15 @@ struct LearningWork {
     /// Rows of a posterior that a held-out query makes, of two posteriors, and thresholds that are tried in searches.
     private static let posteriorRows = 195.0
     private static let thresholds = 25.0
+    private static let thresholdsFine = 15.0
     private static let posteriorByteCount = 24_000
-    private static let laterRounds = 3.5
-    private static let laterRoundsFine = 0.12
+    /// What is not given back of posteriors once they are fitted.
+    private static let posteriorHeapByteCount = 16 << 20
+    /// Distances for each centroid or prototype that a query is routed by: alone, and with what is sorted.
+    private static let routedDistances = 6.0
+    /// In candidates of a posterior: what a held-out query costs over all policies of one round, and at a threshold of two.
+    private static let accountedCandidates = 4000.0
+    private static let weighedCandidates = 256.0
+    private static let laterRounds = 4.5
+    private static let laterRoundsFine = 0.21
 }

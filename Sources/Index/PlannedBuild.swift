@@ -10,6 +10,9 @@ public struct PlannedBuild {
     public let builder: IndexBuilder
     /// All that decides the replicas, by name.
     public let plan: [(name: String, value: String)]
+    /// What will be done with the partitioned index, where it is known beforehand: then a device with too little room for
+    /// it is named before anything is written.
+    public var copies: Retraining?
 
     private static let partitionedName = "partitioned"
 
@@ -75,6 +78,7 @@ public struct PlannedBuild {
                 progress: builder.progress)
             inner.start = .resume
             inner.unit = builder.unit
+            inner.copies = copies
             inner.afterUnit = builder.afterUnit
             stages = try inner.build().stages
         }

@@ -120,7 +120,7 @@ extension DiskIndex {
             seed: training.predictor.training.seed)
         policies.curves[CalibratedPolicies.laterRoundsName] = try laterRoundsCurve(
             predictor: predictor, posteriors: posteriors, learned: learned,
-            threads: training.predictor.training.threads)
+            memoryByteCount: training.pairs.memoryByteCount, threads: training.predictor.training.threads)
         return TrainedRouter(router: router, report: report, policies: policies, posteriors: posteriors)
     }
 
@@ -177,25 +177,41 @@ extension DiskIndex {
             ])
     }
 
+    /// Queries that are really asked, at most.
+    static let askedMaximum = 4000
+    /// Segments are held while they are asked where they take no more than one part of so many of the memory.
+    static let heldShare = 4
+
     /// Recall of two rounds by threshold. What later rounds read hangs on what is found, so held-out queries are
     /// really asked; up to the recall beyond which a search would read much of the index.
     private func laterRoundsCurve(
-        predictor: Predictor, posteriors: [PosteriorModel], learned: LearnPairs, threads: Int
+        predictor: Predictor, posteriors: [PosteriorModel], learned: LearnPairs, memoryByteCount: Int,
+        threads: Int
     ) throws -> [CalibratedPolicies.Point] {
-        let (queryMaximum, highestRecall) = (4000, 0.985)
-        let held = learned.pairs.heldOut.suffix(min(queryMaximum, learned.pairs.heldOutCount / 2))
+        let highestRecall = 0.985
+        let held = learned.pairs.heldOut.suffix(
+            min(Self.askedMaximum, learned.pairs.heldOutCount / 2))
         let depth = learned.pairs.neighbourCount
         let numbers = try numbers()
         let nearest = TruthFile(
             count: held.count, k: 1,
             ids: held.map { numbers.id(of: Int(learned.pairs.neighbours[$0 * depth])) }, distances: nil)
         let queries = learned.queries.gather(held)
-        let asked = with(router: predictor, posteriors: posteriors)
+        // Every threshold reads again what the one before has read: from memory where there is room.
+        let asked = try with(router: predictor, posteriors: posteriors).holdingSegments(
+            atMost: memoryByteCount / Self.heldShare)
+        let ladder = Policy.gainLadder(for: table, cost: .vectors, count: 32)
+        guard let first = ladder.first else { return [] }
+        // The router says the same at every threshold: it is asked once.
+        let routes = asked.routes(
+            of: queries,
+            limit: first.candidateLimit(partitions: partitionCount, records: manifest.records),
+            threads: threads)
         var points: [CalibratedPolicies.Point] = []
-        for policy in Policy.gainLadder(for: table, cost: .vectors, count: 32) {
+        for policy in ladder {
             var parameters = SearchParameters(k: 1, policy: policy, threads: threads)
             parameters.rounds = 2
-            let answers = try asked.search(queries, parameters: parameters).answers
+            let answers = try asked.search(queries, routes: routes, parameters: parameters).answers
             let recall = Recall.mean(of: answers, against: nearest, k: 1, metric: metric)
             points.append(.init(lambda: policy.parameter, recall: recall))
             if recall > highestRecall { break }

@@ -46,10 +46,20 @@ extension DiskIndex {
     /// - Throws: `IndexError.invalid` for a request that means nothing, `IndexError.corruptSegment` where a
     ///   page that was read fails its checksum, `StorageError` where reading fails.
     public func search(_ queries: VectorMatrix, parameters: SearchParameters) throws -> SearchResult {
+        try search(queries, routes: nil, parameters: parameters)
+    }
+
+    /// The same for queries that are asked again and again: `routes` are what this index's router says of each, nil
+    /// where it has to be asked; only a policy that does not count partitions goes without asking it.
+    func search(_ queries: VectorMatrix, routes: [Route]?, parameters: SearchParameters) throws
+        -> SearchResult
+    {
         try validate(queries, parameters: parameters)
+        precondition(routes == nil || routes?.count == queries.count && !parameters.policy.countsPartitions)
         let start = monotonicNanoseconds()
         let job = SearchJob(
-            index: self, queries: queries, routingRows: space.rows(from: queries), parameters: parameters)
+            index: self, queries: queries, routingRows: space.rows(from: queries), routes: routes,
+            parameters: parameters)
         let threads = max(1, min(parameters.threads, queries.count))
         try Workers.tryForEach(count: threads, threads: threads) { _ in
             do {
@@ -186,10 +196,15 @@ final class SearchWorker {
 
     private func route(_ state: QueryInFlight) {
         let policy = job.parameters.policy
-        index.router.route(
-            job.routingRows.row(state.query),
-            limit: policy.candidateLimit(partitions: index.partitionCount, records: index.manifest.records),
-            scratch: scratch, into: &state.route)
+        if let routes = job.routes {
+            state.route = routes[state.query]
+        } else {
+            index.router.route(
+                job.routingRows.row(state.query),
+                limit: policy.candidateLimit(
+                    partitions: index.partitionCount, records: index.manifest.records),
+                scratch: scratch, into: &state.route)
+        }
         if policy.countsPartitions {
             completion.complete(
                 &state.route, query: job.routingRows.row(state.query),

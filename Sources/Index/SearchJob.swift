@@ -10,6 +10,8 @@ final class SearchJob: @unchecked Sendable {
     let index: DiskIndex
     let queries: VectorMatrix
     let routingRows: VectorMatrix
+    /// Where they are known already.
+    let routes: [Route]?
     let parameters: SearchParameters
     private let next = Atomic<Int>(0)
     private let hasFailed = Atomic<Bool>(false)
@@ -18,10 +20,14 @@ final class SearchJob: @unchecked Sendable {
     private let distances: UnsafeMutablePointer<Float>
     private let counters: UnsafeMutablePointer<QueryCounters>
 
-    init(index: DiskIndex, queries: VectorMatrix, routingRows: VectorMatrix, parameters: SearchParameters) {
+    init(
+        index: DiskIndex, queries: VectorMatrix, routingRows: VectorMatrix, routes: [Route]?,
+        parameters: SearchParameters
+    ) {
         self.index = index
         self.queries = queries
         self.routingRows = routingRows
+        self.routes = routes
         self.parameters = parameters
         let places = queries.count * parameters.k
         ids = .allocate(capacity: max(places, 1))

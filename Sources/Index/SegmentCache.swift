@@ -94,4 +94,21 @@ extension DiskIndex {
         let cached = try SegmentCache(of: self, partitions: kept)
         return DiskIndex(copying: self, router: router, posteriors: posteriors, device: device, cache: cached)
     }
+
+    /// This index with all its segments in memory where they take no more than `byteCount`, else as it is: for work that
+    /// asks for them over and over and is over before the index is. What the index promises to hold does not count here.
+    func holdingSegments(atMost byteCount: Int) throws -> DiskIndex {
+        let filled = (0..<partitionCount).filter { table[$0].recordCount > 0 }
+        let segments = filled.reduce(0) { $0 + table.byteCount(ofSegment: $1) }
+        guard Self.heldByteCount(segments: segments, partitions: partitionCount) <= byteCount
+        else { return self }
+        return DiskIndex(
+            copying: self, router: router, posteriors: posteriors, device: device,
+            cache: try SegmentCache(of: self, partitions: Set(filled)))
+    }
+
+    /// Bytes of a cache that holds all of an index.
+    static func heldByteCount(segments: Int, partitions: Int) -> Int {
+        segments + partitions * MemoryLayout<UInt64>.size
+    }
 }

@@ -159,14 +159,14 @@ struct BuildCommand: ParsableCommand {
             base: file, directory: index, parameters: parameters, progress: work.progress)
         builder.unit = resumeOptions.workUnit
         builder.start = resumeOptions.start
+        let copies =
+            try !duplicate.isPlanned
+            ? nil
+            : replicaOptions.retraining(
+                duplicate,
+                training: training ?? routerOptions.training(.distance, seed: seed, work: work),
+                seed: seed, cost: .vectors)
         if dryRun {
-            let copies =
-                try !duplicate.isPlanned
-                ? nil
-                : replicaOptions.retraining(
-                    duplicate,
-                    training: training ?? routerOptions.training(.distance, seed: seed, work: work),
-                    seed: seed, cost: .vectors)
             print(try builder.plan(copies: copies).text)
             return
         }
@@ -177,9 +177,10 @@ struct BuildCommand: ParsableCommand {
         // Planned replicas need an index to plan on, which lies within the directory of the build.
         let after = try training ?? routerOptions.training(.distance, seed: seed, work: work)
         let plan = try after.identity().map { ("planned copies, " + $0.name, $0.value) }
-        let report = try PlannedBuild(
-            builder: builder, plan: [("planned copies", replicaOptions.described(duplicate))] + plan
-        ).run { opened in
+        var planned = PlannedBuild(
+            builder: builder, plan: [("planned copies", replicaOptions.described(duplicate))] + plan)
+        planned.copies = copies
+        let report = try planned.run { opened in
             try replicaOptions.retraining(duplicate, training: after, seed: seed, index: opened)
         }
         print(Self.text(report))

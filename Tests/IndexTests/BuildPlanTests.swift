@@ -95,4 +95,44 @@ struct BuildPlanTests {
             try FileManager.default.removeItem(atPath: fixture.directory.file("index"))
         }
     }
+
+    /// Room for a router, and for an index written again, is asked for before anything is written.
+    @Test func aDeviceTooSmallForWhatFollowsIsNamed() throws {
+        let directory = try TemporaryDirectory()
+        // A header and a hole: the index of it has room, what follows has not.
+        let (path, dimension) = (directory.file("hole.u8bin"), 4096)
+        let free = Int(clamping: try Directory.freeByteCount(at: directory.path))
+        let count = min(Int(UInt32.max) - 1, free / 10 * 6 / dimension)
+        var header = Data()
+        for value in [UInt32(count), UInt32(dimension)] {
+            withUnsafeBytes(of: value.littleEndian) { header.append(contentsOf: $0) }
+        }
+        try header.write(to: URL(fileURLWithPath: path))
+        guard truncate(path, 8 + count * dimension) == 0 else { return }
+        let base = try VectorFile.open(path: path)
+        struct Stopped: Error {}
+        func builder(_ router: RouterTraining?) -> IndexBuilder {
+            var parameters = BuildParameters()
+            parameters.partitions = max(1000, count / 5000)
+            parameters.router = router
+            parameters.memoryByteCount = 64 << 20
+            let builder = IndexBuilder(
+                base: base, directory: directory.file("index"), parameters: parameters)
+            builder.afterUnit = { _, _ in throw Stopped() }
+            return builder
+        }
+        let plain = try builder(nil).plan(measuring: false)
+        #expect(plain.peakByteCount < plain.freeByteCount)
+        // As many prototypes as vectors.
+        let large = builder(training(.subcentroids, prototypes: 65_536))
+        var retraining = Retraining(training: training(.distance))
+        retraining.duplication = .gain
+        var planned = PlannedBuild(builder: builder(nil), plan: [])
+        planned.copies = retraining
+        for build in [{ _ = try large.build() }, { _ = try planned.run { _ in retraining } }] {
+            let error = storageError { try build() }
+            #expect(error?.kind == .noSpace, "\(String(describing: error))")
+            #expect(directory.names == ["hole.u8bin"])
+        }
+    }
 }

@@ -172,6 +172,19 @@ struct LearnedRouterTests {
         }
     }
 
+    /// Thresholds do not hang on whether all segments have room in memory while held-out queries are asked.
+    @Test func thresholdsDoNotHangOnTheMemory() throws {
+        let fixture = try Fixture(count: 3000, queryCount: 10)
+        try fixture.build("index", .l2, .none, partitions: 40)
+        let index = try fixture.open()
+        var training = try Self.training(fixture, .subcentroids)
+        let whole = try index.trainRouter(training)
+        training.pairs.memoryByteCount = 1 << 16
+        let little = try index.trainRouter(training)
+        #expect(whole.policies.lambda(recall: 0.5, cost: .vectors, rounds: 2) != nil)
+        #expect(try whole.sections().map(\.bytes) == little.sections().map(\.bytes))
+    }
+
     @Test func laterRoundsReadWhatIsStillWorthIt() throws {
         let fixture = try Fixture(count: 4000, queryCount: 100)
         let training = try Self.training(fixture, .prototypes)
