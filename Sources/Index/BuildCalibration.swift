@@ -105,8 +105,10 @@ public struct BuildCalibration: Sendable {
                 / distances
         case "assign":
             let looked = Self.distancesEach(rows: builder.wholeCount, centroids: partitions)
-            // Lists of candidates cost about half as much again as the nearest alone.
-            let share = builder.parameters.duplication == .none ? 1.0 : 1.5
+            // Lists of candidates cost about half as much again as the nearest alone,
+            // and through groups far more: more groups are looked at, and the lists stay long.
+            let isExact = NearestCentroids.looksAtAll(rows: builder.wholeCount, centroids: partitions)
+            let share = builder.parameters.duplication == .none ? 1.0 : isExact ? 1.5 : 10
             return moving + count * looked * share / distances
         case "write": return moving + Double(records) / ordered
         default: return moving
