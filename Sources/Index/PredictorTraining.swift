@@ -111,8 +111,7 @@ extension DiskIndex {
             centroids: cells?.parents ?? centroids, pairs: pairs, homes: cells?.parentHomes(homes) ?? homes,
             options: options)
         let checkpoints = parameters.checkpoints
-        let identity =
-            checkpoints == nil ? "" : trainingIdentity(pairs: pairs, homes: homes, parameters: parameters)
+        let identity = trainingIdentity(pairs: pairs, homes: homes, parameters: parameters)
         try checkpoints?.restore(identity, take: trainer.restore)
         try trainer.train(
             progress: { done, total in progress(stage: "train", done: done, total: total) },
@@ -168,8 +167,7 @@ extension DiskIndex {
         trainer.calibrateBeta(subClusters: subClusters)
         if parameters.kind == .prototypes || parameters.kind == .network {
             let checkpoints = parameters.checkpoints
-            let identity =
-                checkpoints == nil ? "" : trainingIdentity(pairs: pairs, homes: homes, parameters: parameters)
+            let identity = trainingIdentity(pairs: pairs, homes: homes, parameters: parameters)
             try checkpoints?.restore(identity, take: trainer.restore)
             try trainer.train(
                 progress: { done, total in progress(stage: "train", done: done, total: total) },

@@ -72,8 +72,9 @@ extension DiskIndex {
     }
 
     /// What a training hangs on: the segments, the pairs, where vectors live (planning tries homes that no segments
-    /// have), and every parameter.
+    /// have), and every parameter. Empty where nothing is kept.
     func trainingIdentity(pairs: TrainingPairs, homes: Homes, parameters: PredictorParameters) -> String {
+        guard parameters.checkpoints != nil else { return "" }
         let queries = Checksum.crc32c(pairs.queries.bytes, count: pairs.queries.byteCount)
         func checksum(_ numbers: [UInt32]) -> String {
             Checksum.text(

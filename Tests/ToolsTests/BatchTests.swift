@@ -20,13 +20,6 @@ import Testing
         ])
     }
 
-    @discardableResult
-    private func succeed(_ arguments: [String]) throws -> String {
-        let result = try sonde(arguments)
-        #expect(result.code == 0 && result.err.isEmpty, "\(arguments): \(result.err)")
-        return result.out
-    }
-
     private func arguments(_ out: String, command: String = "batch", _ more: [String] = ["--nprobe", "5"])
         -> [String]
     {

@@ -17,13 +17,6 @@ import Testing
         try succeed(arguments("whole"))
     }
 
-    @discardableResult
-    private func succeed(_ arguments: [String]) throws -> String {
-        let result = try sonde(arguments)
-        #expect(result.code == 0 && result.err.isEmpty, "\(arguments): \(result.err)")
-        return result.out
-    }
-
     private func arguments(_ index: String, _ more: [String] = []) -> [String] {
         [
             "build", "--base", scratch.file("base.u8bin"), "--index", scratch.file(index), "--partitions",

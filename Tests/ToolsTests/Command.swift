@@ -1,6 +1,7 @@
 // Runs the built `sonde` as a user does: arguments in, exit code and text out.
 
 import Foundation
+import Testing
 
 /// One finished run of the command.
 struct CommandResult {
@@ -41,6 +42,14 @@ let productDirectory = URL(fileURLWithPath: "/proc/self/exe").resolvingSymlinksI
 /// Runs the binary that lies beside the test bundle.
 func sonde(_ arguments: [String]) throws -> CommandResult {
     try run(productDirectory.appendingPathComponent("sonde").path, arguments)
+}
+
+/// What a command prints that has nothing to complain of.
+@discardableResult
+func succeed(_ arguments: [String], _ location: SourceLocation = #_sourceLocation) throws -> String {
+    let result = try sonde(arguments)
+    #expect(result.code == 0 && result.err.isEmpty, "\(arguments): \(result.err)", sourceLocation: location)
+    return result.out
 }
 
 /// Runs a program to its end.

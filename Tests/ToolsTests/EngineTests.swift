@@ -27,14 +27,6 @@ private struct World {
 
     func file(_ name: String) -> String { scratch.file(name) }
 
-    @discardableResult
-    func succeed(_ arguments: [String], _ location: SourceLocation = #_sourceLocation) throws -> String {
-        let result = try sonde(arguments)
-        #expect(
-            result.code == 0 && result.err.isEmpty, "\(arguments): \(result.err)", sourceLocation: location)
-        return result.out
-    }
-
     func search(_ more: [String]) throws -> String {
         try succeed(
             [
@@ -66,12 +58,12 @@ private struct World {
 
         let inspected =
             try JSONSerialization.jsonObject(
-                with: Data(world.succeed(["inspect", world.file("index"), "--json"]).utf8)) as? [String: Any]
+                with: Data(succeed(["inspect", world.file("index"), "--json"]).utf8)) as? [String: Any]
         #expect(inspected?["count"] as? Int == 4000 && inspected?["partitions"] as? Int == 40)
-        #expect(try world.succeed(["inspect", world.file("index")]).contains("4000 x 24 f32, l2"))
-        #expect(try world.succeed(["verify", world.file("index"), "-q"]).contains("whole"))
+        #expect(try succeed(["inspect", world.file("index")]).contains("4000 x 24 f32, l2"))
+        #expect(try succeed(["verify", world.file("index"), "-q"]).contains("whole"))
 
-        let table = try world.succeed([
+        let table = try succeed([
             "measure", "--index", world.file("index"), "--queries", world.file("query.fbin"), "--truth",
             world.file("truth.bin"), "--values", "1,8,40", "--csv", world.file("m.csv"), "--json",
             world.file("m.json"),

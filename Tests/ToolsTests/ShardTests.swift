@@ -16,14 +16,6 @@ private struct Files {
 
     func file(_ name: String) -> String { scratch.file(name) }
 
-    @discardableResult
-    func succeed(_ arguments: [String], _ location: SourceLocation = #_sourceLocation) throws -> String {
-        let result = try sonde(arguments)
-        #expect(
-            result.code == 0 && result.err.isEmpty, "\(arguments): \(result.err)", sourceLocation: location)
-        return result.out
-    }
-
     /// What a command that fails says.
     func failure(_ arguments: [String], code: Int32 = 1, _ location: SourceLocation = #_sourceLocation) throws
         -> String
@@ -50,28 +42,28 @@ struct ShardCommandTests {
     @Test func shardsOfABaseBeyond32BitsBecomeOneIndex() throws {
         let files = try Files()
         let first = ["--first-id", "5000000000"]
-        try files.succeed([
+        try succeed([
             "plan", "--base", files.file("base.u8bin"), "--out", files.file("plan"), "--partitions", "30",
             "-q",
         ])
-        try files.succeed(
+        try succeed(
             [
                 "truth", "--base", files.file("base.u8bin"), "--queries", files.file("query.u8bin"), "-k",
                 "10",
                 "--out", files.file("truth.ids64"), "-q",
             ] + first)
         for shard in 0..<3 {
-            try files.succeed(
+            try succeed(
                 files.build(
                     "shard-\(shard)", ["--plan", files.file("plan"), "--shard", "\(shard)/3"] + first))
         }
-        let merged = try files.succeed(
+        let merged = try succeed(
             ["merge", "--out", files.file("index"), "-q"] + (0..<3).map { files.file("shard-\($0)") })
         #expect(merged.contains("3 shards joined: 3000 vectors in 30 partitions"))
-        try files.succeed(files.build("whole", ["--plan", files.file("plan")] + first))
+        try succeed(files.build("whole", ["--plan", files.file("plan")] + first))
         for command in ["search", "batch"] {
             for index in ["index", "whole"] {
-                let out = try files.succeed(
+                let out = try succeed(
                     files.ask(
                         command, index, "\(command)-\(index).ids64",
                         ["--truth", files.file("truth.ids64")]))
@@ -85,17 +77,17 @@ struct ShardCommandTests {
         }
         #expect(try files.failure(files.ask("search", "index", "out.bin")).contains(".ids64"))
         #expect(try files.failure(files.ask("batch", "index", "out.ivecs")).contains(".ids64"))
-        #expect(try files.succeed(["verify", files.file("index"), "-q"]).contains("whole"))
-        let shard = try files.succeed(["inspect", files.file("shard-1")])
+        #expect(try succeed(["verify", files.file("index"), "-q"]).contains("whole"))
+        let shard = try succeed(["inspect", files.file("shard-1")])
         #expect(
             shard.contains("ids 5000001000 to 5000001999, 8 bytes each")
                 && shard.contains("shard 1 (from 0) of 3 of plan "))
         let json =
             try JSONSerialization.jsonObject(
-                with: Data(files.succeed(["inspect", files.file("shard-1"), "--json"]).utf8))
+                with: Data(succeed(["inspect", files.file("shard-1"), "--json"]).utf8))
             as? [String: Any]
         #expect((json?["ids"] as? [String: Any])?["least"] as? Int == 5_000_001_000)
-        let measured = try files.succeed([
+        let measured = try succeed([
             "measure", "--index", files.file("index"), "--queries", files.file("query.u8bin"), "--truth",
             files.file("truth.ids64"), "-k", "10", "--values", "30", "-q",
         ])
@@ -110,23 +102,23 @@ struct ShardCommandTests {
         let given = ["--ids", files.file("ids")]
         // The same rows of both files.
         let range = ["--first", "2000", "--skip", "500"]
-        try files.succeed(files.build("index", ["--partitions", "30"] + given + range))
-        try files.succeed(
+        try succeed(files.build("index", ["--partitions", "30"] + given + range))
+        try succeed(
             [
                 "truth", "--base", files.file("base.u8bin"), "--queries", files.file("query.u8bin"), "-k",
                 "10",
                 "--out", files.file("truth.bin"), "-q",
             ] + given + range)
-        let out = try files.succeed(
+        let out = try succeed(
             files.ask("search", "index", "out.bin", ["--truth", files.file("truth.bin")]))
         #expect(out.contains("recall@10 1.0000"))
         let answers = try files.scratch.bytes("out.bin")
         let first = answers.withUnsafeBytes { $0.loadUnaligned(fromByteOffset: 8, as: UInt32.self) }
         #expect(first % 11 == 0 && (501...2500).contains(first / 11))
         #expect(
-            try files.succeed(["inspect", files.file("index")]).contains(
+            try succeed(["inspect", files.file("index")]).contains(
                 "ids external, 5511 to 27500, 4 bytes each"))
-        #expect(try files.succeed(["verify", files.file("index"), "-q"]).contains("whole"))
+        #expect(try succeed(["verify", files.file("index"), "-q"]).contains("whole"))
         try Data(count: 80).write(to: URL(fileURLWithPath: files.file("few")))
         #expect(
             try files.failure(files.build("other", ["--ids", files.file("few")])).contains(
