@@ -1,5 +1,6 @@
 // Reads every byte of an index and checks it: files against the manifest, pages against their checksums,
-// segments against the table, ids against the base they came from.
+// segments against the table, ids against the base they came from. Whatever is broken, the rest is checked all
+// the same; segments.bin is read once, at the rate of its device.
 
 import Foundation
 import Storage
@@ -11,184 +12,126 @@ public struct VerificationReport: Codable, Sendable {
     public var segments: Int = 0
     public var pages: Int = 0
     public var records: Int = 0
+    /// How segments were read: see `DiskIndex.deviceKind`.
+    public var device: String?
     /// One line for each damaged place: file, offset, expected, found. Empty: the index is whole.
     public var damage: [String] = []
+    /// Damaged places beyond the longest list that is kept.
+    public var damageNotListed = 0
+
+    /// More places than this are counted, not listed.
+    static let damageLimit = 1_000_000
 
     /// What people read.
     public var text: String {
-        let head = "\(path): \(segments) segments, \(pages) pages, \(records) records read"
-        return damage.isEmpty
-            ? head + "; whole"
-            : head + "; \(damage.count) damaged\n" + damage.map { "  " + $0 }.joined(separator: "\n")
+        let head =
+            "\(path): \(segments) segments, \(pages) pages, \(records) records read"
+            + (device.map { " (\($0))" } ?? "")
+        guard !damage.isEmpty else { return head + "; whole" }
+        let rest = damageNotListed == 0 ? [] : ["  and \(damageNotListed) places more"]
+        return head + "; \(damage.count + damageNotListed) damaged\n"
+            + (damage.map { "  " + $0 } + rest).joined(separator: "\n")
+    }
+
+    mutating func note(_ line: String) {
+        if damage.count < Self.damageLimit { damage.append(line) } else { damageNotListed += 1 }
     }
 }
 
 /// The verification of one index directory.
 public enum Verification {
-    /// More damage than this is not listed line by line.
-    static let damageLimit = 1000
-
-    /// Checks the index at `path`. Damage is reported, not thrown; an error is thrown only where nothing can
-    /// be read at all (no manifest, no device).
-    public static func run(path: String, progress: Progress = .none) throws -> VerificationReport {
+    /// Checks the index at `path`. Damage is reported, not thrown.
+    ///
+    /// - Parameter device: reads segments.bin instead of its own.
+    /// - Throws: `StorageError` of kind `missing` where there is no manifest: such a directory is no index.
+    public static func run(
+        path: String, device: (any BlockDevice)? = nil, progress: Progress = .none
+    ) throws -> VerificationReport {
         var report = VerificationReport(path: path)
-        let manifest = try Manifest.read(path: IndexFiles(directory: path).manifest)
-        report.damage += try checkFiles(of: manifest, in: path)
-        let index: DiskIndex
+        let files = IndexFiles(directory: path)
+        var manifest: Manifest?
         do {
-            index = try DiskIndex(path: path)
+            manifest = try Manifest.read(path: files.manifest)
         } catch {
-            report.damage.append("\(error)")
+            guard error.kind != .missing else { throw error }
+            report.note("\(error)")
+        }
+        for (name, expected) in (manifest?.files ?? [:]).sorted(by: { $0.key < $1.key })
+        where name != IndexFiles.segmentsName {
+            compare(path + "/" + name, with: expected, report: &report)
+        }
+        let table = noting(&report) { () throws in try SegmentTable.read(path: files.table) }
+        let index = noting(&report) { () throws in try DiskIndex(path: path, device: device) }
+        let opened = noting(&report) { () throws in try device ?? Devices.open(path: files.segments) }
+        guard let opened else { return report }
+        report.device = opened.kind
+        guard let layout = try table?.layout ?? manifest.flatMap({ try layout(of: $0, on: opened) }) else {
+            report.note("\(files.segments): its pages cannot be told apart without manifest.json and segments.table")
             return report
         }
-        try checkSegments(of: index, report: &report, progress: progress)
+        var sweep = PageSweep(device: opened, layout: layout, table: table, report: report)
+        // Which vectors ought to have a record is known where the manifest and the heads are.
+        if let manifest, let index {
+            sweep.ids = IdCheck(ids: index.ids, count: manifest.count, heads: index.headIds ?? [])
+        }
+        let digest = try sweep.run(progress: progress)
+        report = sweep.report
+        if let expected = manifest?.files[IndexFiles.segmentsName], let digest, digest != expected {
+            report.note(difference(files.segments, expected: expected, found: digest))
+        }
+        if let manifest, report.records != manifest.records {
+            report.note(
+                "\(path): manifest.json counts \(manifest.records) records, \(report.records) were read")
+        }
         return report
     }
 
-    /// Size and checksum of every file that the manifest names.
-    private static func checkFiles(of manifest: Manifest, in path: String) throws -> [String] {
-        var damage: [String] = []
-        for (name, expected) in manifest.files.sorted(by: { $0.key < $1.key }) {
-            let file = path + "/" + name
-            do {
-                let found = try FileDigest.of(path: file)
-                if found.byteCount != expected.byteCount {
-                    damage.append("\(file): expected \(expected.byteCount) bytes, found \(found.byteCount)")
-                } else if found != expected {
-                    damage.append(
-                        "\(file): expected checksum \(Checksum.text(expected.crc32c)), found \(Checksum.text(found.crc32c))"
-                    )
+    /// What `body` returns; nil, and a line of damage that stands only once, where it throws.
+    private static func noting<T>(_ report: inout VerificationReport, _ body: () throws -> T) -> T? {
+        do {
+            return try body()
+        } catch {
+            let line = "\(error)"
+            if !report.damage.contains(line) { report.note(line) }
+            return nil
+        }
+    }
+
+    private static func compare(_ file: String, with expected: FileDigest, report: inout VerificationReport) {
+        guard let found = noting(&report, { () throws in try FileDigest.of(path: file) }), found != expected
+        else { return }
+        report.note(difference(file, expected: expected, found: found))
+    }
+
+    private static func difference(_ file: String, expected: FileDigest, found: FileDigest) -> String {
+        found.byteCount != expected.byteCount
+            ? "\(file): expected \(expected.byteCount) bytes, found \(found.byteCount)"
+            : "\(file): expected checksum \(Checksum.text(expected.crc32c)), found \(Checksum.text(found.crc32c))"
+    }
+
+    /// Without a table: the layout whose ids make a whole page of one of the first, by the manifest's vectors.
+    private static func layout(of manifest: Manifest, on device: any BlockDevice) throws -> PageLayout? {
+        guard let elementType = ElementType(name: manifest.elementType) else { return nil }
+        for idByteCount in [4, 8] {
+            guard
+                let layout = try? PageLayout(
+                    dimension: manifest.dimension, elementType: elementType, idByteCount: idByteCount)
+            else { return nil }
+            let units = min(16, Int(device.byteCount) / layout.unitByteCount)
+            var isWhole = false
+            let pipeline = try ReadPipeline(
+                device: device, depth: 4, arenaByteCount: 4 * layout.unitByteCount, order: .arrival)
+            for unit in 0..<units where !isWhole {
+                let extent = Extent(
+                    offset: UInt64(unit * layout.unitByteCount), byteCount: layout.unitByteCount)
+                try? pipeline.run([extent]) { _, bytes in
+                    isWhole =
+                        layout.verify(unit: bytes)
+                        && (0..<layout.recordsPerUnit).contains { layout.id(unit: bytes, slot: $0) != PageLayout.noId }
                 }
-            } catch {
-                damage.append("\(error)")
             }
+            if isWhole { return layout }
         }
-        return damage
-    }
-
-    private static func checkSegments(
-        of index: DiskIndex, report: inout VerificationReport, progress: Progress
-    ) throws {
-        var everything = Array(0..<UInt32(index.partitionCount))
-        var reads: [SegmentRead] = []
-        SegmentRead.plan(&everything, table: index.table, into: &reads)
-        let arena = try ReadArena(byteCount: max(4 << 20, index.table.largestSegmentByteCount))
-        let queue = try index.device.makeQueue(depth: 8, arena: arena)
-        var ids = IdCheck(ids: index.ids, count: index.count, heads: index.headIds ?? [])
-        var completions: [ReadCompletion] = []
-        for (number, read) in reads.enumerated() {
-            guard let place = arena.allocate(byteCount: read.byteCount) else {
-                throw IndexError.inconsistent(
-                    path: index.path, detail: "a segment is larger than its table says")
-            }
-            defer { arena.release(offset: place, byteCount: read.byteCount) }
-            queue.submit(offset: read.offset, byteCount: read.byteCount, arenaOffset: place, tag: 0)
-            completions.removeAll(keepingCapacity: true)
-            do {
-                try queue.wait(atLeast: 1, into: &completions)
-            } catch {
-                report.damage.append("\(error)")
-                continue
-            }
-            for partition in read.partitions {
-                let entry = index.table[partition]
-                check(
-                    segment: arena.base + place + Int(entry.offset - read.offset), partition: partition,
-                    index: index, ids: &ids, report: &report)
-            }
-            if report.damage.count > damageLimit {
-                report.damage.append("more damage than \(damageLimit) places: the rest is not listed")
-                return
-            }
-            progress(stage: "verify", done: number + 1, total: reads.count)
-        }
-        report.damage += ids.damage(path: index.device.path)
-        if report.records != index.manifest.records {
-            report.damage.append(
-                "\(index.path): manifest.json counts \(index.manifest.records) records, \(report.records) were read"
-            )
-        }
-    }
-
-    private static func check(
-        segment: UnsafeRawPointer, partition: Int, index: DiskIndex, ids: inout IdCheck,
-        report: inout VerificationReport
-    ) {
-        let layout = index.layout
-        let entry = index.table[partition]
-        guard entry.recordCount > 0 else { return }
-        report.segments += 1
-        var left = Int(entry.recordCount)
-        for number in 0..<Int(entry.unitCount) {
-            let unit = segment + number * layout.unitByteCount
-            let offset = entry.offset + UInt64(number * layout.unitByteCount)
-            report.pages += layout.pagesPerUnit
-            let expected = min(left, layout.recordsPerUnit)
-            left -= expected
-            guard layout.verify(unit: unit) else {
-                report.damage.append(
-                    "\(index.device.path): partition \(partition): the page at offset \(offset) fails its checksum"
-                )
-                continue
-            }
-            let found = layout.recordCount(unit: unit)
-            if found != expected {
-                report.damage.append(
-                    "\(index.device.path): partition \(partition): the page at offset \(offset) holds \(found) records, "
-                        + "segments.table expects \(expected)")
-            }
-            report.records += found
-            for slot in 0..<found { ids.met(layout.id(unit: unit, slot: slot)) }
-        }
-        if SegmentWriter.checksum(segment: segment, unitCount: Int(entry.unitCount), layout: layout)
-            != entry.checksum
-        {
-            report.damage.append(
-                "\(index.device.path): partition \(partition): the segment at offset \(entry.offset) is not the one "
-                    + "that segments.table describes")
-        }
-    }
-}
-
-/// Whether every vector has a record, and no record a vector that is not there. Positions are ticked off, a bit
-/// each; external ids are collected, 8 bytes a record.
-private struct IdCheck {
-    private var seen: [UInt64]
-    private var collected: [UInt64] = []
-    private let ids: IdRange
-    private let count: Int
-    private var outside = 0
-
-    init(ids: IdRange, count: Int, heads: [UInt32]) {
-        self.ids = ids
-        self.count = count
-        seen = [UInt64](repeating: 0, count: ids.kind == .external ? 0 : (count + 63) / 64)
-        for id in heads { met(UInt64(id)) }
-    }
-
-    mutating func met(_ id: UInt64) {
-        guard ids.contains(id), ids.kind == .external || id - ids.least < UInt64(count) else {
-            outside += 1
-            return
-        }
-        if ids.kind == .external {
-            collected.append(id)
-        } else {
-            let number = id - ids.least
-            seen[Int(number >> 6)] |= 1 << (number & 63)
-        }
-    }
-
-    mutating func damage(path: String) -> [String] {
-        var lines: [String] = []
-        if outside > 0 { lines.append("\(path): \(outside) records name ids beyond the \(count) vectors") }
-        var met = seen.reduce(0) { $0 + $1.nonzeroBitCount }
-        if ids.kind == .external {
-            collected.sort()
-            met = collected.indices.reduce(0) { $0 + ($1 == 0 || collected[$1 - 1] != collected[$1] ? 1 : 0) }
-        }
-        if met < count { lines.append("\(path): \(count - met) of \(count) vectors have no record") }
-        if met > count { lines.append("\(path): records name \(met) vectors, manifest.json counts \(count)") }
-        return lines
+        return nil
     }
 }

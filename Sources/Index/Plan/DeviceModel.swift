@@ -41,24 +41,15 @@ public struct DeviceModel: Sendable, Equatable, Codable {
     /// Mean microseconds a read of `byteCount` bytes at random places, 64 in flight.
     static func time(on device: any BlockDevice, byteCount: Int, count: Int, seed: UInt64) throws -> Float {
         let depth = 64
-        let arena = try ReadArena(byteCount: depth * byteCount)
-        let queue = try device.makeQueue(depth: depth, arena: arena)
+        let pipeline = try ReadPipeline(
+            device: device, depth: depth, arenaByteCount: depth * byteCount, order: .arrival)
         var random = SeededRandom(seed: seed)
         let places = Int(device.byteCount) / byteCount
-        var completions: [ReadCompletion] = []
-        var submitted = 0
-        let start = monotonicNanoseconds()
-        while submitted < count || queue.inFlight > 0 {
-            while submitted < count, queue.inFlight < depth, let slot = arena.allocate(byteCount: byteCount) {
-                queue.submit(
-                    offset: UInt64(random.below(places) * byteCount), byteCount: byteCount, arenaOffset: slot,
-                    tag: UInt64(slot))
-                submitted += 1
-            }
-            completions.removeAll(keepingCapacity: true)
-            try queue.wait(atLeast: 1, into: &completions)
-            for completion in completions { arena.release(offset: Int(completion.tag), byteCount: byteCount) }
+        let extents = (0..<count).map { _ in
+            Extent(offset: UInt64(random.below(places) * byteCount), byteCount: byteCount)
         }
+        let start = monotonicNanoseconds()
+        try pipeline.run(extents) { _, _ in }
         return Float(monotonicNanoseconds() - start) / 1000 / Float(count)
     }
 }

@@ -16,39 +16,15 @@ extension DiskIndex {
         SegmentRead.plan(&everything, table: table, into: &reads)
         guard !reads.isEmpty else { return }
         let largest = reads.reduce(0) { max($0, $1.byteCount) }
-        let arena = try ReadArena(byteCount: 3 * largest)
-        let queue = try device.makeQueue(depth: 2, arena: arena)
-        var completions: [ReadCompletion] = []
-        var arrived = [Bool](repeating: false, count: reads.count)
-        var submitted = 0
-        for number in reads.indices {
-            while submitted < reads.count, submitted <= number + 1,
-                let place = arena.allocate(byteCount: reads[submitted].byteCount)
-            {
-                reads[submitted].arenaOffset = place
-                queue.submit(
-                    offset: reads[submitted].offset, byteCount: reads[submitted].byteCount,
-                    arenaOffset: place,
-                    tag: UInt64(submitted))
-                submitted += 1
-            }
-            while !arrived[number] {
-                completions.removeAll(keepingCapacity: true)
-                try queue.wait(atLeast: 1, into: &completions)
-                for completion in completions { arrived[Int(completion.tag)] = true }
-            }
+        let pipeline = try ReadPipeline(
+            device: device, depth: 2, arenaByteCount: 3 * largest, order: .submission)
+        try pipeline.run(reads.lazy.map { Extent(offset: $0.offset, byteCount: $0.byteCount) }) { number, bytes in
             let read = reads[number]
-            do {
-                for partition in read.partitions where table[partition].recordCount > 0 {
-                    let segment = arena.base + read.arenaOffset + Int(table[partition].offset - read.offset)
-                    if checking { try check(segment, partition: partition) }
-                    try body(partition, segment)
-                }
-            } catch {
-                try? queue.drain()
-                throw error
+            for partition in read.partitions where table[partition].recordCount > 0 {
+                let segment = UnsafeRawPointer(bytes) + Int(table[partition].offset - read.offset)
+                if checking { try check(segment, partition: partition) }
+                try body(partition, segment)
             }
-            arena.release(offset: read.arenaOffset, byteCount: read.byteCount)
         }
     }
 
@@ -99,20 +75,26 @@ extension DiskIndex {
     public func homes() throws -> Homes {
         let numbers = try numbers()
         var counts = [UInt32](repeating: 0, count: count + 1)
+        // Numbers in file order: with the table they tell where each record lies.
+        var inFileOrder: [UInt32] = []
+        inFileOrder.reserveCapacity(manifest.records)
         try forEachSegment { partition, segment in
             try forEachRecord(of: partition, in: segment) { id, _ in
                 let number = try numbers.require(id)
                 counts[number + 1] += 1
+                inFileOrder.append(UInt32(number))
             }
         }
-        for id in 0..<count { counts[id + 1] += counts[id] }
+        for number in 0..<count { counts[number + 1] += counts[number] }
         var next = counts
-        var partitions = [UInt32](repeating: 0, count: Int(counts[count]))
-        try forEachSegment { partition, segment in
-            try forEachRecord(of: partition, in: segment) { id, _ in
-                let number = try numbers.require(id)
+        var partitions = [UInt32](repeating: 0, count: inFileOrder.count)
+        var record = 0
+        for partition in 0..<partitionCount {
+            for _ in 0..<Int(table[partition].recordCount) {
+                let number = Int(inFileOrder[record])
                 partitions[Int(next[number])] = UInt32(partition)
                 next[number] += 1
+                record += 1
             }
         }
         return Homes(starts: counts, partitions: partitions)
