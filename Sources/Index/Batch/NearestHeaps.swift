@@ -5,6 +5,7 @@
 import Glibc
 import Router
 import Synchronization
+import Vectors
 
 /// A distance and an id as one number in their order; all ones are no neighbour.
 private protocol NeighbourKey: FixedWidthInteger, UnsignedInteger {

@@ -2,6 +2,7 @@
 
 import Router
 import Synchronization
+import Vectors
 
 /// Queries by partition: what a sweep does with each segment.
 public struct SweepPlan: Sendable {

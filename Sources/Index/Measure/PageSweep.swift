@@ -2,6 +2,7 @@
 // table, the whole file against the manifest, in one pass with several large reads under way.
 
 import Storage
+import Vectors
 
 /// One pass over the units of an index. Without a table every unit of the file is checked by itself.
 struct PageSweep {

@@ -3,6 +3,7 @@
 
 import Router
 import Storage
+import Vectors
 
 /// Microseconds of a read under load: `fixed + perByte * bytes`.
 public struct DeviceModel: Sendable, Equatable, Codable {

@@ -1,5 +1,7 @@
 // Which partitions hold a copy of each row: what closure and SOAR answer.
 
+import Vectors
+
 /// For each row a list of partitions, its home first. Row i: `starts[i] ..< starts[i + 1]`.
 public struct PartitionLists: Sendable {
     public let starts: [Int]

@@ -3,6 +3,7 @@
 
 import CKernels
 import Glibc
+import Vectors
 
 /// Learned numbers, their gradient and Adam's two moments.
 public final class Tensor: @unchecked Sendable {

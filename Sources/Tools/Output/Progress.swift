@@ -3,6 +3,7 @@
 import Foundation
 import Index
 import Synchronization
+import Vectors
 
 /// Foundation has a type of this name too.
 typealias Progress = Index.Progress

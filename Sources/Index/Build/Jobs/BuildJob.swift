@@ -3,6 +3,7 @@
 
 import Router
 import Storage
+import Vectors
 
 /// How much work a kill may cost: a unit ends after so many bytes of vectors, or so many seconds.
 public struct BuildUnit: Sendable {

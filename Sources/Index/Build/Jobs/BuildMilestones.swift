@@ -3,6 +3,7 @@
 
 import Router
 import Storage
+import Vectors
 
 extension BuildJob {
     private static let stateTag = "state"

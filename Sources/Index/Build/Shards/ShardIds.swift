@@ -3,6 +3,7 @@
 // Called by a merge before it writes anything; pages are checked as they are read.
 
 import Storage
+import Vectors
 
 /// The ids of a shard as its files hold them.
 struct ShardIds {

@@ -82,3 +82,22 @@ public enum Workers {
         }
     }
 }
+
+extension Workers {
+    /// Calls `body(index)` for each index below `count` on up to `threads` threads. Where bodies fail, the
+    /// error of the lowest index is thrown after all running ones have ended; later ones are not begun.
+    public static func tryForEach(count: Int, threads: Int, body: @Sendable (Int) throws -> Void) throws {
+        let first = Mutex<(index: Int, error: any Error)?>(nil)
+        forEach(count: count, threads: threads) { index in
+            if first.withLock({ $0 != nil }) { return }
+            do {
+                try body(index)
+            } catch {
+                first.withLock { held in
+                    if held == nil || held!.index > index { held = (index, error) }
+                }
+            }
+        }
+        if let failed = first.withLock({ $0 }) { throw failed.error }
+    }
+}

@@ -1,7 +1,6 @@
 // The Swift face of the kernels: a metric and an element type, resolved once, called often.
 
 import CKernels
-import Vectors
 
 /// The distance functions of one metric and element type. Smaller is nearer; l2 is squared.
 public struct Distance: Sendable {

@@ -1,0 +1,12 @@
+// The clock that stages and queries are timed by.
+
+import Glibc
+
+/// Nanoseconds of a clock that only goes forward.
+@inlinable
+@inline(__always)
+public func monotonicNanoseconds() -> UInt64 {
+    var time = timespec()
+    clock_gettime(CLOCK_MONOTONIC, &time)
+    return UInt64(time.tv_sec) &* 1_000_000_000 &+ UInt64(time.tv_nsec)
+}
