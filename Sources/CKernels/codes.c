@@ -123,17 +123,69 @@ AVX512 static void quantise_avx512(const float *products, float least, float inv
     quantise(products, least, inverse, table);
 }
 
+// 32 codes looked up in a table of 256 bytes: their lower four bits pick within each of its sixteen rows, their upper
+// four bits choose among what was picked, bit by bit. Twice as fast as loads of single bytes (Zen 3: 195 against
+// 453 us for a million look-ups; masking each row by a saturated sum instead of choosing took 260).
+AVX2 INLINE __m256i look_up_32(const uint8_t *table, __m256i code) {
+    const __m256i low = _mm256_and_si256(code, _mm256_set1_epi8(15));
+    // The choice reads the highest bit of each byte.
+    const __m256i bit4 = _mm256_slli_epi16(code, 3), bit5 = _mm256_slli_epi16(code, 2), bit6 = _mm256_slli_epi16(code, 1);
+    __m256i quarter[4];
+    for (int i = 0; i < 4; i++) {
+        __m256i row[4];
+        for (int j = 0; j < 4; j++) {
+            const __m128i *from = (const __m128i *)(table + (i * 4 + j) * 16);
+            row[j] = _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(_mm_loadu_si128(from)), low);
+        }
+        quarter[i] = _mm256_blendv_epi8(_mm256_blendv_epi8(row[0], row[1], bit4),
+                                        _mm256_blendv_epi8(row[2], row[3], bit4), bit5);
+    }
+    return _mm256_blendv_epi8(_mm256_blendv_epi8(quarter[0], quarter[1], bit6),
+                              _mm256_blendv_epi8(quarter[2], quarter[3], bit6), code);
+}
+
+// The values of 32 prototypes whose codes for sub-space m begin at codes + m * stride; returns the greatest of each lane.
+AVX2 INLINE __m256 values_32(const uint8_t *codes, size_t stride, const uint16_t *weights, size_t spaces,
+                             const uint8_t *tables, __m256 factor, float *values) {
+    __m256i sums[2] = {_mm256_setzero_si256(), _mm256_setzero_si256()};
+    for (size_t m = 0; m < spaces; m++) {
+        const __m256i code = _mm256_loadu_si256((const __m256i *)(codes + m * stride));
+        const __m256i found = look_up_32(tables + m * WORDS, code);
+        sums[0] = _mm256_add_epi16(sums[0], _mm256_cvtepu8_epi16(_mm256_castsi256_si128(found)));
+        sums[1] = _mm256_add_epi16(sums[1], _mm256_cvtepu8_epi16(_mm256_extracti128_si256(found, 1)));
+    }
+    __m256 most = _mm256_set1_ps(-INFINITY);
+    for (int v = 0; v < 4; v++) {
+        const __m128i half = v & 1 ? _mm256_extracti128_si256(sums[v / 2], 1) : _mm256_castsi256_si128(sums[v / 2]);
+        const __m256 weight = _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(weights + v * 8)));
+        const __m256 value = _mm256_fmadd_ps(factor, _mm256_cvtepi32_ps(_mm256_cvtepu16_epi32(half)), weight);
+        _mm256_storeu_ps(values + v * 8, value);
+        most = _mm256_max_ps(value, most);
+    }
+    return most;
+}
+
 AVX2 static float mixture_avx2(const uint8_t *codes, const uint16_t *weights, size_t count, size_t spaces,
                                const uint8_t *tables, float factor, float *values) {
-    uint16_t sums[GROUP];
     float greatest = -INFINITY;
-    for (size_t start = 0; start < count; start += GROUP) {
-        const size_t part = sonde_min(GROUP, count - start);
-        sums_scalar(codes + start, count, part, spaces, tables, sums);
-        for (size_t i = 0; i < part; i++) {
-            const float value = _cvtsh_ss(weights[start + i]) + factor * (float)sums[i];
-            values[start + i] = value;
-            greatest = value > greatest ? value : greatest;
+    if (count >= 32) {
+        __m256 most = _mm256_set1_ps(-INFINITY);
+        const __m256 step = _mm256_set1_ps(factor);
+        // The last 32 overlap those before, whose values come out the same again.
+        for (size_t start = 0; start < count; start += 32) {
+            const size_t from = sonde_min(start, count - 32);
+            most = _mm256_max_ps(
+                values_32(codes + from, count, weights + from, spaces, tables, step, values + from), most);
+        }
+        float lanes[8];
+        _mm256_storeu_ps(lanes, most);
+        for (int i = 0; i < 8; i++) greatest = lanes[i] > greatest ? lanes[i] : greatest;
+    } else {
+        uint16_t sums[32];
+        sums_scalar(codes, count, count, spaces, tables, sums);
+        for (size_t i = 0; i < count; i++) {
+            values[i] = _cvtsh_ss(weights[i]) + factor * (float)sums[i];
+            greatest = values[i] > greatest ? values[i] : greatest;
         }
     }
     if (!(greatest > -INFINITY)) return -INFINITY;

@@ -61,15 +61,20 @@ AVX512 INLINE __m512 exponential_512(__m512 x) {
 
 /// log sum exp(values), `greatest` (finite) being their maximum.
 AVX2 INLINE float log_sum_256(const float *values, size_t count, float greatest) {
+    const __m256 top = _mm256_set1_ps(greatest);
     __m256 sums = _mm256_setzero_ps();
     size_t i = 0;
     for (; i + 8 <= count; i += 8) {
-        sums = _mm256_add_ps(sums, exponential_256(_mm256_sub_ps(_mm256_loadu_ps(values + i), _mm256_set1_ps(greatest))));
+        sums = _mm256_add_ps(sums, exponential_256(_mm256_sub_ps(_mm256_loadu_ps(values + i), top)));
+    }
+    if (i < count) {
+        const __m256i lanes = _mm256_cmpgt_epi32(_mm256_set1_epi32((int)(count - i)), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+        const __m256 rest = exponential_256(_mm256_sub_ps(_mm256_maskload_ps(values + i, lanes), top));
+        sums = _mm256_add_ps(sums, _mm256_and_ps(rest, _mm256_castsi256_ps(lanes)));
     }
     float lane[8], sum = 0;
     _mm256_storeu_ps(lane, sums);
     for (int v = 0; v < 8; v++) sum += lane[v];
-    for (; i < count; i++) sum += exponential(values[i] - greatest);
     return greatest + logf(sum);
 }
 
