@@ -29,7 +29,7 @@ private struct Inspected: Decodable {
     }
 
     /// Gives an index of 40 partitions and 24 dimensions a router with `count` codes of 16 bytes, all alike
-    /// (docs/format.md, "predict" and "proto").
+    /// (docs/reference/format.md, "predict" and "proto").
     private func writeCodes(_ count: Int, to index: String) throws {
         var sections = try TaggedFile.read(path: index + "/router.bin")
         func bytes<T>(_ value: T) -> [UInt8] { withUnsafeBytes(of: value) { Array($0) } }

@@ -1,4 +1,4 @@
-// The finished rows as a table for docs/predictor.md, and the pictures.
+// The finished rows as a table for docs/results, and the pictures.
 
 import Foundation
 import Index

@@ -1,9 +1,9 @@
-// The table of docs/predictor.md: every router, policy and duplication through one harness.
+// The tables of docs/results: every router, policy and duplication through one harness.
 //
 //     swift run -c release --package-path bench predictor DATA OUT [--only TEXT] [--methods TEXT]
 //         [--part routers|copies|fine|many|studies|topk] [--seeds N] [--report]
 //
-// DATA holds the data sets of ../shared/data/make. Finished rows are kept in OUT/rows; a run goes on where one
+// DATA holds the data sets (docs/guide/measuring.md). Finished rows are kept in OUT/rows; a run goes on where one
 // was stopped. `--only sift-1000` takes one data set and number of partitions, `--methods` the rows whose name
 // contains one of TEXT,TEXT (and none of -TEXT); `--report` only prints the table again. `python3 bench/predictor/plot.py OUT` draws the pictures.
 

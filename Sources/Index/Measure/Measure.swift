@@ -96,7 +96,7 @@ extension DiskIndex {
     }
 }
 
-/// Recall as architecture.md defines it.
+/// Recall as docs/reference/counters.md defines it.
 public enum Recall {
     /// Mean over queries of |answer ∩ truth| / k over the first k of both. An answer at exactly the
     /// distance of the true k-th counts as right; distances of floating-point vectors are compared with the

@@ -7,11 +7,11 @@ import Vectors
 
 /// Chooses the reads of every round but the first; owned by one worker.
 final class LaterRounds {
-    /// The first round reads what is worth this many times the threshold (docs/predictor.md: of 2, 4 and 8,
+    /// The first round reads what is worth this many times the threshold (docs/explain/rounds.md: of 2, 4 and 8,
     /// 4 fetched least at recall@1 0.80 to 0.95).
     static let firstRoundFactor: Float = 4
     /// Unread candidates that the posterior is asked for, the likeliest first. Of a thousand none beyond was ever chosen
-    /// at recalls up to 0.97 (docs/performance.md).
+    /// at recalls up to 0.97 (docs/results/query-time.md).
     static let candidateDepth = 128
 
     private let index: DiskIndex

@@ -50,7 +50,7 @@ public enum Policy: Sendable, Equatable {
     /// By gain until the probabilities of what is read sum to this.
     case mass(Float)
     /// Every partition whose probability over its cost exceeds lambda, and at least the one of the highest
-    /// gain. The least mean cost for a mean recall when probabilities are calibrated (methods.md, section 10).
+    /// gain. The least mean cost for a mean recall when probabilities are calibrated (docs/explain/gain.md).
     case gain(Float)
     /// LIRA's: every partition whose own probability exceeds sigma, and at least the likeliest.
     case sigma(Float)

@@ -1,6 +1,6 @@
 // What the candidates of a query say of one another: a small perceptron, shared by all partitions, adds to each
 // logit what its rank, its distance beside the nearest ones' and the records of its partition tell. It costs two bytes
-// a partition, and with many small partitions it saves more than rows learned for each of them (docs/predictor.md).
+// a partition, and with many small partitions it saves more than learned rows (docs/results/refinement.md).
 
 import CKernels
 import Glibc

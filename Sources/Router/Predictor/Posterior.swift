@@ -1,7 +1,7 @@
 // What reading teaches: after a first round the distance of the best vector found is known, and with it how
 // likely it is that a partition not read yet holds a nearer one. A small perceptron, shared by all partitions
 // and fed with ratios only, turns the router's prior and that distance into a posterior (our own measurement,
-// docs/predictor.md: a fifth fewer vectors than the prior alone at recall@1 0.90, with a second round).
+// docs/explain/rounds.md: a fifth fewer vectors than the prior alone at recall@1 0.90, with a second round).
 
 import CKernels
 import Glibc

@@ -1,5 +1,5 @@
 // Prototypes: resident points that stand for parts of partitions. The logit of partition p for query q is
-// log sum_j exp(w_j - beta_j |q - mu_j|^2) over its prototypes j (methods.md, section 10). It is a network of
+// log sum_j exp(w_j - beta_j |q - mu_j|^2) over its prototypes j (docs/explain/routing.md). It is a network of
 // radial basis functions whose centres start as the sub-clusters of the partition.
 
 import CKernels
@@ -217,7 +217,7 @@ final class TrainablePrototypes {
         self.starts = starts
         self.sharesBeta = sharesBeta
         dimension = initial.dimension
-        // Rates of methods.md: half a SIFT byte at beta 1e-4, so 0.005 of the length 1 / sqrt(beta).
+        // Rates that a pilot on SIFT found: half a SIFT byte at beta 1e-4, so 0.005 of the length 1 / sqrt(beta).
         centers = Tensor(name: "centers", count: initial.count * dimension, rate: 0.005 / beta.squareRoot())
         weights = Tensor(name: "weights", count: initial.count, rate: 0.02)
         logBetas = Tensor(name: "log betas", count: sharesBeta ? 1 : initial.count, rate: 0.01)

@@ -1,4 +1,4 @@
-// LIRA's probing model (arXiv 2503.23409; methods.md, section 2): two towers, one over the distances to all
+// LIRA's probing model (arXiv 2503.23409): two towers, one over the distances to all
 // centroids and one over the query itself, joined by a last perceptron with a sigmoid a partition: the probability
 // that the partition holds at least one of the k nearest. It decides partition by partition, so that every query
 // probes as many as it needs.

@@ -1,5 +1,5 @@
 // Training the probing model: binary cross-entropy over all partitions, labels "holds at least one of the k
-// nearest" (arXiv 2503.23409; methods.md, section 2). Unlike the published code: inputs are standardised once,
+// nearest" (arXiv 2503.23409). Unlike the published code: inputs are standardised once,
 // pairs are shuffled, held-out pairs calibrate and stop, and a partition's replicas count.
 
 import Glibc

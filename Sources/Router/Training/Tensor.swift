@@ -39,7 +39,7 @@ public final class Tensor: @unchecked Sendable {
 
     func clearGradient() { gradient.update(repeating: 0, count: count) }
 
-    /// One step of Adam with moments 0.9 and 0.99 (methods.md, section 10).
+    /// One step of Adam with moments 0.9 and 0.99 (Kingma and Ba 2015).
     ///
     /// - Parameter schedule: what the rate is multiplied by at this step, 0 ... 1.
     public func step(_ step: Int, schedule: Float, threads: Int) {

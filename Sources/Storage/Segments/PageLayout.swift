@@ -4,7 +4,7 @@
 
 import Vectors
 
-/// The unit that segments are made of; drawn in docs/format.md.
+/// The unit that segments are made of; drawn in docs/reference/format.md.
 public struct PageLayout: Sendable, Equatable {
     public static let pageByteCount = 4096
     /// More numbers than any embedding has; what a damaged header may claim is refused by it.

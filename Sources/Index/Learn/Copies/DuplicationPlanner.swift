@@ -16,7 +16,7 @@ public enum DuplicationPlan: Sendable, Equatable {
     /// The control: vectors drawn evenly, each into its second nearest partition.
     case random(seed: UInt64)
     /// Only the free slots of each segment's last unit, filled with the vectors of other partitions that
-    /// are nearest by ratio of distances (methods.md, section 10): no page is added.
+    /// are nearest by ratio of distances (docs/explain/copies.md): no page is added.
     case slots
     /// The paper's: the partition predicted for a missed pair gets a copy of the neighbour.
     case paper

@@ -1,4 +1,4 @@
-// LIRA's redundancy (arXiv 2503.23409; methods.md, section 2): vectors that the probing model would look for in many
+// LIRA's redundancy (arXiv 2503.23409): vectors that the probing model would look for in many
 // partitions are the long tail, and get a second record where it looks first. The published rule exactly, and the
 // share of vectors that pays for itself.
 

@@ -1,4 +1,4 @@
-// The paper's duplication (Storage-NN, methods.md section 1): a trained router misses, and what it missed is
+// The paper's duplication (Storage-NN, arXiv 2501.16375): a trained router misses, and what it missed is
 // put where it looked. Rounds are the trainer's affair: it trains, asks for a round, and trains on.
 
 import Router
