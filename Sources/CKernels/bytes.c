@@ -41,6 +41,12 @@ void sonde_bytes_wide_rows(sonde_metric metric, sonde_element element, ROWS_PARA
     rows_portable(metric, element, ROWS_ARGUMENTS);
 }
 
+int64_t sonde_bytes_exact(sonde_metric metric, sonde_element element, const void *a, const void *b,
+                          size_t dimension) {
+    const int64_t sum = sum_wide(metric == SONDE_L2, element, a, b, dimension);
+    return metric == SONDE_L2 ? sum : -sum;
+}
+
 INLINE void block_portable(sonde_metric metric, sonde_element element, BLOCK_PARAMETERS) {
     for (size_t q = 0; q < queries; q++) {
         rows_portable(metric, element, (const char *)query + q * query_stride, rows, stride, count, dimension,

@@ -313,8 +313,14 @@ AVX512 INLINE void block_vnni(sonde_metric metric, sonde_element element, BLOCK_
 }
 
 #define VNNI_ENTRY(name, METRIC, ELEMENT) \
-    AVX512 void sonde_vnni_rows_##name(ROWS_PARAMETERS) { rows_vnni(METRIC, ELEMENT, ROWS_ARGUMENTS); } \
-    AVX512 void sonde_vnni_block_##name(BLOCK_PARAMETERS) { block_vnni(METRIC, ELEMENT, BLOCK_ARGUMENTS); }
+    AVX512 void sonde_vnni_rows_##name(ROWS_PARAMETERS) { \
+        rows_vnni(METRIC, ELEMENT, ROWS_ARGUMENTS); \
+        if (METRIC == SONDE_COSINE) sonde_cosine_near(ELEMENT, ROWS_ARGUMENTS); \
+    } \
+    AVX512 void sonde_vnni_block_##name(BLOCK_PARAMETERS) { \
+        block_vnni(METRIC, ELEMENT, BLOCK_ARGUMENTS); \
+        if (METRIC == SONDE_COSINE) sonde_cosine_near_block(ELEMENT, BLOCK_ARGUMENTS); \
+    }
 VNNI_ENTRY(l2_0, SONDE_L2, SONDE_U8)
 VNNI_ENTRY(l2_1, SONDE_L2, SONDE_I8)
 VNNI_ENTRY(ip_0, SONDE_IP, SONDE_U8)

@@ -30,15 +30,25 @@ extern const sonde_family sonde_bytes_family[SONDE_TIERS];
 #define ROWS_ARGUMENTS query, rows, stride, count, dimension, out
 #define BLOCK_ARGUMENTS query, query_stride, queries, rows, stride, count, dimension, out, out_stride
 
+/// Cosine distances below this one are computed again with all their digits (cosine.c). The others are
+/// right to a few 1e-7, a hundred-thousandth of themselves.
+#define SONDE_NEAR 0x1p-5f
+
+/// Puts the distances right that came out near, those of `rows` or of a block.
+void sonde_cosine_near(sonde_element element, ROWS_PARAMETERS);
+void sonde_cosine_near_block(sonde_element element, BLOCK_PARAMETERS);
+
 /// A kernel is written once as an inline function of constant metric and element type; the entry points
 /// below fix the constants, and everything that hangs on them folds away.
 #define INLINE static inline __attribute__((always_inline))
 #define SONDE_ENTRY(TARGET, tier, name, METRIC, ELEMENT) \
     TARGET static void rows_##tier##_##name(ROWS_PARAMETERS) { \
         rows_##tier(METRIC, ELEMENT, ROWS_ARGUMENTS); \
+        if (METRIC == SONDE_COSINE) sonde_cosine_near(ELEMENT, ROWS_ARGUMENTS); \
     } \
     TARGET static void block_##tier##_##name(BLOCK_PARAMETERS) { \
         block_##tier(METRIC, ELEMENT, BLOCK_ARGUMENTS); \
+        if (METRIC == SONDE_COSINE) sonde_cosine_near_block(ELEMENT, BLOCK_ARGUMENTS); \
     }
 #define SONDE_ENTRIES(TARGET, tier, FIRST, SECOND) \
     SONDE_ENTRY(TARGET, tier, l2_0, SONDE_L2, FIRST) \

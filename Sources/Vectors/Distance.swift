@@ -55,6 +55,31 @@ public struct Distance: Sendable {
         return result
     }
 
+    /// Whole numbers up to this size are what single precision says of them; greater ones may be rounded.
+    public static let wholeMaximum: Float = 0x1p24
+
+    /// Whether distances of vectors of this dimension may be whole numbers that single precision rounds.
+    public func rounds(dimension: Int) -> Bool {
+        guard !elementType.isFloatingPoint, metric != .cosine else { return false }
+        let most = metric == .ip && elementType == .i8 ? 128 * 128 : 255 * 255
+        return dimension * most > Int(Self.wholeMaximum)
+    }
+
+    /// What rounding took from a distance of integers: the whole distance less `distance`, 0 where that is
+    /// small enough to be exact. With it, distances that round to one number keep their order.
+    @inline(__always)
+    public func residual(
+        of distance: Float, _ a: UnsafeRawPointer, _ b: UnsafeRawPointer, dimension: Int
+    ) -> Int32 {
+        guard abs(distance) >= Self.wholeMaximum, !elementType.isFloatingPoint, metric != .cosine else {
+            return 0
+        }
+        let whole = sonde_bytes_exact(
+            sonde_metric(rawValue: UInt32(metric.rawValue)),
+            sonde_element(rawValue: UInt32(elementType.rawValue)), a, b, dimension)
+        return Int32(truncatingIfNeeded: whole - Int64(distance))
+    }
+
     /// A limit that at least `wanted` of the values do not exceed, and seldom many more; infinity where there
     /// are too few to tell.
     public static func limitOfLeast(_ wanted: Int, of values: UnsafePointer<Float>, count: Int) -> Float {

@@ -5,15 +5,19 @@
 public struct Neighbour: Sendable, Equatable {
     public var id: UInt64
     public var distance: Float
+    /// What rounding took from the distance (`Distance.residual`); 0 nearly always.
+    public var residual: Int32
 
-    public init(id: UInt64, distance: Float) {
+    public init(id: UInt64, distance: Float, residual: Int32 = 0) {
         self.id = id
         self.distance = distance
+        self.residual = residual
     }
 
     /// Nearer first, equal distances by id.
     public static func < (a: Neighbour, b: Neighbour) -> Bool {
-        a.distance < b.distance || (a.distance == b.distance && a.id < b.id)
+        if a.distance != b.distance { return a.distance < b.distance }
+        return a.residual < b.residual || (a.residual == b.residual && a.id < b.id)
     }
 }
 
@@ -53,9 +57,9 @@ public struct TopK: ~Copyable {
 
     /// Offers a neighbour; true where it was kept.
     @discardableResult
-    public func push(id: UInt64, distance: Float) -> Bool {
+    public func push(id: UInt64, distance: Float, residual: Int32 = 0) -> Bool {
         guard distance <= state.pointee.bound else { return false }
-        let offered = Neighbour(id: id, distance: distance)
+        let offered = Neighbour(id: id, distance: distance, residual: residual)
         let count = state.pointee.count
         if count < capacity {
             siftUp(offered, from: count)
@@ -72,10 +76,10 @@ public struct TopK: ~Copyable {
     /// The same, but an id that is kept already is not kept twice (a replica met again has the same
     /// distance). Looks through the kept ones, and only for what passes the bound.
     @discardableResult
-    public func pushDistinct(id: UInt64, distance: Float) -> Bool {
+    public func pushDistinct(id: UInt64, distance: Float, residual: Int32 = 0) -> Bool {
         guard distance <= state.pointee.bound else { return false }
         for index in 0..<state.pointee.count where heap[index].id == id { return false }
-        return push(id: id, distance: distance)
+        return push(id: id, distance: distance, residual: residual)
     }
 
     /// Appends what was kept, nearest first, and keeps it.

@@ -1,7 +1,7 @@
 // Every kernel of sonde, with its contract. The metric and the element type pick the function; the
 // processor (or SONDE_KERNELS=scalar|avx2|avx512) picks the tier. All distances are "smaller is nearer":
 // l2 is the squared euclidean distance, ip the negative inner product, cosine 1 - cos (2 where a vector
-// has no length). Integer element types are summed exactly; floating ones in one fixed order a tier.
+// has no length; of nearly parallel vectors with all its digits, and 0 of copies). Integer element types are summed exactly; floating ones in one fixed order a tier.
 #ifndef SONDE_CKERNELS_H
 #define SONDE_CKERNELS_H
 #include <stddef.h>
@@ -25,6 +25,10 @@ typedef void (*sonde_block_function)(const void *query, size_t query_stride, siz
 
 sonde_rows_function sonde_rows(sonde_metric metric, sonde_element element);
 sonde_block_function sonde_block(sonde_metric metric, sonde_element element);
+
+/// The distance of two vectors of u8 or i8 under l2 or ip, whole: single precision rounds what passes 2^24.
+int64_t sonde_bytes_exact(sonde_metric metric, sonde_element element, const void *a, const void *b,
+                          size_t dimension);
 
 /// The tier in force, the widest that this processor has, and a switch for tests (0 on success, -1 where
 /// the processor lacks it). SONDE_KERNELS is read once; a name that is unknown, or of a tier the processor

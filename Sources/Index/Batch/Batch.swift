@@ -77,7 +77,7 @@ private final class BatchJob {
         let atOnce = min(memory.queriesMaximum, file.count - output.finished)
         rows = VectorMatrix(count: atOnce, dimension: index.dimension, elementType: index.elementType)
         heaps = NearestHeaps(
-            count: atOnce, capacity: heapCapacity, hasWideIds: index.layout.idByteCount == 8)
+            count: atOnce, capacity: heapCapacity, hasWideKeys: NearestHeaps.needsWideKeys(index))
         kept = parameters.search.rounds > 1 ? KeptRoutes(count: atOnce, limit: routeLimit) : nil
         let search = parameters.search
         routing = (0..<search.threads).map { _ in BatchRoutingWorker(index: index, parameters: search) }

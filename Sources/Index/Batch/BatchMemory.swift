@@ -41,7 +41,7 @@ struct BatchMemory {
         var perQuery =
             rowByteCount
             + NearestHeaps.byteCount(
-                capacity: heapCapacity, hasWideIds: index.layout.idByteCount == 8)
+                capacity: heapCapacity, hasWideKeys: NearestHeaps.needsWideKeys(index))
             + pairs * Self.pairByteCount + 8
         if parameters.search.rounds > 1 { perQuery += KeptRoutes.byteCount(limit: limit) }
         let perThread =

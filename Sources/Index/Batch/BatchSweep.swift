@@ -50,7 +50,7 @@ public final class BatchSweep: @unchecked Sendable {
     public convenience init(index: DiskIndex, queries: VectorMatrix, k: Int, threads: Int) {
         self.init(
             index: index, queries: queries,
-            heaps: NearestHeaps(count: queries.count, capacity: k, hasWideIds: index.layout.idByteCount == 8),
+            heaps: NearestHeaps(count: queries.count, capacity: k, hasWideKeys: NearestHeaps.needsWideKeys(index)),
             threads: threads,
             arenaByteCount: Self.arenaByteCountDefault)
     }

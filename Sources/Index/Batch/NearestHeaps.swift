@@ -1,6 +1,7 @@
 // The k nearest of many queries at once: one flat array of heaps that all threads of a sweep reach. A
 // neighbour is one integer whose order is that of (distance, id), so that what is kept does not depend on who
-// scanned first, and a replica met again is the same integer: of 64 bits where ids have 32, else of 128.
+// scanned first, and a replica met again is the same integer: of 64 bits where ids have 32, else of 128. Those
+// have room for what rounding took from distances of integers, too.
 
 import Glibc
 import Router
@@ -9,14 +10,14 @@ import Vectors
 
 /// A distance and an id as one number in their order; all ones are no neighbour.
 private protocol NeighbourKey: FixedWidthInteger, UnsignedInteger {
-    init(rising: UInt32, id: UInt64)
+    init(rising: UInt32, residual: Int32, id: UInt64)
     var rising: UInt32 { get }
     var neighbourId: UInt64 { get }
 }
 
 extension UInt64: NeighbourKey {
     @inline(__always)
-    fileprivate init(rising: UInt32, id: UInt64) { self = UInt64(rising) << 32 | id }
+    fileprivate init(rising: UInt32, residual: Int32, id: UInt64) { self = UInt64(rising) << 32 | id }
     @inline(__always)
     fileprivate var rising: UInt32 { UInt32(truncatingIfNeeded: self >> 32) }
     @inline(__always)
@@ -25,9 +26,12 @@ extension UInt64: NeighbourKey {
 
 extension UInt128: NeighbourKey {
     @inline(__always)
-    fileprivate init(rising: UInt32, id: UInt64) { self = UInt128(rising) << 64 | UInt128(id) }
+    fileprivate init(rising: UInt32, residual: Int32, id: UInt64) {
+        let second = UInt32(bitPattern: residual) ^ 0x8000_0000
+        self = UInt128(UInt64(rising) << 32 | UInt64(second)) << 64 | UInt128(id)
+    }
     @inline(__always)
-    fileprivate var rising: UInt32 { UInt32(truncatingIfNeeded: self >> 64) }
+    fileprivate var rising: UInt32 { UInt32(truncatingIfNeeded: self >> 96) }
     @inline(__always)
     fileprivate var neighbourId: UInt64 { UInt64(truncatingIfNeeded: self) }
 }
@@ -36,9 +40,10 @@ extension NeighbourKey {
     /// The bits of a float order as the number does once negative ones are turned round; adding zero makes
     /// both zeros one.
     @inline(__always)
-    fileprivate init(distance: Float, id: UInt64) {
+    fileprivate init(distance: Float, residual: Int32, id: UInt64) {
         let bits = (distance + 0).bitPattern
-        self.init(rising: bits & 0x8000_0000 == 0 ? bits | 0x8000_0000 : ~bits, id: id)
+        self.init(
+            rising: bits & 0x8000_0000 == 0 ? bits | 0x8000_0000 : ~bits, residual: residual, id: id)
     }
 
     @inline(__always)
@@ -51,8 +56,8 @@ extension NeighbourKey {
 final class NearestHeaps: @unchecked Sendable {
     let count: Int
     let capacity: Int
-    /// Whether ids may need more than 32 bits.
-    let hasWideIds: Bool
+    /// Whether ids may need more than 32 bits, or distances more than single precision has.
+    let hasWideKeys: Bool
     /// Of each query a head, then a max-heap filled up with all ones: what an offer needs lies together, because
     /// queries of a segment lie far apart.
     private let bytes: UnsafeMutableRawPointer
@@ -66,22 +71,28 @@ final class NearestHeaps: @unchecked Sendable {
         let isBusy = Atomic<Bool>(false)
     }
 
-    private static func keyByteCount(_ hasWideIds: Bool) -> Int {
-        hasWideIds ? MemoryLayout<UInt128>.stride : MemoryLayout<UInt64>.stride
+    private static func keyByteCount(_ hasWideKeys: Bool) -> Int {
+        hasWideKeys ? MemoryLayout<UInt128>.stride : MemoryLayout<UInt64>.stride
     }
 
     /// Bytes that a query takes.
-    static func byteCount(capacity: Int, hasWideIds: Bool) -> Int {
-        (1 + capacity) * keyByteCount(hasWideIds)
+    static func byteCount(capacity: Int, hasWideKeys: Bool) -> Int {
+        (1 + capacity) * keyByteCount(hasWideKeys)
     }
 
-    init(count: Int, capacity: Int, hasWideIds: Bool) {
+    /// Whether the neighbours of an index need wide keys.
+    static func needsWideKeys(_ index: DiskIndex) -> Bool {
+        index.layout.idByteCount == 8
+            || Distance(metric: index.metric, elementType: index.elementType).rounds(dimension: index.dimension)
+    }
+
+    init(count: Int, capacity: Int, hasWideKeys: Bool) {
         precondition(count >= 0 && capacity > 0 && MemoryLayout<Head>.stride <= 8)
         self.count = count
         self.capacity = capacity
-        self.hasWideIds = hasWideIds
-        headByteCount = Self.keyByteCount(hasWideIds)
-        stride = Self.byteCount(capacity: capacity, hasWideIds: hasWideIds)
+        self.hasWideKeys = hasWideKeys
+        headByteCount = Self.keyByteCount(hasWideKeys)
+        stride = Self.byteCount(capacity: capacity, hasWideKeys: hasWideKeys)
         bytes = .allocate(byteCount: max(count, 1) * stride, alignment: 16)
         for query in 0..<count {
             (bytes + query * stride).bindMemory(to: Head.self, capacity: 1).initialize(to: Head())
@@ -109,21 +120,22 @@ final class NearestHeaps: @unchecked Sendable {
     }
 
     /// Offers the records at `positions` of a scanned row of distances. With `distinct` an id that is kept
-    /// already is not kept twice: a replica has the same distance to the bit.
+    /// already is not kept twice: a replica has the same distance to the bit. `residuals` are those of the
+    /// positions, in their order; all 0 where there are none.
     @inline(__always)
     func offer(
         _ query: Int, distances: UnsafePointer<Float>, ids: UnsafePointer<UInt64>,
-        positions: UnsafePointer<UInt32>, count: Int, distinct: Bool
+        positions: UnsafePointer<UInt32>, residuals: UnsafePointer<Int32>? = nil, count: Int, distinct: Bool
     ) {
         lock(query)
-        if hasWideIds {
+        if hasWideKeys {
             offer(
                 to: heap(query, UInt128.self), query, distances: distances, ids: ids, positions: positions,
-                count: count, distinct: distinct)
+                residuals: residuals, count: count, distinct: distinct)
         } else {
             offer(
                 to: heap(query, UInt64.self), query, distances: distances, ids: ids, positions: positions,
-                count: count, distinct: distinct)
+                residuals: residuals, count: count, distinct: distinct)
         }
         head(query).pointee.isBusy.store(false, ordering: .releasing)
     }
@@ -131,11 +143,12 @@ final class NearestHeaps: @unchecked Sendable {
     @inline(__always)
     private func offer<Key: NeighbourKey>(
         to heap: UnsafeMutablePointer<Key>, _ query: Int, distances: UnsafePointer<Float>,
-        ids: UnsafePointer<UInt64>, positions: UnsafePointer<UInt32>, count: Int, distinct: Bool
+        ids: UnsafePointer<UInt64>, positions: UnsafePointer<UInt32>, residuals: UnsafePointer<Int32>?,
+        count: Int, distinct: Bool
     ) {
         for index in 0..<count {
             let position = Int(positions[index])
-            let key = Key(distance: distances[position], id: ids[position])
+            let key = Key(distance: distances[position], residual: residuals?[index] ?? 0, id: ids[position])
             if key >= heap[0] || (distinct && holds(heap, key)) { continue }
             replaceWorst(heap, capacity, by: key)
         }
@@ -143,17 +156,19 @@ final class NearestHeaps: @unchecked Sendable {
     }
 
     /// Offers one neighbour.
-    func offer(_ query: Int, id: UInt64, distance: Float) {
+    func offer(_ query: Int, id: UInt64, distance: Float, residual: Int32 = 0) {
         guard distance <= limit(query) else { return }
-        var (distance, position) = (distance, UInt32(0))
+        var (distance, position, residual) = (distance, UInt32(0), residual)
         var id = id
-        offer(query, distances: &distance, ids: &id, positions: &position, count: 1, distinct: false)
+        offer(
+            query, distances: &distance, ids: &id, positions: &position, residuals: &residual, count: 1,
+            distinct: false)
     }
 
     /// Appends what was kept, nearest first, and keeps it; while no sweep runs.
     func copySorted(_ query: Int, into sorted: inout [Neighbour]) {
         let first = sorted.count
-        if hasWideIds {
+        if hasWideKeys {
             copy(heap(query, UInt128.self), into: &sorted)
         } else {
             copy(heap(query, UInt64.self), into: &sorted)
@@ -173,7 +188,7 @@ final class NearestHeaps: @unchecked Sendable {
         _ query: Int, k: Int, noId: UInt64, ids: UnsafeMutablePointer<UInt64>,
         distances: UnsafeMutablePointer<Float>
     ) {
-        if hasWideIds {
+        if hasWideKeys {
             drain(heap(query, UInt128.self), k: k, noId: noId, ids: ids, distances: distances)
         } else {
             drain(heap(query, UInt64.self), k: k, noId: noId, ids: ids, distances: distances)

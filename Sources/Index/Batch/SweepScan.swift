@@ -21,6 +21,8 @@ final class SweepScanner {
     private let ids: UnsafeMutablePointer<UInt64>
     private let tile: UnsafeMutablePointer<Float>
     private let kept: UnsafeMutablePointer<UInt32>
+    /// What rounding took from the distances kept, where it may take anything.
+    private let residuals: UnsafeMutablePointer<Int32>?
     private let limits: UnsafeMutablePointer<Float>
 
     /// Bytes of the two matrices of a tile, each.
@@ -31,7 +33,7 @@ final class SweepScanner {
     /// Bytes that a scanner owns, at most.
     static func byteCount(rowByteCount: Int) -> Int {
         let (queries, records) = tileShape(rowByteCount: rowByteCount)
-        return (queries + records) * rowByteCount + records * 12 + queries * tileStride(records) * 4
+        return (queries + records) * rowByteCount + records * 16 + queries * tileStride(records) * 4
     }
 
     private static func tileShape(rowByteCount: Int) -> (queries: Int, records: Int) {
@@ -54,6 +56,8 @@ final class SweepScanner {
         ids = .allocate(capacity: recordsAtOnce)
         tile = .allocate(capacity: queriesAtOnce * Self.tileStride(recordsAtOnce))
         kept = .allocate(capacity: recordsAtOnce)
+        residuals =
+            distance.rounds(dimension: layout.dimension) ? .allocate(capacity: recordsAtOnce) : nil
         limits = .allocate(capacity: queriesAtOnce)
     }
 
@@ -63,6 +67,7 @@ final class SweepScanner {
         ids.deallocate()
         tile.deallocate()
         kept.deallocate()
+        residuals?.deallocate()
         limits.deallocate()
     }
 
@@ -120,9 +125,17 @@ final class SweepScanner {
             }
             let passed = Distance.selectAtMost(limit, of: row, count: recordCount, into: kept)
             if passed > 0 {
+                if let residuals {
+                    for index in 0..<passed {
+                        let position = Int(kept[index])
+                        residuals[index] = distance.residual(
+                            of: row[position], packed + place * size, vectors + position * size,
+                            dimension: layout.dimension)
+                    }
+                }
                 heaps.offer(
-                    Int(query), distances: row, ids: ids, positions: kept, count: passed,
-                    distinct: hasReplicas)
+                    Int(query), distances: row, ids: ids, positions: kept, residuals: residuals,
+                    count: passed, distinct: hasReplicas)
             }
         }
     }

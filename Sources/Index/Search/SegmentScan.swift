@@ -42,10 +42,14 @@ struct SegmentScanner: ~Copyable {
             distance.rows(
                 query, unit + layout.vectorsOffset, count: count, dimension: layout.dimension, into: distances
             )
+            let vectors = unit + layout.vectorsOffset
             if let seen {
                 for slot in 0..<count {
                     let id = layout.id(unit: unit, slot: slot)
-                    if seen.insert(id) { heap.push(id: id, distance: distances[slot]) }
+                    if seen.insert(id), distances[slot] <= heap.bound {
+                        heap.push(
+                            id: id, distance: distances[slot], residual: residual(slot, query, vectors))
+                    }
                 }
             } else {
                 let passed = Distance.selectAtMost(heap.bound, of: distances, count: count, into: kept)
@@ -53,9 +57,11 @@ struct SegmentScanner: ~Copyable {
                     let slot = Int(kept[position])
                     let id = layout.id(unit: unit, slot: slot)
                     if hasReplicas {
-                        heap.pushDistinct(id: id, distance: distances[slot])
+                        heap.pushDistinct(
+                            id: id, distance: distances[slot], residual: residual(slot, query, vectors))
                     } else {
-                        heap.push(id: id, distance: distances[slot])
+                        heap.push(
+                            id: id, distance: distances[slot], residual: residual(slot, query, vectors))
                     }
                 }
             }
@@ -63,6 +69,12 @@ struct SegmentScanner: ~Copyable {
             unit += layout.unitByteCount
         }
         return nil
+    }
+
+    @inline(__always)
+    private func residual(_ slot: Int, _ query: UnsafeRawPointer, _ vectors: UnsafeRawPointer) -> Int32 {
+        distance.residual(
+            of: distances[slot], query, vectors + slot * layout.rowByteCount, dimension: layout.dimension)
     }
 }
 
