@@ -25,7 +25,10 @@ extension DiskIndex {
             throw IndexError.invalid("a block must hold at least 1 query, found \(most)")
         }
         // A part of a shard keeps ids as wide as the index does.
-        if parameters.shard == nil { try requireRoomForIds(in: out) }
+        if parameters.shard == nil {
+            try NeighbourFormat.requirePlaced(path: out)
+            try requireRoomForIds(in: out)
+        }
         return try BatchJob(
             index: self, queries: queries, out: out, parameters: parameters, progress: progress
         ).run()

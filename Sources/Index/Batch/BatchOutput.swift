@@ -40,9 +40,9 @@ final class BatchOutput {
         format = part == nil ? NeighbourFormat(path: path) : .bigAnn
         let layoutName: String? =
             switch format {
-            case .bigAnn: nil
             case .ivecs: "ivecs"
             case .ids64: "ids64"
+            case .bigAnn, .npy, .csv, .jsonl: nil
             }
         journalIdentity = JobIdentity(
             identity.entries + [

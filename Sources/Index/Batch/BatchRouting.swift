@@ -128,9 +128,13 @@ final class BatchRoutingWorker: @unchecked Sendable {
             }
             if let headIds = index.headIds {
                 for position in 0..<routes[place].count {
+                    let (partition, distance) = (
+                        routes[place].partitions[position], routes[place].distances[position]
+                    )
                     heaps.offer(
-                        query, id: UInt64(headIds[Int(routes[place].partitions[position])]),
-                        distance: routes[place].distances[position] * headScale)
+                        query, id: UInt64(headIds[Int(partition)]), distance: distance * headScale,
+                        residual: index.centroids.residual(
+                            of: distance, query: rows.row(place), partition: partition))
                 }
             }
             append(routes[place].partitions, query: query, kept: kept, to: &chosen)

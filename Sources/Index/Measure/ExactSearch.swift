@@ -25,14 +25,49 @@ public struct ExactSearch: Sendable {
     private static let queryBlock = 32
     private static let rowBlock = 1024
 
-    /// The k nearest base vectors of every query.
+    /// Bytes of a neighbour in the hands of the one that receives the answers, all copies counted.
+    private static let answerByteCount = 40
+    /// What a query's heap takes besides its neighbours.
+    private static let heapByteCount = 160
+    /// What a process holds before it has read anything; left out of memory that is large enough to have it.
+    private static let processByteCount = 24 << 20
+
+    /// The k nearest base vectors of every query, in memory.
     ///
+    /// - Parameter ids: those of the base; equally near ones are ordered by them.
     /// - Throws: `IndexError.invalid` where the files do not fit each other, `StorageError` from reading.
-    public func run(base: VectorFile, queries: VectorFile, progress: Progress = .none) throws -> TruthFile {
+    public func run(
+        base: VectorFile, queries: VectorFile, ids: VectorIds = .positions(first: 0),
+        progress: Progress = .none
+    ) throws -> TruthFile {
+        var truth = TruthFile(count: queries.count, k: k)
+        try run(base: base, queries: queries, ids: ids, progress: progress) { range, answers in
+            for query in range {
+                for rank in 0..<k {
+                    truth.set(
+                        query: query, rank: rank, id: answers.id(query: query - range.lowerBound, rank: rank),
+                        distance: answers.distance(query: query - range.lowerBound, rank: rank))
+                }
+            }
+        }
+        return truth
+    }
+
+    /// The same given to `receive` some queries at a time, in their order: memory does not grow with them.
+    public func run(
+        base: VectorFile, queries: VectorFile, ids: VectorIds = .positions(first: 0),
+        progress: Progress = .none, receive: (Range<Int>, TruthFile) throws -> Void
+    ) throws {
         try validate(base: base, queries: queries)
-        let queryCost = queries.dimension * queries.elementType.byteCount + k * (16 + 8)
-        let rowCost = base.dimension * base.elementType.byteCount
-        let scratch = threads * Self.queryBlock * Self.rowBlock * 8
+        _ = try ids.validated(count: base.count, memoryByteCount: memoryByteCount)
+        let queryCost =
+            queries.dimension * queries.elementType.byteCount
+            + k * MemoryLayout<Neighbour>.stride + Self.heapByteCount
+        let rowCost = base.dimension * base.elementType.byteCount + 16
+        let answersAtOnce = max(1, min(queries.count, (1 << 20) / (k * Self.answerByteCount)))
+        let scratch =
+            threads * Self.queryBlock * Self.rowBlock * 8 + answersAtOnce * k * Self.answerByteCount
+            + (memoryByteCount >= 2 * Self.processByteCount ? Self.processByteCount : 0)
         let usable = memoryByteCount - scratch
         guard usable >= 2 * max(queryCost, rowCost) * 64 else {
             throw IndexError.invalid(
@@ -43,17 +78,18 @@ public struct ExactSearch: Sendable {
         let chunkByteCount = min(usable - queriesAtOnce * queryCost, 256 << 20)
         let rowsAtOnce = min(base.count, max(64, chunkByteCount / rowCost))
 
-        var truth = TruthFile(count: queries.count, k: k)
+        // One chunk for all passes: memory given back and asked for again would be counted twice.
+        let chunk = VectorMatrix(count: rowsAtOnce, dimension: base.dimension, elementType: base.elementType)
+        let heaps = (0..<queriesAtOnce).map { _ in ExactHeap(k: k) }
+        let block = VectorMatrix(
+            count: queriesAtOnce, dimension: queries.dimension, elementType: queries.elementType)
         let passes = (queries.count + queriesAtOnce - 1) / queriesAtOnce
         for pass in 0..<passes {
             let range = pass * queriesAtOnce..<min(queries.count, (pass + 1) * queriesAtOnce)
-            let heaps = range.map { _ in ExactHeap(k: k) }
-            let block = VectorMatrix(
-                count: range.count, dimension: queries.dimension, elementType: queries.elementType)
             try queries.read(rows: range, into: block)
-            try refuseLengths(block, metric: metric) { "\(queries.path): vector \(range.lowerBound + $0)" }
-            let chunk = VectorMatrix(
-                count: rowsAtOnce, dimension: base.dimension, elementType: base.elementType)
+            try refuseLengths(block, count: range.count, metric: metric) {
+                "\(queries.path): vector \(range.lowerBound + $0)"
+            }
             var start = 0
             while start < base.count {
                 let rows = start..<min(base.count, start + rowsAtOnce)
@@ -64,26 +100,36 @@ public struct ExactSearch: Sendable {
                         "\(base.path): vector \(first + $0)"
                     }
                 }
-                compare(block, with: chunk, rowCount: rows.count, firstId: UInt64(start), heaps: heaps)
+                compare(
+                    block, count: range.count, with: chunk, rowCount: rows.count, ids: try ids.read(rows),
+                    heaps: heaps)
                 start = rows.upperBound
                 progress(stage: "truth", done: pass * base.count + start, total: passes * base.count)
             }
-            var sorted: [Neighbour] = []
-            for (index, heap) in heaps.enumerated() {
-                sorted.removeAll(keepingCapacity: true)
-                heap.nearest.drain(into: &sorted)
-                for (rank, neighbour) in sorted.enumerated() {
-                    truth.set(
-                        query: range.lowerBound + index, rank: rank,
-                        id: neighbour.id,
-                        distance: neighbour.distance)
-                }
+            for first in stride(from: range.lowerBound, to: range.upperBound, by: answersAtOnce) {
+                let part = first..<min(range.upperBound, first + answersAtOnce)
+                try receive(part, drain(heaps, part: part, from: range.lowerBound))
             }
         }
-        return truth
     }
 
-    private func validate(base: VectorFile, queries: VectorFile) throws(IndexError) {
+    /// The answers of the queries of `part`, whose heaps begin with that of query `from`.
+    private func drain(_ heaps: [ExactHeap], part: Range<Int>, from: Int) -> TruthFile {
+        var answers = TruthFile(count: part.count, k: k)
+        var sorted: [Neighbour] = []
+        for query in part {
+            sorted.removeAll(keepingCapacity: true)
+            heaps[query - from].nearest.drain(into: &sorted)
+            for (rank, neighbour) in sorted.enumerated() {
+                answers.set(
+                    query: query - part.lowerBound, rank: rank, id: neighbour.id, distance: neighbour.distance)
+            }
+        }
+        return answers
+    }
+
+    /// Refuses a base and queries that do not fit each other or `k`.
+    public func validate(base: VectorFile, queries: VectorFile) throws(IndexError) {
         if k < 1 { throw .invalid("k must be at least 1, found \(k)") }
         if queries.count == 0 { throw .invalid("\(queries.path) holds no vectors") }
         if k > base.count { throw .invalid("k is \(k), but \(base.path) holds only \(base.count) vectors") }
@@ -99,15 +145,16 @@ public struct ExactSearch: Sendable {
     }
 
     /// Compares all queries with the rows of one chunk; tasks are blocks of queries, so that each heap has
-    /// one owner and sees ids in rising order.
+    /// one owner.
     private func compare(
-        _ queries: VectorMatrix, with chunk: VectorMatrix, rowCount: Int, firstId: UInt64, heaps: [ExactHeap]
+        _ queries: VectorMatrix, count queryCount: Int, with chunk: VectorMatrix, rowCount: Int,
+        ids: VectorIds.Chunk, heaps: [ExactHeap]
     ) {
         let distance = Distance(metric: metric, elementType: chunk.elementType)
-        let tasks = (queries.count + Self.queryBlock - 1) / Self.queryBlock
+        let tasks = (queryCount + Self.queryBlock - 1) / Self.queryBlock
         Workers.forEach(count: tasks, threads: threads) { task in
             let first = task * Self.queryBlock
-            let count = min(Self.queryBlock, queries.count - first)
+            let count = min(Self.queryBlock, queryCount - first)
             withUnsafeTemporaryAllocation(of: Float.self, capacity: count * Self.rowBlock) { tile in
                 withUnsafeTemporaryAllocation(of: UInt32.self, capacity: Self.rowBlock) { kept in
                     var row = 0
@@ -117,9 +164,18 @@ public struct ExactSearch: Sendable {
                             queries.row(first), queries: count, chunk.row(row), count: rows,
                             dimension: chunk.dimension, into: tile.baseAddress!, outStride: rows)
                         for query in 0..<count {
-                            heaps[first + query].offer(
-                                tile.baseAddress! + query * rows, count: rows, firstId: firstId + UInt64(row),
-                                positions: kept.baseAddress!)
+                            let distances = tile.baseAddress! + query * rows
+                            let nearest = heaps[first + query]
+                            let passed = Distance.selectAtMost(
+                                nearest.nearest.bound, of: distances, count: rows, into: kept.baseAddress!)
+                            for index in 0..<passed {
+                                let position = Int(kept[index])
+                                nearest.nearest.push(
+                                    id: ids[row + position], distance: distances[position],
+                                    residual: distance.residual(
+                                        of: distances[position], queries.row(first + query),
+                                        chunk.row(row + position), dimension: chunk.dimension))
+                            }
                         }
                         row += rows
                     }
@@ -134,17 +190,6 @@ private final class ExactHeap: @unchecked Sendable {
     let nearest: TopK
 
     init(k: Int) { nearest = TopK(capacity: k) }
-
-    func offer(
-        _ distances: UnsafePointer<Float>, count: Int, firstId: UInt64,
-        positions: UnsafeMutablePointer<UInt32>
-    ) {
-        let passed = Distance.selectAtMost(nearest.bound, of: distances, count: count, into: positions)
-        for index in 0..<passed {
-            let position = Int(positions[index])
-            nearest.push(id: firstId + UInt64(position), distance: distances[position])
-        }
-    }
 }
 
 /// Reads rows with several threads; each reads a part of its own.
@@ -163,7 +208,8 @@ func readInParallel(
 }
 
 /// Refuses vectors that distances mean nothing for: those without a direction under cosine, and those of
-/// numbers so large that their squares are infinite. `name` says which vector of what a row is.
+/// numbers so large or so small that their squares are infinite or vanish. `name` says which vector of what
+/// a row is.
 func refuseLengths(
     _ rows: VectorMatrix, count: Int? = nil, metric: Metric, name: (Int) -> String
 ) throws(IndexError) {
@@ -171,11 +217,28 @@ func refuseLengths(
     guard type.isFloatingPoint || metric == .cosine else { return }
     // A distance may be four times the squared length of the longer vector.
     let most = Float.greatestFiniteMagnitude / 4
+    // Below it single precision has lost digits of the squares of small differences, in the end all.
+    let least = Float.leastNormalMagnitude * 0x1p24
     let product = Distance(metric: .ip, elementType: type)
     for row in 0..<(count ?? rows.count) {
         let squared = -product.pair(rows.row(row), rows.row(row), dimension: rows.dimension)
-        if metric == .cosine && squared == 0 {
-            throw .invalid("\(name(row)) is zero and has no direction: the cosine metric refuses it")
+        if squared < least {
+            let bytes = UnsafeRawBufferPointer(start: rows.row(row), count: rows.rowByteCount)
+            // Zero of either sign.
+            let isZero = (0..<rows.dimension).allSatisfy { number in
+                (0..<type.byteCount).allSatisfy { byte in
+                    let bits = bytes[number * type.byteCount + byte]
+                    return bits == 0 || (type.isFloatingPoint && byte == type.byteCount - 1 && bits == 0x80)
+                }
+            }
+            if isZero && metric == .cosine {
+                throw .invalid("\(name(row)) is zero and has no direction: the cosine metric refuses it")
+            }
+            if !isZero {
+                throw .invalid(
+                    "\(name(row)) is too short: the sum of its squares must be at least \(least), found \(squared); "
+                        + "multiply base and queries by one large number")
+            }
         }
         // Written so that it also catches what is not a number.
         if !(squared <= most) {

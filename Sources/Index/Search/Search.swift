@@ -224,9 +224,13 @@ final class SearchWorker {
         if let headIds = index.headIds {
             let scale = index.metric == .cosine ? Float(0.5) : 1
             for position in 0..<state.route.count {
+                let (partition, distance) = (
+                    state.route.partitions[position], state.route.distances[position]
+                )
                 state.heap.push(
-                    id: UInt64(headIds[Int(state.route.partitions[position])]),
-                    distance: state.route.distances[position] * scale)
+                    id: UInt64(headIds[Int(partition)]), distance: distance * scale,
+                    residual: index.centroids.residual(
+                        of: distance, query: job.routingRows.row(state.query), partition: partition))
             }
         }
     }

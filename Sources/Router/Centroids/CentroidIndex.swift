@@ -123,6 +123,18 @@ public struct CentroidIndex: PartitionRouter {
         return result
     }
 
+    /// What rounding took from the distance of a query (of the routing space) to a centroid.
+    public func residual(of distance: Float, query: UnsafeRawPointer, partition: UInt32) -> Int32 {
+        guard abs(distance) >= Distance.wholeMaximum, !elementType.isFloatingPoint else { return 0 }
+        let place: Int? =
+            if case .groups(let groups) = storage {
+                groups.numbers.firstIndex { $0 == partition }
+            } else { Int(partition) }
+        guard let place else { return 0 }
+        return Distance(metric: .l2, elementType: elementType)
+            .residual(of: distance, query, rows.row(place), dimension: dimension)
+    }
+
     /// The graph, where there is one.
     public var graph: CentroidGraph? {
         if case .graph(_, let graph) = storage { graph } else { nil }

@@ -140,6 +140,7 @@ public struct PartialResult: Sendable, Equatable {
             }
         }
         try refuseGaps(parts, total: first.total)
+        try NeighbourFormat.requirePlaced(path: out)
         let format = NeighbourFormat(path: out)
         for (path, part) in parts where part.idByteCount > format.idByteCount {
             throw StorageError(

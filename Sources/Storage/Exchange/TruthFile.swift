@@ -43,29 +43,32 @@ public struct TruthFile: Sendable, Equatable {
         distances?[query * k + rank] = distance
     }
 
-    /// Reads a file in the layout that the extension names; whether distances are there is told by its size.
+    /// Reads a file in the layout that its first bytes or its name tell; whether distances are there is told
+    /// by its size. Ids of 64 bits under big-ann's header are recognised.
     public static func read(path: String) throws(StorageError) -> TruthFile {
         let file = try InputFile(path: path)
-        switch NeighbourFormat(path: path) {
+        switch try NeighbourFormat.reading(file) {
         case .ivecs: return try readIvecs(file)
-        case .bigAnn:
+        case .ids64: return try readWide(file)
+        case .npy: return try readNumpy(file)
+        case .bigAnn, .csv, .jsonl:
             let start = try VectorFileHeader.head(file, count: 8)
             return try readTable(
                 file, format: .bigAnn, count: UInt64(start.raw.u32(0)), k: UInt64(start.raw.u32(4)))
-        case .ids64: return try readWide(file)
         }
     }
 
-    /// Writes the file in the layout that the extension names (ivecs holds no distances); the name appears
-    /// when everything is written.
+    /// Writes the file in the layout that the extension names (ivecs and npy hold no distances); the name
+    /// appears when everything is written.
     ///
-    /// - Throws: kind `unsupported` for ids that the layout has no room for.
+    /// - Throws: kind `unsupported` for a name that is of no format, and for ids that the layout has no room
+    ///   for.
     public func write(path: String) throws(StorageError) {
         guard count <= Int(UInt32.max), k <= Int(Int32.max) else {
             throw StorageError(
                 .unsupported, path: path, detail: "truth files count queries and neighbours in 32 bits")
         }
-        let format = NeighbourFormat(path: path)
+        let format = try NeighbourFormat.writing(path: path)
         let greatest = ids.reduce(0) { $1 == Self.noId ? $0 : max($0, $1) }
         try NeighbourFormat.requireRoom(forIdsUpTo: greatest, path: path)
         let file = try OutputFile(path: path, atomically: true)
@@ -83,14 +86,49 @@ public struct TruthFile: Sendable, Equatable {
                 var id = id.littleEndian
                 try file.append(&id, count: 8)
             }
+        case .npy, .csv, .jsonl:
+            var bytes: [UInt8] = []
+            for query in 0..<count {
+                encode(query: query, as: format, number: query, to: &bytes)
+                if bytes.count > 1 << 18 {
+                    try file.append(bytes)
+                    bytes.removeAll(keepingCapacity: true)
+                }
+            }
+            try file.append(bytes)
         }
-        if format != .ivecs, let distances {
+        if format == .bigAnn || format == .ids64, let distances {
             for distance in distances {
                 var bits = distance.bitPattern.littleEndian
                 try file.append(&bits, count: 4)
             }
         }
         try file.finish()
+    }
+
+    /// Appends a query's neighbours as a row of npy, csv or jsonl, under the number `number`.
+    func encode(query: Int, as format: NeighbourFormat, number: Int, to bytes: inout [UInt8]) {
+        let range = query * k..<(query + 1) * k
+        let filled = ids[range].prefix { $0 != Self.noId }.count
+        switch format {
+        case .csv:
+            for rank in 0..<filled {
+                let distance = distances.map { "\($0[range.lowerBound + rank])" } ?? ""
+                bytes.append(
+                    contentsOf: "\(number),\(rank),\(ids[range.lowerBound + rank]),\(distance)\n".utf8)
+            }
+        case .jsonl:
+            let names = ids[range].prefix(filled).map { "\($0)" }.joined(separator: ",")
+            var line = "{\"query\":\(number),\"ids\":[\(names)]"
+            if let distances {
+                let texts = distances[range].prefix(filled).map { "\($0)" }
+                line += ",\"distances\":[\(texts.joined(separator: ","))]"
+            }
+            bytes.append(contentsOf: (line + "}\n").utf8)
+        case .npy:
+            for id in ids[range] { withUnsafeBytes(of: id.littleEndian) { bytes.append(contentsOf: $0) } }
+        case .bigAnn, .ivecs, .ids64: break
+        }
     }
 
     /// Whether the name asks for ivecs: ids only.
@@ -148,6 +186,10 @@ public struct TruthFile: Sendable, Equatable {
         let body = Scratch(Int(data))
         try file.read(at: head, into: body.bytes, count: Int(data))
         let total = Int(places)
+        if format == .bigAnn && holdsDistances && isWide(body, places: total) {
+            return TruthFile(
+                count: Int(count), k: Int(k), ids: (0..<total).map { body.raw.u64($0 * 8) }, distances: nil)
+        }
         let ids = (0..<total).map { format == .ids64 ? body.raw.u64($0 * 8) : widened(body.raw.u32($0 * 4)) }
         let first = total * Int(width)
         let distances =
@@ -155,6 +197,49 @@ public struct TruthFile: Sendable, Equatable {
             ? (0..<total).map { Float(bitPattern: body.raw.u32(first + $0 * 4)) }
             : holdsDistances ? [] : nil
         return TruthFile(count: Int(count), k: Int(k), ids: ids, distances: distances)
+    }
+
+    /// Whether what has the size of ids of 32 bits and distances is ids of 64: every second word of those is
+    /// zero (or all ones, of the mark -1), which no row of different ids and their distances is.
+    private static func isWide(_ body: Scratch, places: Int) -> Bool {
+        guard places >= 4 else { return false }
+        return (0..<places).allSatisfy {
+            let (low, high) = (body.raw.u32($0 * 8), body.raw.u32($0 * 8 + 4))
+            return high == 0 || (high == .max && low == .max)
+        }
+    }
+
+    private static func readNumpy(_ file: InputFile) throws(StorageError) -> TruthFile {
+        let array = try NumpyHeader.readArray(file)
+        let width: Int
+        switch array.type {
+        case "<i4", "<u4": width = 4
+        case "<i8", "<u8": width = 8
+        default:
+            throw StorageError(
+                .unsupported, path: file.path, detail: "holds numbers that are no ids", offset: array.textOffset,
+                expected: "<i4, <u4, <i8 or <u8", found: array.type ?? "nothing",
+                advice: "save the array of ids (not the distances) as int64")
+        }
+        let (count, k) = (array.count, array.width)
+        let (places, overflow) = count.multipliedReportingOverflow(by: k)
+        guard k > 0, !overflow, places <= 1 << 50, file.byteCount == array.dataOffset + UInt64(places * width) else {
+            throw StorageError(
+                .badHeader, path: file.path,
+                detail: "its header claims \(k) ids of \(count) queries, which its size contradicts",
+                offset: array.textOffset, found: "\(file.byteCount) bytes")
+        }
+        let body = Scratch(places * width)
+        try file.read(at: array.dataOffset, into: body.bytes, count: places * width)
+        let isSigned = array.type == "<i4" || array.type == "<i8"
+        let ids = (0..<places).map { place -> UInt64 in
+            let id = width == 8 ? body.raw.u64(place * 8) : UInt64(body.raw.u32(place * 4))
+            // Negative numbers and all ones mark places that nothing fills.
+            let sign: UInt64 = width == 8 ? 1 << 63 : 1 << 31
+            if isSigned && id & sign != 0 { return noId }
+            return width == 4 && id == UInt64(UInt32.max) ? noId : id
+        }
+        return TruthFile(count: count, k: k, ids: ids, distances: nil)
     }
 
     private static func readIvecs(_ file: InputFile) throws(StorageError) -> TruthFile {

@@ -143,6 +143,35 @@ enum NumpyHeader {
     static let writtenByteCount = 128
 
     static func read(_ file: InputFile) throws(StorageError) -> VectorFileHeader {
+        let (text, textOffset, textByteCount) = try text(of: file)
+        return try parse(text, textOffset: textOffset, textByteCount: textByteCount, file: file)
+    }
+
+    /// An array of two dimensions in C order, of numbers of any type.
+    static func readArray(_ file: InputFile) throws(StorageError) -> (
+        type: String?, count: Int, width: Int, dataOffset: UInt64, textOffset: UInt64
+    ) {
+        let (text, textOffset, textByteCount) = try text(of: file)
+        let shape = value(of: "shape", in: text) ?? ""
+        let sizes = shape.filter { $0 != "(" && $0 != ")" }.split(separator: ",").map {
+            Int($0.filter { $0 != " " })
+        }
+        guard sizes.count == 2, let count = sizes[0], let width = sizes[1], count >= 0, width >= 0,
+            value(of: "fortran_order", in: text) == "False"
+        else {
+            throw StorageError(
+                .unsupported, path: file.path, detail: "is no array of two dimensions in C order",
+                offset: UInt64(textOffset), expected: "shape (queries, k), fortran_order False", found: shape,
+                advice: "save it with numpy.ascontiguousarray")
+        }
+        return (
+            value(of: "descr", in: text)?.filter { $0 != "'" && $0 != "\"" }, count, width,
+            UInt64(textOffset + textByteCount), UInt64(textOffset)
+        )
+    }
+
+    /// The dictionary, and where it lies.
+    private static func text(of file: InputFile) throws(StorageError) -> (String, Int, Int) {
         let start = try VectorFileHeader.head(file, count: 12)
         guard start.raw.load(as: UInt8.self) == 0x93, start.raw.holds("NUMPY", at: 1) else {
             throw StorageError(
@@ -166,7 +195,7 @@ enum NumpyHeader {
         let text = String(
             decoding: UnsafeRawBufferPointer(start: all.raw + textOffset, count: textByteCount), as: UTF8.self
         )
-        return try parse(text, textOffset: textOffset, textByteCount: textByteCount, file: file)
+        return (text, textOffset, textByteCount)
     }
 
     private static func parse(
@@ -239,6 +268,11 @@ enum NumpyHeader {
             case .u8: "|u1"
             case .i8: "|i1"
             }
+        return encode(count: count, dimension: dimension, type: type)
+    }
+
+    /// The same for numbers of a type by NumPy's name.
+    static func encode(count: Int, dimension: Int, type: String) -> [UInt8] {
         let text = "{'descr': '\(type)', 'fortran_order': False, 'shape': (\(count), \(dimension)), }"
         let padding = writtenByteCount - 10 - text.utf8.count - 1
         let length = UInt16(writtenByteCount - 10)

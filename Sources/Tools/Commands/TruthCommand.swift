@@ -20,7 +20,8 @@ struct TruthCommand: ParsableCommand {
     var k: Int = 100
 
     @Option(
-        help: "Result: big-ann layout (n, k, ids, distances), .ivecs (ids only) or .ids64 (ids of 64 bits).")
+        help: "Result: big-ann layout (n, k, ids, distances), .ids64 (ids of 64 bits), .csv, .jsonl; .ivecs or .npy: ids only."
+    )
     var out: String
 
     @Option(help: "l2, ip or cosine.")
@@ -42,12 +43,17 @@ struct TruthCommand: ParsableCommand {
         let ids = try idOptions.ids(of: baseFile, path: base)
         let queryFile = try VectorFile.open(path: queries)
         let start = ContinuousClock.now
-        var truth = try ExactSearch(
-            k: k, metric: metric.value, threads: work.threads, memoryByteCount: work.memory.byteCount
-        ).run(base: baseFile, queries: queryFile, progress: work.progress)
-        try truth.rename(ids, count: baseFile.count, memoryByteCount: work.memory.byteCount)
+        let named = try ids.validated(count: baseFile.count, memoryByteCount: work.memory.byteCount)
+        let search = ExactSearch(
+            k: k, metric: metric.value, threads: work.threads, memoryByteCount: work.memory.byteCount)
+        try search.validate(base: baseFile, queries: queryFile)
+        let file = try NeighbourWriter(
+            path: out, count: queryFile.count, k: k, greatestId: named.greatest)
+        try search.run(base: baseFile, queries: queryFile, ids: ids, progress: work.progress) { _, answers in
+            try file.append(answers)
+        }
+        try file.finish()
         let elapsed = start.duration(to: .now) / .seconds(1)
-        try truth.write(path: out)
         let pairs = Double(baseFile.count) * Double(queryFile.count)
         let compared = pairs * Double(baseFile.dimension * baseFile.elementType.byteCount)
         print(

@@ -38,7 +38,7 @@ public enum VectorIds: Sendable {
     ///
     /// A file is read several times where its ids do not fit a quarter of the memory: each pass holds those
     /// of one residue class.
-    func validated(count: Int, memoryByteCount: Int) throws -> IdRange {
+    public func validated(count: Int, memoryByteCount: Int) throws -> IdRange {
         switch self {
         case .positions(let first):
             let (greatest, overflow) = first.addingReportingOverflow(UInt64(max(count, 1) - 1))
