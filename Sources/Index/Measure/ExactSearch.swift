@@ -122,7 +122,8 @@ public struct ExactSearch: Sendable {
             heaps[query - from].nearest.drain(into: &sorted)
             for (rank, neighbour) in sorted.enumerated() {
                 answers.set(
-                    query: query - part.lowerBound, rank: rank, id: neighbour.id, distance: neighbour.distance)
+                    query: query - part.lowerBound, rank: rank, id: neighbour.id, distance: neighbour.distance
+                )
             }
         }
         return answers

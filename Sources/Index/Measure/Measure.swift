@@ -12,17 +12,25 @@ extension DiskIndex {
     ///
     /// - Parameter latencyQueries: how many queries are asked one at a time for the latency columns.
     public func measure(
-        queries: VectorMatrix, truth: TruthFile, ks: [Int], policies: [Policy], parameters: SearchParameters,
-        latencyQueries: Int = 1000, progress: Progress = .none
+        queries: VectorMatrix, truth given: TruthFile, truthPath: String = "truth", ks: [Int],
+        policies: [Policy], parameters: SearchParameters, latencyQueries: Int = 1000,
+        progress: Progress = .none
     ) throws -> Measurement {
         let deepest = ks.max() ?? 1
-        try validate(truth: truth, queryCount: queries.count, k: deepest)
+        try validate(truth: given, queryCount: queries.count, k: deepest)
+        var truth = given
         var rows: [Measurement.Row] = []
         for (position, policy) in policies.enumerated() {
             var sweep = parameters
             sweep.k = deepest
             sweep.policy = policy
             let result = try search(queries, parameters: sweep)
+            // The first answers fill in distances, the last ones are the deepest.
+            if position == 0 || position == policies.count - 1 {
+                truth = try checked(
+                    truth: given, path: truthPath, k: deepest, answers: result.answers,
+                    queries: { queries.gather($0.map { UInt32($0) }) })
+            }
             var single = sweep
             single.threads = 1
             single.inFlight = 1
@@ -45,6 +53,7 @@ extension DiskIndex {
 
     /// Refuses a truth that cannot be that of `queryCount` queries against this base to depth `k`.
     public func validate(truth: TruthFile, queryCount: Int, k: Int) throws(IndexError) {
+        guard queryCount > 0 else { throw .invalid("there are no queries, and so no recall of them") }
         guard truth.count >= queryCount, truth.k >= k else {
             throw .invalid(
                 "the truth holds \(truth.k) neighbours of \(truth.count) queries; \(k) of \(queryCount) are needed"
@@ -100,22 +109,49 @@ extension DiskIndex {
 public enum Recall {
     /// Mean over queries of |answer ∩ truth| / k over the first k of both. An answer at exactly the
     /// distance of the true k-th counts as right; distances of floating-point vectors are compared with the
-    /// rounding of their sums.
+    /// rounding of their sums. Rows with fewer than k true neighbours are counted over those.
+    ///
+    /// Believes the truth: see `DiskIndex.checked`.
     public static func mean(of answers: TruthFile, against truth: TruthFile, k: Int, metric: Metric) -> Double
     {
-        var right = 0
+        var (right, all) = (0, 0)
         for query in 0..<answers.count {
-            let last = truth.distance(query: query, rank: k - 1)
-            // A sum of products rounded in another order differs in its last bits.
-            let limit = last + abs(last) * 2e-6 + (metric == .l2 ? 0 : 2e-7)
-            let wanted = Set((0..<k).map { truth.id(query: query, rank: $0) })
+            let count = existing(truth, query: query, k: k)
+            all += count
+            let wanted = Set((0..<count).map { truth.id(query: query, rank: $0) })
+            let limit = limit(truth, query: query, count: count, metric: metric)
+            var found = 0
             for rank in 0..<min(k, answers.k) {
                 let id = answers.id(query: query, rank: rank)
                 guard id != TruthFile.noId else { continue }
-                if wanted.contains(id) || answers.distance(query: query, rank: rank) <= limit { right += 1 }
+                if wanted.contains(id) || answers.distance(query: query, rank: rank) <= limit { found += 1 }
             }
+            right += min(found, count)
         }
-        return Double(right) / Double(max(answers.count, 1) * k)
+        return Double(right) / Double(max(all, 1))
+    }
+
+    /// True neighbours of a query among the first k: places that are filled.
+    static func existing(_ truth: TruthFile, query: Int, k: Int) -> Int {
+        (0..<k).first { truth.id(query: query, rank: $0) == TruthFile.noId } ?? k
+    }
+
+    /// Queries of the first `count` with fewer than k true neighbours.
+    public static func shortRows(_ truth: TruthFile, count: Int, k: Int) -> Int {
+        (0..<count).count { existing(truth, query: $0, k: k) < k }
+    }
+
+    /// The distance up to which an answer is as near as the last true neighbour whose distance is known.
+    private static func limit(_ truth: TruthFile, query: Int, count: Int, metric: Metric) -> Float {
+        var last = -Float.infinity
+        for rank in 0..<count {
+            let distance = truth.distance(query: query, rank: rank)
+            if !distance.isNaN { last = max(last, distance) }
+        }
+        guard last.isFinite else { return last }
+        // A sum of products rounded in another order differs in its last bits; of near copies the kernels
+        // keep all digits, of other directions seven behind the one.
+        return last + abs(last) * 2e-6 + (metric == .cosine && last >= 0x1p-5 ? 2e-7 : 0)
     }
 }
 

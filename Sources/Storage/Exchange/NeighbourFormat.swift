@@ -33,12 +33,14 @@ public enum NeighbourFormat: Sendable, Equatable {
 
     /// Extensions that big-ann's layout goes by; so does a name without one.
     private static let bigAnnNames: Set<String> = [
-        "", "bin", "ibin", "gt", "truth", "neighbours", "neighbors", "results", "result", "answers", "out", "part",
+        "", "bin", "ibin", "gt", "truth", "neighbours", "neighbors", "results", "result", "answers", "out",
+        "part",
         "tmp",
     ]
     /// Extensions of other formats, which nobody means big-ann's layout by.
     private static let otherNames: Set<String> = [
-        "json", "tsv", "txt", "hdf5", "h5", "npz", "parquet", "arrow", "feather", "pkl", "pickle", "mat", "pt", "gz",
+        "json", "tsv", "txt", "hdf5", "h5", "npz", "parquet", "arrow", "feather", "pkl", "pickle", "mat",
+        "pt", "gz",
         "zst", "zip", "tar", "xml", "xlsx", "fvecs", "bvecs", "fbin", "u8bin", "i8bin", "f16bin", "u64bin",
     ]
 
@@ -94,7 +96,8 @@ public enum NeighbourFormat: Sendable, Equatable {
         let format = NeighbourFormat(path: file.path)
         guard !otherNames.contains(name), format != .csv, format != .jsonl else {
             throw StorageError(
-                .unsupported, path: file.path, detail: "its extension names no format that neighbours are read from",
+                .unsupported, path: file.path,
+                detail: "its extension names no format that neighbours are read from",
                 expected: "bin (n, k, ids, distances), ivecs, ids64 or npy", found: name,
                 advice: "convert it, or rename it where it is one of those")
         }

@@ -217,13 +217,15 @@ public struct TruthFile: Sendable, Equatable {
         case "<i8", "<u8": width = 8
         default:
             throw StorageError(
-                .unsupported, path: file.path, detail: "holds numbers that are no ids", offset: array.textOffset,
+                .unsupported, path: file.path, detail: "holds numbers that are no ids",
+                offset: array.textOffset,
                 expected: "<i4, <u4, <i8 or <u8", found: array.type ?? "nothing",
                 advice: "save the array of ids (not the distances) as int64")
         }
         let (count, k) = (array.count, array.width)
         let (places, overflow) = count.multipliedReportingOverflow(by: k)
-        guard k > 0, !overflow, places <= 1 << 50, file.byteCount == array.dataOffset + UInt64(places * width) else {
+        guard k > 0, !overflow, places <= 1 << 50, file.byteCount == array.dataOffset + UInt64(places * width)
+        else {
             throw StorageError(
                 .badHeader, path: file.path,
                 detail: "its header claims \(k) ids of \(count) queries, which its size contradicts",

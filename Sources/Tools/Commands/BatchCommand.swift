@@ -101,9 +101,18 @@ struct BatchCommand: ParsableCommand {
         let summary = try opened.batch(file, out: out, parameters: parameters, progress: work.progress)
         print(text(summary, opened: opened))
         if let expected {
-            let recall = Recall.mean(
-                of: try TruthFile.read(path: out), against: expected, k: k, metric: opened.metric)
-            print("recall@\(k) " + String(format: "%.4f", recall))
+            let answers = try TruthFile.read(path: out)
+            let checked = try opened.checked(truth: expected, path: truth ?? "", k: k, answers: answers) {
+                wanted in
+                let rows = VectorMatrix(
+                    count: wanted.count, dimension: file.dimension, elementType: file.elementType)
+                for (place, row) in wanted.enumerated() {
+                    try file.read(rows: row..<row + 1, into: rows, at: place)
+                }
+                return rows
+            }
+            let recall = Recall.mean(of: answers, against: checked, k: k, metric: opened.metric)
+            print(Report.recall(recall, k: k, truth: checked, queries: file.count))
         }
     }
 

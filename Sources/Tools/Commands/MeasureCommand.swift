@@ -82,7 +82,7 @@ struct MeasureCommand: ParsableCommand {
                 k: 1, policy: .nprobe(1), threads: work.threads, inFlight: inflight, cost: cost)
             parameters.rounds = rounds
             let measurement = try opened.measure(
-                queries: rows, truth: expected, ks: k.values, policies: policies,
+                queries: rows, truth: expected, truthPath: truth, ks: k.values, policies: policies,
                 parameters: parameters,
                 progress: work.progress)
             measured.append((URL(fileURLWithPath: path).lastPathComponent, measurement))

@@ -26,7 +26,9 @@ struct SearchCommand: ParsableCommand {
     var rounds: Int = 1
 
     @Option(
-        help: "Results: big-ann layout (n, k, ids, distances), .ivecs (ids only) or .ids64 (ids of 64 bits).")
+        help:
+            "Results: big-ann layout (n, k, ids, distances), .ids64 (ids of 64 bits), .csv, .jsonl; .ivecs or .npy: ids only."
+    )
     var out: String
 
     @Option(help: "Write the counters of each query as CSV.")
@@ -61,8 +63,8 @@ struct SearchCommand: ParsableCommand {
         var opened = try limit.open(index)
         try opened.requireRoomForIds(in: out)
         let rows = try VectorFile.open(path: queries, first: first).readAll()
-        let expected = try truth.map { try TruthFile.read(path: $0) }
-        if let expected { try opened.validate(truth: expected, queryCount: rows.count, k: k) }
+        let given = try truth.map { try TruthFile.read(path: $0) }
+        if let given { try opened.validate(truth: given, queryCount: rows.count, k: k) }
         var parameters = SearchParameters(
             k: k, policy: try policy.policy(for: opened, k: k, rounds: rounds), threads: work.threads,
             inFlight: inflight,
@@ -78,10 +80,16 @@ struct SearchCommand: ParsableCommand {
                     + result.counters.enumerated().map { $1.csv(query: $0) }).joined(separator: "\n") + "\n",
                 path: counters)
         }
+        // Before a figure is told: a recall of a wrong truth is none.
+        let expected = try given.map {
+            try opened.checked(
+                truth: $0, path: truth ?? "", k: k, answers: result.answers,
+                queries: { rows.gather($0.map { UInt32($0) }) })
+        }
         print(summary(result, opened: opened))
         if let expected {
             let recall = Recall.mean(of: result.answers, against: expected, k: k, metric: opened.metric)
-            print("recall@\(k) " + String(format: "%.4f", recall))
+            print(Report.recall(recall, k: k, truth: expected, queries: rows.count))
             if probing {
                 print(
                     Report.text(

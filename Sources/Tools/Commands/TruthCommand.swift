@@ -20,7 +20,8 @@ struct TruthCommand: ParsableCommand {
     var k: Int = 100
 
     @Option(
-        help: "Result: big-ann layout (n, k, ids, distances), .ids64 (ids of 64 bits), .csv, .jsonl; .ivecs or .npy: ids only."
+        help:
+            "Result: big-ann layout (n, k, ids, distances), .ids64 (ids of 64 bits), .csv, .jsonl; .ivecs or .npy: ids only."
     )
     var out: String
 

@@ -3,11 +3,19 @@
 import Foundation
 import Index
 import Router
+import Storage
 
 /// Foundation has a type of this name too.
 typealias Measurement = Index.Measurement
 
 enum Report {
+    /// The line that tells a recall; rows of the truth that hold fewer than k neighbours are said.
+    static func recall(_ recall: Double, k: Int, truth: TruthFile, queries: Int) -> String {
+        let short = Recall.shortRows(truth, count: queries, k: k)
+        return "recall@\(k) " + String(format: "%.4f", recall)
+            + (short == 0 ? "" : " (\(short) queries have fewer than \(k) true neighbours: counted over those)")
+    }
+
     /// The sweep as a Markdown table with aligned columns, below it what each wanted recall costs.
     static func table(_ measurement: Measurement, title: String) -> String {
         let data = measurement.data
