@@ -1,5 +1,6 @@
 // The truth against the plainest loop there is.
 
+import Foundation
 import Index
 import Storage
 import Testing
@@ -39,8 +40,8 @@ struct ExactSearchTests {
         let fixture = try Fixture(.f16, count: 5000, dimension: 12, queryCount: 500)
         let truth = try fixture.truth(k: 10, metric)
         for threads in [1, 2, 3] {
-            // The scratch of the threads, and 64 queries and rows at a time.
-            let least = threads * 32 * 1024 * 8 + 128 * (10 * 24 + 24)
+            // The scratch of the threads, the answers handed on, and 64 queries and rows at a time.
+            let least = threads * 32 * 1024 * 8 + 500 * 10 * 40 + 128 * (10 * 16 + 160 + 24)
             let passes = PassCounter()
             let found = try ExactSearch(k: 10, metric: metric, threads: threads, memoryByteCount: least)
                 .run(base: fixture.base, queries: fixture.queryFile, progress: passes.progress)
@@ -66,6 +67,73 @@ struct ExactSearchTests {
         let odd = stride(from: 1, to: 5000, by: 2)
         let even = stride(from: 0, to: 200, by: 2)
         #expect(truth.ids == (Array(odd) + Array(even)).map { UInt64($0) })
+    }
+
+    /// Sums beyond 2^24 that single precision rounds to one number keep their order on every path.
+    @Test func wholeDistancesBeyondSinglePrecisionKeepTheirOrder() throws {
+        let directory = try TemporaryDirectory()
+        let rows = VectorMatrix(count: 600, dimension: 1100, elementType: .u8)
+        for row in 0..<600 {
+            rows.row(row).initializeMemory(as: UInt8.self, repeating: 255, count: 1100)
+            // The last rows are nearer, by 1 for each.
+            for column in 0..<(600 - row) % 37 {
+                rows.row(row).storeBytes(
+                    of: UInt8(column % 2 == 0 ? 254 : 255), toByteOffset: column, as: UInt8.self)
+            }
+            rows.row(row).storeBytes(of: UInt8(row % 2), toByteOffset: 1000, as: UInt8.self)
+        }
+        let base = try Fixture.write(rows, to: directory.file("base.npy"))
+        let zero = VectorMatrix(count: 3, dimension: 1100, elementType: .u8)
+        for row in 0..<3 { zero.row(row).initializeMemory(as: UInt8.self, repeating: 0, count: 1100) }
+        let queries = try Fixture.write(zero, to: directory.file("query.npy"))
+        var wanted: [(sum: Int, id: Int)] = []
+        for row in 0..<600 {
+            let values = rows.row(row).assumingMemoryBound(to: UInt8.self)
+            wanted.append(((0..<1100).reduce(0) { $0 + Int(values[$1]) * Int(values[$1]) }, row))
+        }
+        wanted.sort { $0 < $1 }
+        let ids = wanted.prefix(100).map { UInt64($0.id) }
+        let truth = try ExactSearch(k: 100, metric: .l2, threads: 2, memoryByteCount: 1 << 30)
+            .run(base: base, queries: queries)
+        #expect(Array(truth.ids[..<100]) == ids)
+        var parameters = BuildParameters()
+        parameters.partitions = 4
+        _ = try IndexBuilder(base: base, directory: directory.file("index"), parameters: parameters).build()
+        let index = try DiskIndex(path: directory.file("index"))
+        let found = try index.search(zero, parameters: SearchParameters(k: 100, policy: .nprobe(4)))
+        #expect(Array(found.answers.ids[..<100]) == ids)
+        _ = try index.batch(
+            queries, out: directory.file("out.bin"),
+            parameters: BatchParameters(
+                search: SearchParameters(k: 100, policy: .nprobe(4)), memoryByteCount: 1 << 28))
+        #expect(try TruthFile.read(path: directory.file("out.bin")).ids == found.answers.ids)
+    }
+
+    /// One rule of ties: by the ids that users gave, wherever neighbours are found.
+    @Test func tiesFallToTheSmallerExternalId() throws {
+        let fixture = try Fixture(count: 1500)
+        let path = fixture.directory.file("own.ids")
+        var bytes: [UInt8] = []
+        for row in 0..<1500 {
+            withUnsafeBytes(of: UInt64(5000 - row).littleEndian) { bytes.append(contentsOf: $0) }
+        }
+        try Data(bytes).write(to: URL(fileURLWithPath: path))
+        let ids = VectorIds.file(try IdFile.open(path: path))
+        try fixture.build("own") { $0.ids = ids }
+        let truth = try ExactSearch(k: 10, metric: .l2, threads: 2, memoryByteCount: 1 << 30)
+            .run(base: fixture.base, queries: fixture.queryFile, ids: ids)
+        #expect(try fixture.open("own").ask(fixture.queries, .nprobe(24)).answers == truth)
+    }
+
+    @Test func vectorsWhoseSquaresVanishAreRefused() throws {
+        let directory = try TemporaryDirectory()
+        let rows = VectorMatrix(count: 20, dimension: 8, elementType: .f32)
+        for row in 0..<20 { for column in 0..<8 { rows.floatRow(row)[column] = Float(row + column) * 1e-24 } }
+        let base = try Fixture.write(rows, to: directory.file("base.npy"))
+        for metric in Metric.allCases {
+            let search = ExactSearch(k: 1, metric: metric, threads: 1, memoryByteCount: 1 << 30)
+            #expect(refusal { _ = try search.run(base: base, queries: base) }.contains("too short"))
+        }
     }
 
     @Test func kMayBeEverythingAndNoMore() throws {

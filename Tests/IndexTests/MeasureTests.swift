@@ -36,6 +36,15 @@ struct MeasureTests {
         #expect(Recall.mean(of: found, against: truth, k: 2, metric: .l2) == 0.5)
     }
 
+    @Test func rowsWithFewerNeighboursAreCountedOverThose() {
+        let truth = TruthFile(
+            count: 1, k: 4, ids: [1, 2, TruthFile.noId, TruthFile.noId],
+            distances: [1, 2, .infinity, .infinity])
+        let found = TruthFile(count: 1, k: 4, ids: [1, 3, 4, 5], distances: [1, 3, 4, 5])
+        #expect(Recall.mean(of: found, against: truth, k: 4, metric: .l2) == 0.5)
+        #expect(Recall.shortRows(truth, count: 1, k: 4) == 1 && Recall.shortRows(truth, count: 1, k: 2) == 0)
+    }
+
     @Test(arguments: [Kind.none, .closure, .heads])
     func aSweepIsWhatItsSearchesCost(kind: Kind) throws {
         let fixture = try Fixture(count: 4000, queryCount: 120)
