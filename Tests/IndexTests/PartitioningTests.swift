@@ -106,7 +106,6 @@ struct PartitioningTests {
         let truth = try ExactSearch(k: 10, metric: .ip, threads: 1, memoryByteCount: 1 << 28)
             .run(base: base, queries: file)
         let found = try index.ask(queries, k: 10, .nprobe(5))
-        // By direction alone .61 of the nearest are found in five partitions.
         #expect(Recall.mean(of: found.answers, against: truth, k: 1, metric: .ip) > 0.9)
         #expect(try index.ask(queries, k: 10, .nprobe(100)).answers.ids == truth.ids)
     }

@@ -28,7 +28,7 @@ import Testing
             contentsOf: LayeringTests.sources.appendingPathComponent("Tools/Options/OptionRanges.swift"),
             encoding: .utf8)
         let docs = try String(
-            contentsOf: LayeringTests.sources.deletingLastPathComponent().appendingPathComponent("docs/cli.md"),
+            contentsOf: LayeringTests.sources.deletingLastPathComponent().appendingPathComponent("docs/reference/cli.md"),
             encoding: .utf8)
         for name in names {
             #expect(table.contains("\"\(name)\":"), "\(name)")

@@ -2,7 +2,7 @@
 // inner product: on unit vectors l2 orders as the cosine does. Under inner product lengths count: vectors of different
 // lengths are divided by the longest and take one more dimension, sqrt(1 - |x|^2), which puts them all on the unit
 // sphere; queries become unit vectors that are zero there, and |q - x|^2 = 2 - 2 <q, x> / longest orders as the inner
-// product does (Bachrach et al. 2014). docs/performance.md compares it with directions alone and with raw positions.
+// product does (Bachrach et al. 2014). docs/results/lengths.md compares it with directions alone and with raw positions.
 
 import Glibc
 import Vectors
