@@ -63,7 +63,9 @@ struct PartitioningTests {
         #expect(filled < 150 && index.partitionCount == 400)
         let queries = gaussian(40, seed: 8)
         let file = try Fixture.write(queries, to: directory.file("queries.npy"))
-        for policy in [Policy.nprobe(1), .nprobe(20), .nprobe(399), .eps2(0, nprobe: 5), .eps2(1e9, nprobe: 30)] {
+        for policy in [
+            Policy.nprobe(1), .nprobe(20), .nprobe(399), .eps2(0, nprobe: 5), .eps2(1e9, nprobe: 30),
+        ] {
             let found = try index.ask(queries, k: 5, policy)
             let wanted =
                 switch policy {

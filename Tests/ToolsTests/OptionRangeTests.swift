@@ -6,7 +6,8 @@ import Testing
 @Suite struct OptionRangeTests {
     /// Names of the options whose values are numbers, from the commands' sources.
     private func declared() throws -> [String] {
-        let declaration = #/@Option.*?\n\s*var (\w+): (?:Int|Double|Float|UInt64|ByteCount|IntList|NumberList|Sigma|Eta)\b/#
+        let declaration =
+            #/@Option.*?\n\s*var (\w+): (?:Int|Double|Float|UInt64|ByteCount|IntList|NumberList|Sigma|Eta)\b/#
             .dotMatchesNewlines()
         var names: [String] = []
         for file in try LayeringTests.files(endings: ["swift"]) where file.room == "Tools" {
@@ -28,7 +29,8 @@ import Testing
             contentsOf: LayeringTests.sources.appendingPathComponent("Tools/Options/OptionRanges.swift"),
             encoding: .utf8)
         let docs = try String(
-            contentsOf: LayeringTests.sources.deletingLastPathComponent().appendingPathComponent("docs/reference/cli.md"),
+            contentsOf: LayeringTests.sources.deletingLastPathComponent().appendingPathComponent(
+                "docs/reference/cli.md"),
             encoding: .utf8)
         for name in names {
             #expect(table.contains("\"\(name)\":"), "\(name)")

@@ -119,7 +119,9 @@ struct Lloyd {
     private var hasEqualCentroids: Bool {
         let (size, bytes) = (centroids.rowByteCount, UnsafeRawPointer(centroids.bytes))
         let order = (0..<centroids.count).sorted { memcmp(bytes + $0 * size, bytes + $1 * size, size) < 0 }
-        return zip(order, order.dropFirst()).contains { memcmp(bytes + $0 * size, bytes + $1 * size, size) == 0 }
+        return zip(order, order.dropFirst()).contains {
+            memcmp(bytes + $0 * size, bytes + $1 * size, size) == 0
+        }
     }
 
     /// Gives each empty partition the row farthest from the centroid of the largest one, which then counts

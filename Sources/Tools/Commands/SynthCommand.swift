@@ -56,7 +56,8 @@ struct SynthCommand: ParsableCommand {
             throw ValidationError("--clusters must be from 1 to 1048576, found \(clusters)")
         }
         if clusters * dim > 1 << 28 {
-            throw ValidationError("--clusters times --dim must be at most \(1 << 28), found \(clusters * dim)")
+            throw ValidationError(
+                "--clusters times --dim must be at most \(1 << 28), found \(clusters * dim)")
         }
     }
 

@@ -38,7 +38,8 @@ struct BuildMemory {
         // k-means also copies part of its rows, up to all of them.
         // With little memory what the process takes leaves less than that: both copies and the means have to fit beside it.
         let fitting =
-            (available - partitionsByteCount(partitions)) / (rowByteCount + routingRowByteCount + Self.sampleRowOverhead)
+            (available - partitionsByteCount(partitions))
+            / (rowByteCount + routingRowByteCount + Self.sampleRowOverhead)
         let affordable = min(
             total / 4 / rowByteCount, total / 4 * 3 / (rowByteCount * 9 / 4 + Self.sampleRowOverhead),
             max(fitting, 0))

@@ -292,7 +292,8 @@ public struct ResidentPlanner: Sendable {
             asked = gathered.gather(Array(order[..<extra]))
         }
         return ResidentSample(
-            rows: shuffled, queries: asked, space: RoutingSpace(metric: metric, sampling: shuffled), layout: layout, goal: goal, seed: seed,
+            rows: shuffled, queries: asked, space: RoutingSpace(metric: metric, sampling: shuffled),
+            layout: layout, goal: goal, seed: seed,
             threads: threads)
     }
 
