@@ -23,6 +23,7 @@ struct Sonde: ParsableCommand {
     /// Exit codes are a promise to scripts: 0 done, 1 failed, 2 wrong usage.
     static func main() {
         do {
+            try OptionRanges.check(CommandLine.arguments.dropFirst())
             var command = try parseAsRoot()
             try command.run()
         } catch {

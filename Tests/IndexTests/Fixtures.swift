@@ -164,7 +164,7 @@ extension DiskIndex {
     /// Partitions in the router's order.
     func routed(_ query: Int, of queries: VectorMatrix, limit: Int? = nil) -> Route {
         var route = Route()
-        let rows = space.rows(from: queries)
+        let rows = space.queries(from: queries)
         withExtendedLifetime(rows) {
             router.route(
                 rows.row(query), limit: limit ?? partitionCount, scratch: router.makeScratch(), into: &route)

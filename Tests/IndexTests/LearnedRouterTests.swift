@@ -269,7 +269,7 @@ struct LearnedRouterTests {
         #expect(try index.ask(fixture.queries, .nprobe(60)).answers == truth)
         // Cells share their partition's probability, so that together they say what it says.
         let router = try #require(index.router as? CellRouter)
-        let rows = index.space.rows(from: fixture.queries)
+        let rows = index.space.queries(from: fixture.queries)
         let parents = cells.parentOfCell
         for query in 0..<20 {
             var (whole, parts) = (Route(), Route())

@@ -166,9 +166,9 @@ private struct World {
         ]
         let build = ["build", "--base", world.file("base.fbin"), "-q"]
         let cases: [([String], Int32, String)] = [
-            (search + ["--out", world.file("a.bin"), "--nprobe", "1", "-k", "0"], 1, "k must be"),
+            (search + ["--out", world.file("a.bin"), "--nprobe", "1", "-k", "0"], 2, "k must be"),
             (search + ["--out", world.file("a.bin"), "--nprobe", "1", "-k", "4001"], 1, "4000"),
-            (search + ["--out", world.file("a.bin"), "--nprobe", "0"], 1, "nprobe"),
+            (search + ["--out", world.file("a.bin"), "--nprobe", "0"], 2, "nprobe"),
             (search + ["--out", world.file("a.bin")], 2, "--nprobe"),
             (search + ["--out", world.file("a.bin"), "--nprobe", "1", "--first", "151"], 1, "151"),
             (search + ["--out", world.file("none/a.bin"), "--nprobe", "1"], 1, "none/a.bin"),
@@ -185,7 +185,7 @@ private struct World {
             ),
             (measure + ["--json", world.file("none/m.json")], 1, "none/m.json"),
             (measure + ["--values", "0"], 1, "nprobe"), (measure + ["--values", "1.5"], 2, "whole"),
-            (measure + ["--values", "1e300"], 2, "whole"), (measure + ["-k", "1,101"], 1, "101"),
+            (measure + ["--values", "1e300"], 2, "values"), (measure + ["-k", "1,101"], 1, "101"),
             (build + ["--index", world.file("index")], 1, "exists"),
             (build + ["--index", "/proc/index"], 1, "/proc"),
             (build + ["--index", world.file("new"), "--partitions", "4001"], 1, "4000"),

@@ -54,7 +54,7 @@ import Testing
         }
     }
 
-    private struct SourceFile {
+    struct SourceFile {
         /// Path below Sources.
         var name: String
         var text: String
@@ -77,7 +77,7 @@ import Testing
         }
     }
 
-    private static func files(endings: [String]) throws -> [SourceFile] {
+    static func files(endings: [String]) throws -> [SourceFile] {
         let root = sources.path
         guard let walker = FileManager.default.enumerator(atPath: root) else { return [] }
         var files: [SourceFile] = []

@@ -107,16 +107,16 @@ final class BatchRoutingWorker: @unchecked Sendable {
     func begin(_ range: Range<Int>, of queries: VectorMatrix, heaps: NearestHeaps, kept: KeptRoutes?)
         -> QueryPartitions
     {
-        let rows = index.space.rows(from: queries.gather(range))
+        let rows = index.space.queries(from: queries.gather(range))
         let limit = parameters.policy.candidateLimit(
             partitions: index.partitionCount, records: index.manifest.records)
         index.router.routeBlock(rows, limit: limit, scratch: scratch, into: &routes)
         var chosen = QueryPartitions(firstQuery: range.lowerBound)
         let headScale: Float = index.metric == .cosine ? 0.5 : 1
         for (place, query) in range.enumerated() {
-            if parameters.policy.countsPartitions {
-                completion.complete(&routes[place], query: rows.row(place), limit: limit)
-            }
+            completion.fill(
+                &routes[place], query: rows.row(place), limit: limit, policy: parameters.policy,
+                scratch: scratch)
             positions.removeAll(keepingCapacity: true)
             if let kept {
                 chooser.chooseFirstRound(

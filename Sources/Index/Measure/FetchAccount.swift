@@ -154,8 +154,27 @@ extension DiskIndex {
         -> [Route]
     {
         routes(
-            ofRoutingRows: space.rows(from: queries), router: router ?? self.router, limit: limit,
+            ofRoutingRows: space.queries(from: queries), router: router ?? self.router, limit: limit,
             threads: threads)
+    }
+
+    /// Routes every row with this index's own router, as far as a search by `policy` would.
+    func routes(of queries: VectorMatrix, policy: Policy, threads: Int) -> [Route] {
+        let limit = policy.candidateLimit(partitions: partitionCount, records: manifest.records)
+        let rows = space.queries(from: queries)
+        let slots = ResultSlots<[Route]>(count: (rows.count + 255) / 256)
+        Workers.forEachBlock(count: rows.count, blockSize: 256, threads: threads) { _, range in
+            var block: [Route] = []
+            let scratch = router.makeScratch()
+            var completion = RouteCompletion(index: self)
+            router.routeBlock(rows.gather(range), limit: limit, scratch: scratch, into: &block)
+            for (place, row) in range.enumerated() {
+                completion.fill(
+                    &block[place], query: rows.row(row), limit: limit, policy: policy, scratch: scratch)
+            }
+            slots.set(range.lowerBound / 256, block)
+        }
+        return (0..<(rows.count + 255) / 256).flatMap { slots.take($0) ?? [] }
     }
 
     /// Routes rows that are in routing space already.

@@ -45,8 +45,7 @@ extension DiskIndex {
         var positions: [Int32] = []
         var read = [Bool](repeating: false, count: partitionCount)
         var report = ProbingReport(k: k, probed: [], needed: [], waste: 0, recall: 0)
-        let limit = policy.candidateLimit(partitions: partitionCount, records: manifest.records)
-        for (query, route) in routes(of: queries, limit: limit, threads: threads).enumerated() {
+        for (query, route) in routes(of: queries, policy: policy, threads: threads).enumerated() {
             positions.removeAll(keepingCapacity: true)
             chooser.choose(from: route, into: &positions)
             let probed = positions.map { Int(route.partitions[Int($0)]) }.filter { table[$0].recordCount > 0 }

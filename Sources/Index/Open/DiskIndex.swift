@@ -60,7 +60,6 @@ public final class DiskIndex: Sendable {
                 detail: "unknown metric \(manifest.metric) or element type \(manifest.elementType)")
         }
         self.metric = metric
-        space = RoutingSpace(metric: metric, baseType: elementType)
         let sections = RouterSections(file: try TaggedFile.open(path: files.router))
         if let limit = self.residentMaximum,
             sections.leastResidentByteCount + table.residentByteCount > limit
@@ -69,6 +68,7 @@ public final class DiskIndex: Sendable {
                 path: path, resident: sections.leastResidentByteCount + table.residentByteCount, limit: limit)
         }
         centroids = try CentroidIndex(decoding: sections)
+        space = RoutingSpace(metric: metric, baseType: elementType, longest: centroids.longest)
         let grouped = try CellGroups.decode(sections, cellCount: centroids.partitionCount)
         cells = grouped?.groups
         if let predictor = try Predictor.decode(sections, centroids: centroids) {
@@ -95,7 +95,7 @@ public final class DiskIndex: Sendable {
         let headCount = headIds?.count ?? manifest.partitions
         guard table.count == manifest.partitions, centroids.partitionCount == manifest.partitions,
             headCount == manifest.partitions, layout.dimension == manifest.dimension,
-            layout.elementType == elementType, centroids.dimension == manifest.dimension,
+            layout.elementType == elementType, centroids.dimension == space.dimension(of: manifest.dimension),
             centroids.elementType == space.elementType
         else {
             throw IndexError.inconsistent(
@@ -158,7 +158,8 @@ public final class DiskIndex: Sendable {
             throw .inconsistent(path: path, detail: "unknown metric \(manifest.metric)")
         }
         self.metric = metric
-        space = RoutingSpace(metric: metric, baseType: table.layout.elementType)
+        space = RoutingSpace(
+            metric: metric, baseType: table.layout.elementType, longest: centroids.longest)
     }
 
     init(

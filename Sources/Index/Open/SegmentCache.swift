@@ -72,8 +72,7 @@ extension DiskIndex {
         var chooser = PlanChooser(policy: policy, cost: cost, table: table)
         var readCounts = [Int](repeating: 0, count: partitionCount)
         var positions: [Int32] = []
-        let limit = policy.candidateLimit(partitions: partitionCount, records: manifest.records)
-        for route in routes(of: learn, limit: limit, threads: threads) {
+        for route in routes(of: learn, policy: policy, threads: threads) {
             positions.removeAll(keepingCapacity: true)
             chooser.choose(from: route, into: &positions)
             for position in positions { readCounts[Int(route.partitions[Int(position)])] += 1 }

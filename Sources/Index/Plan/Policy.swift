@@ -38,9 +38,9 @@ public enum ReadCost: Sendable, Equatable {
     }
 }
 
-/// When to stop reading.
+/// When to stop reading. Only partitions that hold records count: one without any is neither read nor counted.
 public enum Policy: Sendable, Equatable {
-    /// The first `nprobe` partitions of the route.
+    /// The first `nprobe` partitions of the route that hold something.
     case nprobe(Int)
     /// SPANN's query pruning (Chen et al. 2021, section 3.3) on squared distances: partitions whose centroid
     /// is within (1 + eps2) times the distance of the nearest one, at most `nprobe` of them.
@@ -102,6 +102,28 @@ public enum Policy: Sendable, Equatable {
         }
     }
 
+    /// Whether `route` names too few partitions that hold something for a policy that counts them: some that do not
+    /// were among those that the router was asked for.
+    func wantsMore(than route: Route, table: SegmentTable) -> Bool {
+        switch self {
+        case .nprobe(let count):
+            return !route.holds(count, of: table)
+        case .eps2(let eps2, let count):
+            guard let last = route.distances.last, let nearest = route.nearestHolding(of: table) else {
+                return true
+            }
+            return last <= (1 + eps2) * nearest && !route.holds(count, of: table)
+        case .vectorBudget(let budget):
+            var sum = 0
+            for partition in route.partitions {
+                sum += Int(table[Int(partition)].recordCount)
+                if sum > budget { return false }
+            }
+            return true
+        case .mass, .gain, .sigma: return false
+        }
+    }
+
     /// Refuses values that mean nothing.
     func validate() throws(IndexError) {
         switch self {
@@ -121,6 +143,28 @@ public enum Policy: Sendable, Equatable {
                 throw .invalid("sigma must be from 0 to below 1, found \(sigma)")
             }
         }
+    }
+}
+
+extension Route {
+    /// Whether at least `count` of the candidates hold records.
+    fileprivate func holds(_ count: Int, of table: SegmentTable) -> Bool {
+        if self.count < count { return false }
+        var left = count
+        for partition in partitions where table[Int(partition)].recordCount > 0 {
+            left -= 1
+            if left <= 0 { return true }
+        }
+        return false
+    }
+
+    /// The least distance of a candidate that holds records; nil where none does.
+    fileprivate func nearestHolding(of table: SegmentTable) -> Float? {
+        var least: Float?
+        for (position, partition) in partitions.enumerated() where table[Int(partition)].recordCount > 0 {
+            least = min(least ?? .infinity, distances[position])
+        }
+        return least
     }
 }
 
@@ -169,27 +213,28 @@ struct PlanChooser {
     mutating func choose(from route: Route, into chosen: inout [Int32]) {
         switch policy {
         case .nprobe(let count):
-            chosen.append(contentsOf: 0..<Int32(min(count, route.count)))
+            chooseHolding(count, from: route, within: .infinity, into: &chosen)
         case .eps2(let eps2, let count):
             // The nearest centroid need not be the likeliest partition of a learned router.
-            guard let nearest = route.distances.min() else { return }
-            let limit = (1 + eps2) * nearest
-            for index in 0..<min(count, route.count) where route.distances[index] <= limit {
-                chosen.append(Int32(index))
-            }
+            guard let nearest = route.nearestHolding(of: table) else { return }
+            chooseHolding(count, from: route, within: (1 + eps2) * nearest, into: &chosen)
         case .vectorBudget(let budget):
             var sum = 0
             for (index, partition) in route.partitions.enumerated() {
                 let records = Int(table[Int(partition)].recordCount)
-                // Empty partitions are not the one that is read in any case.
+                if records == 0 { continue }
                 if sum > 0 && sum + records > budget { return }
                 sum += records
                 chosen.append(Int32(index))
             }
         case .mass(let mass):
             orderByGain(route)
+            // What is said of partitions that hold nothing is said of none.
             var sum: Float = 0
-            for position in order {
+            for position in order where !holds(route.partitions[Int(position)]) {
+                sum += expf(route.logProbabilities[Int(position)]) * mass
+            }
+            for position in order where holds(route.partitions[Int(position)]) {
                 chosen.append(position)
                 sum += expf(route.logProbabilities[Int(position)])
                 if sum >= mass { return }
@@ -198,9 +243,29 @@ struct PlanChooser {
             chooseGains(above: lambda, from: route, into: &chosen)
         case .sigma(let sigma):
             let limit = logf(sigma)
-            for position in 0..<route.count where position == 0 || route.logProbabilities[position] > limit {
+            var hasLikeliest = false
+            for position in 0..<route.count
+            where (!hasLikeliest || route.logProbabilities[position] > limit)
+                && holds(route.partitions[position])
+            {
                 chosen.append(Int32(position))
+                hasLikeliest = true
             }
+        }
+    }
+
+    @inline(__always)
+    private func holds(_ partition: UInt32) -> Bool { table[Int(partition)].recordCount > 0 }
+
+    /// Of the first `count` candidates that hold something those whose centroid is within `limit`.
+    private func chooseHolding(
+        _ count: Int, from route: Route, within limit: Float, into chosen: inout [Int32]
+    ) {
+        var left = count
+        for position in 0..<route.count where holds(route.partitions[position]) {
+            if left == 0 { return }
+            left -= 1
+            if route.distances[position] <= limit { chosen.append(Int32(position)) }
         }
     }
 

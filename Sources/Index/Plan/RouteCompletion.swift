@@ -1,4 +1,4 @@
-// Routes beyond what a learned router names: shared by interactive search and batches.
+// Routes beyond what a router was asked for or names: shared by interactive search, batches and accounts of them.
 
 import Router
 import Storage
@@ -11,9 +11,24 @@ struct RouteCompletion {
 
     init(index: DiskIndex) { self.index = index }
 
+    /// Makes a route long enough for a policy that counts partitions: beyond the candidates that a learned router names,
+    /// and beyond those that hold nothing. `route` is what `index.router` says of `query` within `limit`.
+    mutating func fill(
+        _ route: inout Route, query: UnsafeRawPointer, limit: Int, policy: Policy, scratch: RouterScratch
+    ) {
+        guard policy.countsPartitions else { return }
+        complete(&route, query: query, limit: limit)
+        var limit = limit
+        while limit < index.partitionCount, policy.wantsMore(than: route, table: index.table) {
+            limit = min(index.partitionCount, 2 * max(limit, 1))
+            index.router.route(query, limit: limit, scratch: scratch, into: &route)
+            complete(&route, query: query, limit: limit)
+        }
+    }
+
     /// A learned router names the candidates that it has probabilities for. A policy that counts may go on:
     /// through the other partitions by the distance of their centroids. `query` is a row in routing space.
-    mutating func complete(_ route: inout Route, query: UnsafeRawPointer, limit: Int) {
+    private mutating func complete(_ route: inout Route, query: UnsafeRawPointer, limit: Int) {
         guard !(index.router is CentroidIndex), route.count < limit else { return }
         let scratch = self.scratch ?? index.centroids.makeScratch()
         self.scratch = scratch

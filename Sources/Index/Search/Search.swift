@@ -58,7 +58,7 @@ extension DiskIndex {
         precondition(routes == nil || routes?.count == queries.count && !parameters.policy.countsPartitions)
         let start = monotonicNanoseconds()
         let job = SearchJob(
-            index: self, queries: queries, routingRows: space.rows(from: queries), routes: routes,
+            index: self, queries: queries, routingRows: space.queries(from: queries), routes: routes,
             parameters: parameters)
         let threads = max(1, min(parameters.threads, queries.count))
         try Workers.tryForEach(count: threads, threads: threads) { _ in
@@ -196,21 +196,16 @@ final class SearchWorker {
 
     private func route(_ state: QueryInFlight) {
         let policy = job.parameters.policy
+        let limit = policy.candidateLimit(partitions: index.partitionCount, records: index.manifest.records)
         if let routes = job.routes {
             state.route = routes[state.query]
         } else {
             index.router.route(
-                job.routingRows.row(state.query),
-                limit: policy.candidateLimit(
-                    partitions: index.partitionCount, records: index.manifest.records),
-                scratch: scratch, into: &state.route)
+                job.routingRows.row(state.query), limit: limit, scratch: scratch, into: &state.route)
         }
-        if policy.countsPartitions {
-            completion.complete(
-                &state.route, query: job.routingRows.row(state.query),
-                limit: policy.candidateLimit(
-                    partitions: index.partitionCount, records: index.manifest.records))
-        }
+        completion.fill(
+            &state.route, query: job.routingRows.row(state.query), limit: limit, policy: policy,
+            scratch: scratch)
         state.positions.removeAll(keepingCapacity: true)
         if rounds == nil {
             chooser.choose(from: state.route, into: &state.positions)

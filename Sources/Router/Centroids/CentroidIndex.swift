@@ -29,6 +29,8 @@ public struct CentroidIndex: PartitionRouter {
     let storage: Storage
     /// p = softmax(-beta * squared distance) over the candidates; calibrated later.
     public var beta: Float
+    /// `RoutingSpace.longest` of the space that the centroids lie in.
+    public var longest: Float?
     /// The graph search's pool is this much larger than the candidates wanted, and never less than
     /// `efMinimum`.
     public var efFactor: Float = 2
@@ -81,7 +83,9 @@ public struct CentroidIndex: PartitionRouter {
     /// The factor before calibration: on SIFT the calibrated one is near seven over the mean squared
     /// distance of a vector to its centroid, at 256 and at 1000 partitions.
     public static func defaultBeta(meanDistance: Double) -> Float {
-        meanDistance > 0 && meanDistance.isFinite ? Float(7 / meanDistance) : 1
+        // Distances so small that their factor is beyond the largest number are told apart by that number.
+        meanDistance > 0 && meanDistance.isFinite
+            ? min(Float(7 / meanDistance), Float.greatestFiniteMagnitude) : 1
     }
 
     public var kind: Kind {

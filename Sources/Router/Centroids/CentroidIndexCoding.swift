@@ -1,6 +1,7 @@
 // The router as bytes. Section "centroid": format u32, kind u8, element type u8, zero u16, dimension u32,
 // beta f32, count u64, rows. Section "graph": nodes u64, edges u64, entries u64, starts, neighbours and
-// entries as u32. Section "groups": groups u64, centre rows, starts and numbers as u32. Little endian.
+// entries as u32. Section "groups": groups u64, centre rows, starts and numbers as u32. Section "longest", where
+// lengths count: f32. Little endian.
 // Every number is checked before it is used: bytes may be anything.
 
 import CKernels
@@ -10,6 +11,7 @@ extension CentroidIndex {
     public static let centroidSection = "centroid"
     public static let graphSection = "graph"
     public static let groupSection = "groups"
+    public static let longestSection = "longest"
     static let format: UInt32 = 1
 
     /// The sections that hold this router.
@@ -43,6 +45,11 @@ extension CentroidIndex {
             writer.append(graph.entries)
             sections.append((Self.graphSection, writer.bytes))
         }
+        if let longest {
+            var writer = SectionWriter()
+            writer.append(longest)
+            sections.append((Self.longestSection, writer.bytes))
+        }
         return sections
     }
 
@@ -73,6 +80,7 @@ extension CentroidIndex {
                 sections, rows: &reader, count: count, dimension: dimension, elementType: elementType)
             try Self.requireFinite(groups.centroids, reader)
             self.init(storage: .groups(groups), beta: beta)
+            longest = try Self.decodeLongest(sections)
             return
         }
         let rows = try reader.matrix(count: count, dimension: dimension, elementType: elementType)
@@ -82,6 +90,16 @@ extension CentroidIndex {
         case .scan, .groups: self.init(storage: .scan(rows), beta: beta)
         case .graph: self.init(storage: .graph(rows, try Self.decodeGraph(sections, rows)), beta: beta)
         }
+        longest = try Self.decodeLongest(sections)
+    }
+
+    private static func decodeLongest(_ sections: any SectionSource) throws(RouterError) -> Float? {
+        guard sections.byteCount(ofSection: longestSection) != nil else { return nil }
+        var reader = try SectionReader(longestSection, in: sections)
+        let longest = try reader.float()
+        try reader.finish()
+        guard longest.isFinite, longest > 0 else { throw reader.failure("length \(longest)") }
+        return longest
     }
 
     private static func requireFinite(_ rows: VectorMatrix, _ reader: SectionReader) throws(RouterError) {

@@ -41,7 +41,8 @@ public struct KMeans: Sendable {
     /// What came out.
     public struct Result: Sendable {
         /// Partition centroids in the element type of the rows. As many as were asked for, unless there
-        /// were fewer rows than that (then as many as rows) or a cap made more.
+        /// were fewer rows than that (then as many as rows), rows repeat (those that would hold none are left
+        /// out) or a cap made more.
         public let centroids: VectorMatrix
         /// Sum of squared distances at the last assignment, a row.
         public let meanDistance: Double
@@ -102,6 +103,7 @@ public struct KMeans: Sendable {
         }
         meter.reach(meter.total)
         if let capRecords { try split(&lloyd, cap: max(1, capRecords), milestones, from: firstSplit) }
+        lloyd.dropEmpty()
         return Result(
             centroids: lloyd.centroids, meanDistance: lloyd.meanDistance, iterations: lloyd.iterations,
             largest: lloyd.largest)

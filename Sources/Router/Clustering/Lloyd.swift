@@ -101,6 +101,29 @@ struct Lloyd {
         return refilled
     }
 
+    /// Leaves out means that no row is nearest to. They come of rows that repeat: such means are alike, or no row
+    /// was found to fill them with. Where neither is so, rows are not assigned once more.
+    mutating func dropEmpty() {
+        if !assignment.partitions.isEmpty {
+            let sizes = assignment.sizes(partitionCount: means.count)
+            if !sizes.contains(0) && !hasEqualCentroids { return }
+        }
+        assign()
+        let sizes = assignment.sizes(partitionCount: means.count)
+        guard sizes.contains(0) else { return }
+        means = means.gather(sizes.indices.filter { sizes[$0] > 0 }.map { UInt32($0) })
+        centroids = means.converted(to: rows.elementType)
+        assignment = Assignment(partitions: [], distances: [])
+    }
+
+    private var hasEqualCentroids: Bool {
+        let (size, bytes) = (centroids.rowByteCount, UnsafeRawPointer(centroids.bytes))
+        let order = (0..<centroids.count).sorted { memcmp(bytes + $0 * size, bytes + $1 * size, size) < 0 }
+        return zip(order, order.dropFirst()).contains {
+            memcmp(bytes + $0 * size, bytes + $1 * size, size) == 0
+        }
+    }
+
     /// Gives each empty partition the row farthest from the centroid of the largest one, which then counts
     /// as halved.
     private mutating func refill(_ order: CountingOrder) -> Int {

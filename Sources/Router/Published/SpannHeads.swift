@@ -45,7 +45,22 @@ public enum SpannHeads {
         meter.reach(meter.total)
         var best = 0
         for index in found.indices where found[index].miss < found[best].miss { best = index }
-        return choose(tree, select: best + 2, split: found[best].split)
+        let chosen = choose(tree, select: best + 2, split: found[best].split)
+        // Of eight rows or fewer, or of few values, the tree has no inner node that could stand for others.
+        return chosen.isEmpty ? nearestToMeans(rows, wanted: wanted, seed: seed, threads: threads) : chosen
+    }
+
+    /// The row nearest to each of `wanted` means, fewer where rows repeat; at least one.
+    private static func nearestToMeans(
+        _ rows: VectorMatrix, wanted: Int, seed: UInt64, threads: Int
+    ) -> [UInt32] {
+        let means = KMeans(partitions: max(1, wanted), seed: seed, threads: threads).train(rows).centroids
+        let homes = NearestCentroids(scanning: means).assign(rows, threads: threads)
+        var nearest = [UInt64](repeating: .max, count: means.count)
+        for (row, mean) in homes.partitions.enumerated() {
+            nearest[Int(mean)] = min(nearest[Int(mean)], PackedHeap.pack(homes.distances[row], UInt32(row)))
+        }
+        return nearest.filter { $0 != .max }.map { PackedHeap.number($0) }.sorted()
     }
 
     private static func bestSplit(_ tree: BalancedTree, select: Int, wanted: Int) -> (miss: Int, split: Int) {

@@ -55,6 +55,10 @@ struct SynthCommand: ParsableCommand {
         if !(1...(1 << 20)).contains(clusters) {
             throw ValidationError("--clusters must be from 1 to 1048576, found \(clusters)")
         }
+        if clusters * dim > 1 << 28 {
+            throw ValidationError(
+                "--clusters times --dim must be at most \(1 << 28), found \(clusters * dim)")
+        }
     }
 
     func run() throws {

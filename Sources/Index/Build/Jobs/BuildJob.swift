@@ -278,7 +278,8 @@ final class BuildJob {
     /// Whether trying again another day may help. What the base or the request is made of does not change by it.
     static func mayPass(_ error: any Error) -> Bool {
         switch error {
-        case is IndexError: false
+        // A router that its own bytes refuse would be the same again.
+        case is IndexError, is RouterError: false
         case let error as StorageError: error.isOfSystem
         default: true
         }

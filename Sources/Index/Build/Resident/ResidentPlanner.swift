@@ -93,7 +93,9 @@ public struct ResidentPlanner: Sendable {
         let layout = try PageLayout(
             dimension: dimension, elementType: elementType,
             idByteCount: count <= Int(UInt32.max) ? 4 : 8)
-        let budget = ResidentBudget(count: count, dimension: dimension, elementType: space.elementType)
+        // Where lengths may count, routing has one dimension more.
+        let budget = ResidentBudget(
+            count: count, dimension: dimension + (metric == .ip ? 1 : 0), elementType: space.elementType)
         var notes: [String] = []
         let first = candidates(budget: budget, layout: layout, notes: &notes)
         guard !first.isEmpty else {
@@ -103,7 +105,7 @@ public struct ResidentPlanner: Sendable {
                     + (partitions.map { " with \($0) partitions" } ?? ""))
         }
         let bench = SampleBench(
-            planner: self, sample: try sample(space: space, layout: layout))
+            planner: self, sample: try sample(layout: layout))
         // Every router with as many partitions as fit, then the best ones with fewer and at other sample sizes.
         var done = 0
         func measure(_ some: [Candidate]) -> [(Candidate, SampledCost, Int)] {
@@ -258,7 +260,7 @@ public struct ResidentPlanner: Sendable {
     }
 
     /// Rows spread over the file in random order, and queries that are not among them.
-    private func sample(space: RoutingSpace, layout: PageLayout) throws -> ResidentSample {
+    private func sample(layout: PageLayout) throws -> ResidentSample {
         let queries = min(queryCount, max(count / 4, 8))
         let rowByteCount = dimension * (elementType.byteCount + 4 + 4)
         let affordable = memoryByteCount / 8 / rowByteCount
@@ -290,7 +292,8 @@ public struct ResidentPlanner: Sendable {
             asked = gathered.gather(Array(order[..<extra]))
         }
         return ResidentSample(
-            rows: shuffled, queries: asked, space: space, layout: layout, goal: goal, seed: seed,
+            rows: shuffled, queries: asked, space: RoutingSpace(metric: metric, sampling: shuffled),
+            layout: layout, goal: goal, seed: seed,
             threads: threads)
     }
 

@@ -51,7 +51,7 @@ struct ResidentSample: Sendable {
         self.seed = seed
         self.threads = threads
         routingRows = space.rows(from: rows)
-        routingQueries = space.rows(from: queries)
+        routingQueries = space.queries(from: queries)
     }
 
     /// The nearest of the first `count` rows to every query, `depth` a query, ties by row.
@@ -114,7 +114,7 @@ struct ResidentSample: Sendable {
         let walk = LocalityOrder.walk(
             rows: trained.centroids.bytes, count: trained.centroids.count,
             stride: trained.centroids.rowByteCount,
-            distance: space.distance, dimension: rows.dimension, grain: 1)
+            distance: space.distance, dimension: trained.centroids.dimension, grain: 1)
         let centroids = trained.centroids.gather(walk)
         let homes = NearestCentroids(centroids, seed: seed, threads: threads).assign(part, threads: threads)
             .partitions

@@ -276,19 +276,21 @@ private final class CentroidDistances {
     private let space: RoutingSpace
     private let distance: Distance
     private let centroids: VectorMatrix
+    private let dimension: Int
     private let row: UnsafeMutableRawPointer
 
     init(index: DiskIndex) {
         space = index.space
         distance = space.distance
         centroids = index.centroids.centroids()
-        row = .allocate(byteCount: index.dimension * 4, alignment: 64)
+        row = .allocate(byteCount: centroids.dimension * 4, alignment: 64)
+        dimension = index.dimension
     }
 
     deinit { row.deallocate() }
 
     func of(_ vector: UnsafeRawPointer, partition: Int) -> Float {
-        space.convert(vector, dimension: centroids.dimension, into: row)
+        space.convert(vector, dimension: dimension, into: row)
         return max(0, distance.pair(row, centroids.row(partition), dimension: centroids.dimension))
     }
 }

@@ -102,6 +102,7 @@ public struct PartitionPlan: Sendable {
         let digest = try TaggedFile.write(
             path: job.files.router, sections: kept.router.encode() + (kept.cells?.encode(parent: nil) ?? []))
         var build = builder.describe(heads: nil)
+        builder.noteLeftOut(partitions: kept.router.partitionCount, in: &build)
         build["duplicate"] = nil
         build["router"] = nil
         let manifest = Manifest(
@@ -140,10 +141,14 @@ public struct PartitionPlan: Sendable {
         let sections = try TaggedFile.read(path: routerPath)
         let centroids = try CentroidIndex(decoding: sections)
         let cells = try CellGroups.decode(sections, cellCount: centroids.partitionCount)?.groups
+        let fits = { (space: RoutingSpace) in
+            centroids.partitionCount == manifest.partitions
+                && centroids.dimension == space.dimension(of: manifest.dimension)
+                && centroids.elementType == space.elementType
+        }
         guard let metric = Metric(name: manifest.metric),
             let elementType = ElementType(name: manifest.elementType),
-            centroids.partitionCount == manifest.partitions, centroids.dimension == manifest.dimension,
-            centroids.elementType == RoutingSpace(metric: metric, baseType: elementType).elementType
+            fits(RoutingSpace(metric: metric, baseType: elementType, longest: centroids.longest))
         else {
             throw IndexError.inconsistent(path: file, detail: "does not fit the centroids beside it")
         }

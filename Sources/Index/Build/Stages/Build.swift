@@ -12,6 +12,8 @@ import Vectors
 public struct BuildReport: Sendable {
     public var count: Int
     public var partitions: Int
+    /// Partitions that were asked for and would have held nothing.
+    public var partitionsLeftOut = 0
     public var records: Int
     public var replication: Double
     public var indexByteCount: UInt64
@@ -25,7 +27,10 @@ public struct BuildReport: Sendable {
     public var summary: String {
         let total = stages.reduce(0.0) { $0 + $1.seconds }
         let parts = stages.map { "\($0.name) " + String(format: "%.1f", $0.seconds) }.joined(separator: ", ")
-        return "\(count) vectors in \(partitions) partitions, replication "
+        let fewer =
+            partitionsLeftOut > 0
+            ? " (\(partitionsLeftOut) fewer than asked for: vectors repeat, and those would hold none)" : ""
+        return "\(count) vectors in \(partitions) partitions\(fewer), replication "
             + String(format: "%.3f", replication) + ", \(indexByteCount) bytes on disk, "
             + "\(residentByteCount) resident"
             + (nearestShare.map { String(format: ", %.1f %% in their nearest partition", $0 * 100) } ?? "")
@@ -38,6 +43,8 @@ extension BuildReport {
     init(of index: DiskIndex, stages: [(name: String, seconds: Double)]) {
         count = index.count
         partitions = index.partitionCount
+        partitionsLeftOut =
+            index.manifest.build[IndexBuilder.leftOutName].flatMap { Int($0) }.map { max(0, $0) } ?? 0
         records = index.manifest.records
         replication = index.replication
         indexByteCount = index.manifest.totalByteCount
@@ -55,7 +62,8 @@ public final class IndexBuilder {
     let directory: String
     let parameters: BuildParameters
     let progress: Progress
-    let space: RoutingSpace
+    /// Where lengths count, known once there are partitions.
+    var space: RoutingSpace
     /// What to do with an unfinished build that an earlier run has left.
     public var start = AtomicDirectory.Start.fresh
     /// How much work a kill may cost.
@@ -196,6 +204,12 @@ public final class IndexBuilder {
         }
     }
 
+    /// Rows of a sample in routing space, which they decide where lengths count.
+    func routingRows(ofSample rows: VectorMatrix) -> VectorMatrix {
+        space = RoutingSpace(metric: parameters.metric, sampling: rows)
+        return space.rows(from: rows)
+    }
+
     /// Runs a stage and notes its seconds.
     func stage<Result>(_ name: String, _ body: () throws -> Result) rethrows -> Result {
         let start = monotonicNanoseconds()
@@ -217,6 +231,7 @@ public final class IndexBuilder {
             build: describe(heads: heads),
             files: [IndexFiles.segmentsName: segmentsDigest])
         manifest.build["assigned-nearest"] = nearestShare.map { String($0) }
+        noteLeftOut(partitions: table.count, in: &manifest.build)
         if let idRange, idRange.kind == .external || idRange.least > 0 { manifest.ids = idRange }
         if let shard = parameters.shard, let plan = parameters.plan {
             manifest.shard = ShardIdentity(plan: plan.identity, number: shard.index, count: shard.count)
@@ -265,6 +280,16 @@ public final class IndexBuilder {
         throw StorageError(
             .invalidValue, path: base.path, detail: "has changed while it was read: \(difference.name)",
             expected: difference.there, found: difference.here, advice: "build it again")
+    }
+
+    static let leftOutName = "partitions-left-out"
+
+    /// Notes how many of the partitions that were asked for are not there, where they are learned here.
+    func noteLeftOut(partitions: Int, in build: inout [String: String]) {
+        guard parameters.headShare == nil, parameters.subSegments == nil, parameters.plan == nil,
+            partitions < partitionsWanted
+        else { return }
+        build[Self.leftOutName] = String(partitionsWanted - partitions)
     }
 
     func describe(heads: [UInt32]?) -> [String: String] {

@@ -180,7 +180,7 @@ extension IndexBuilder {
         }
         progress(stage: "sample", done: base.count, total: base.count)
         try refuseLengths(rows, metric: parameters.metric) { "\(base.path): vector \($0)" }
-        return space.rows(from: rows)
+        return routingRows(ofSample: rows)
     }
 
     /// A sample spread evenly over the file, in routing space.
@@ -202,6 +202,6 @@ extension IndexBuilder {
         }
         progress(stage: "sample", done: count, total: count)
         try refuseLengths(sample, metric: parameters.metric) { "\(base.path): vector \(rows[$0])" }
-        return space.rows(from: sample)
+        return routingRows(ofSample: sample)
     }
 }

@@ -18,12 +18,13 @@ extension IndexBuilder {
 
     /// Makes the partition stage last.
     func keep(_ partitioning: Partitioning, in job: BuildJob) throws {
-        let router = stage("index centroids") {
+        var router = stage("index centroids") {
             partitioning.router
                 ?? CentroidIndex(
                     centroids: partitioning.centroids, beta: partitioning.beta, seed: parameters.seed,
                     threads: parameters.threads, progress: report("index centroids"))
         }
+        if partitioning.router == nil { router.longest = space.longest }
         var sections = router.encode() + (partitioning.cells?.encode(parent: nil) ?? [])
         if let heads = partitioning.heads {
             sections.append((IndexFiles.headIdsTag, IndexFiles.encode(headIds: heads)))
@@ -42,6 +43,7 @@ extension IndexBuilder {
         let path = job.path(.partitioning)
         let sections = try TaggedFile.read(path: path)
         let router = try CentroidIndex(decoding: sections)
+        space = RoutingSpace(metric: parameters.metric, baseType: base.elementType, longest: router.longest)
         return KeptPartitions(
             router: router,
             heads: try sections[IndexFiles.headIdsTag].map {

@@ -69,7 +69,7 @@ extension DiskIndex {
             queries: queries, labels: truth, parameters: parameters, nprobe: nprobe, progress: progress)
         return LearnPairs(
             pairs: TrainingPairs(
-                queries: space.rows(from: queries),
+                queries: space.queries(from: queries),
                 neighbours: truth.ids.map { UInt32(truncatingIfNeeded: $0) },
                 neighbourCount: parameters.neighbourCount,
                 heldOutCount: parameters.heldOutCount(of: queries.count)),
@@ -101,7 +101,7 @@ extension DiskIndex {
         }
         return LearnPairs(
             pairs: TrainingPairs(
-                queries: space.rows(from: queries), neighbours: neighbours,
+                queries: space.queries(from: queries), neighbours: neighbours,
                 neighbourCount: parameters.neighbourCount, heldOutCount: parameters.heldOutCount(of: count)),
             queries: queries,
             labelAccuracy: labels.distances == nil
@@ -191,7 +191,7 @@ extension DiskIndex {
             return routes(of: queries, router: centroids, limit: count, threads: threads).map(\.partitions)
         }
         let lists = NearestCentroids(scanning: centroids.centroids())
-            .nearest(count, space.rows(from: queries), threads: threads)
+            .nearest(count, space.queries(from: queries), threads: threads)
         return (0..<queries.count).map { query in
             Array(
                 lists.partitions[query * lists.k..<(query + 1) * lists.k].filter { $0 != NearestLists.none })

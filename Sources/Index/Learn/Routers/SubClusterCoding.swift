@@ -75,7 +75,8 @@ extension DiskIndex {
             }
         }
         // Only where all that were drawn are empty: one residual of nothing.
-        return VectorMatrix.joined(found) ?? VectorMatrix(count: 1, dimension: dimension, elementType: .f32)
+        return VectorMatrix.joined(found)
+            ?? VectorMatrix(count: 1, dimension: centroids.dimension, elementType: .f32)
     }
 
     /// Clusters the records of partitions that have any, some at a time, in file order.
