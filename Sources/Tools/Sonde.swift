@@ -16,7 +16,7 @@ struct Sonde: ParsableCommand {
         version: "0.1.0",
         subcommands: [
             SynthCommand.self, TruthCommand.self, BuildCommand.self, PlanCommand.self,
-            MergeCommand.self, TrainCommand.self, SearchCommand.self,
+            ConvertCommand.self, MergeCommand.self, TrainCommand.self, SearchCommand.self,
             BatchCommand.self, MeasureCommand.self, PlotCommand.self, InspectCommand.self, VerifyCommand.self,
         ])
 

@@ -56,6 +56,8 @@ struct BatchCommand: ParsableCommand {
 
     @OptionGroup var limit: ResidentLimit
 
+    @OptionGroup var input: InputOptions
+
     @OptionGroup var work: WorkOptions
 
     func validate() throws {
@@ -82,7 +84,7 @@ struct BatchCommand: ParsableCommand {
             return
         }
         let opened = try limit.open(index)
-        let file = try VectorFile.open(path: queries, first: first, skip: skip)
+        let file = try input.openQueries(queries, for: opened, first: first, skip: skip)
         let expected = try truth.map { try TruthFile.read(path: $0) }
         if let expected { try opened.validate(truth: expected, queryCount: file.count, k: k) }
         if policy.cost == .time && opened.policies == nil {

@@ -52,6 +52,8 @@ struct BuildCommand: ParsableCommand {
     @Option(help: "Router: distance, subcentroids, prototypes (predictor), network or lira.")
     var router: RouterKind = .distance
 
+    @OptionGroup var input: InputOptions
+
     @OptionGroup var routerOptions: RouterOptions
 
     @OptionGroup var residentOptions: ResidentOptions
@@ -121,7 +123,7 @@ struct BuildCommand: ParsableCommand {
     }
 
     func run() throws {
-        var file = try VectorFile.open(path: base, first: first, skip: skip)
+        var file = try input.openMain(base, first: first, skip: skip)
         var parameters = BuildParameters()
         parameters.metric = (metric ?? .l2).value
         parameters.partitions = partitions
@@ -147,13 +149,14 @@ struct BuildCommand: ParsableCommand {
         // Plain centroid distance needs no pairs; with a learn set its beta is calibrated.
         let training =
             router != .distance || routerOptions.learn != nil
-            ? try routerOptions.training(router, seed: seed, work: work) : nil
+            ? try routerOptions.training(router, seed: seed, work: work, input: input, for: file.elementType)
+            : nil
         if !duplicate.isPlanned { parameters.router = training }
         if let goal = residentOptions.goal {
             // Refused before a minute of planning, not after it.
             if resumeOptions.start == .fresh && !dryRun { try AtomicDirectory.create(path: index).discard() }
             try self.plan(goal, for: file, parameters: parameters).applied(
-                to: &parameters, routerOptions, work: work)
+                to: &parameters, routerOptions, work: work, input: input, for: file.elementType)
         }
         let builder = IndexBuilder(
             base: file, directory: index, parameters: parameters, progress: work.progress)
@@ -164,7 +167,9 @@ struct BuildCommand: ParsableCommand {
             ? nil
             : replicaOptions.retraining(
                 duplicate,
-                training: training ?? routerOptions.training(.distance, seed: seed, work: work),
+                training: training
+                    ?? routerOptions.training(
+                        .distance, seed: seed, work: work, input: input, for: file.elementType),
                 seed: seed, cost: .vectors)
         if dryRun {
             print(try builder.plan(copies: copies).text)
@@ -175,7 +180,10 @@ struct BuildCommand: ParsableCommand {
             return
         }
         // Planned replicas need an index to plan on, which lies within the directory of the build.
-        let after = try training ?? routerOptions.training(.distance, seed: seed, work: work)
+        let after =
+            try training
+            ?? routerOptions.training(
+                .distance, seed: seed, work: work, input: input, for: file.elementType)
         let plan = try after.identity().map { ("planned copies, " + $0.name, $0.value) }
         var planned = PlannedBuild(
             builder: builder, plan: [("planned copies", replicaOptions.described(duplicate))] + plan)
@@ -197,8 +205,7 @@ struct BuildCommand: ParsableCommand {
         var planner = ResidentPlanner(base: file, goal: goal)
         planner.metric = parameters.metric
         planner.learn = try routerOptions.learn.map {
-            let learn = try VectorFile.open(path: $0)
-            return learn.range(0..<min(learn.count, routerOptions.pairs ?? learn.count))
+            try input.open($0, atMost: routerOptions.pairs, as: file.elementType)
         }
         planner.partitions = partitions
         planner.seed = parameters.seed
@@ -219,10 +226,15 @@ struct BuildCommand: ParsableCommand {
 extension ResidentPlan {
     /// Prints the plan and gives its router to a build.
     fileprivate func applied(
-        to parameters: inout BuildParameters, _ options: RouterOptions, work: WorkOptions
+        to parameters: inout BuildParameters, _ options: RouterOptions, work: WorkOptions,
+        input: InputOptions,
+        for type: ElementType
     ) throws {
         print(text)
-        apply(to: &parameters, training: try options.training(.distance, seed: parameters.seed, work: work))
+        apply(
+            to: &parameters,
+            training: try options.training(
+                .distance, seed: parameters.seed, work: work, input: input, for: type))
     }
 }
 

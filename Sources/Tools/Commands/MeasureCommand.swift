@@ -54,6 +54,8 @@ struct MeasureCommand: ParsableCommand {
 
     @OptionGroup var cache: CacheOptions
 
+    @OptionGroup var input: InputOptions
+
     @OptionGroup var work: WorkOptions
 
     func validate() throws {
@@ -68,16 +70,17 @@ struct MeasureCommand: ParsableCommand {
 
     func run() throws {
         try requireWritable(csv, json, plot)
-        let rows = try VectorFile.open(path: queries, first: first).readAll()
         let expected = try TruthFile.read(path: truth)
         var measured: [(name: String, measurement: Measurement)] = []
         for path in index {
             var opened = try DiskIndex(path: path)
+            let rows = try input.openQueries(queries, for: opened, first: first).readAll()
             let cost = try self.cost.value(for: opened)
             let policies = policies(for: opened, cost: cost)
             // One cache for the whole sweep, chosen for its middle.
             opened = try cache.applied(
-                to: opened, policy: policies[policies.count / 2], cost: cost, threads: work.threads)
+                to: opened, policy: policies[policies.count / 2], cost: cost, threads: work.threads,
+                input: input)
             var parameters = SearchParameters(
                 k: 1, policy: .nprobe(1), threads: work.threads, inFlight: inflight, cost: cost)
             parameters.rounds = rounds

@@ -49,6 +49,8 @@ struct SearchCommand: ParsableCommand {
 
     @OptionGroup var limit: ResidentLimit
 
+    @OptionGroup var input: InputOptions
+
     @OptionGroup var work: WorkOptions
 
     func validate() throws {
@@ -60,7 +62,7 @@ struct SearchCommand: ParsableCommand {
         try requireWritable(out, counters)
         var opened = try limit.open(index)
         try opened.requireRoomForIds(in: out)
-        let rows = try VectorFile.open(path: queries, first: first).readAll()
+        let rows = try input.openQueries(queries, for: opened, first: first).readAll()
         let expected = try truth.map { try TruthFile.read(path: $0) }
         if let expected { try opened.validate(truth: expected, queryCount: rows.count, k: k) }
         var parameters = SearchParameters(
@@ -69,7 +71,8 @@ struct SearchCommand: ParsableCommand {
             cost: try policy.readCost(for: opened))
         parameters.rounds = rounds
         opened = try cache.applied(
-            to: opened, policy: parameters.policy, cost: parameters.cost, threads: work.threads)
+            to: opened, policy: parameters.policy, cost: parameters.cost, threads: work.threads,
+            input: input)
         let result = try opened.search(rows, parameters: parameters)
         try result.answers.write(path: out)
         if let counters {
