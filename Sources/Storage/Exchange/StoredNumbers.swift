@@ -70,16 +70,16 @@ struct NumberConversion: Sendable {
 }
 
 /// The rows of a file without some of them.
-struct LeftOut: Sendable {
+public struct LeftOut: Sendable {
     /// Row numbers that are left out, rising, each less those before it: how many kept rows lie before it.
     private let keptBefore: [Int]
 
-    init(_ rows: [Int]) { keptBefore = rows.enumerated().map { $1 - $0 } }
+    public init(_ rows: [Int]) { keptBefore = rows.enumerated().map { $1 - $0 } }
 
-    var count: Int { keptBefore.count }
+    public var count: Int { keptBefore.count }
 
     /// The file's row of the kept row `row`, and how many rows from there on are kept without a gap.
-    func place(of row: Int) -> (row: Int, run: Int) {
+    public func place(of row: Int) -> (row: Int, run: Int) {
         var (low, high) = (0, keptBefore.count)
         while low < high {
             let middle = (low + high) / 2

@@ -170,7 +170,11 @@ public final class VectorFile: Sendable {
     }
 
     /// All rows in memory.
-    public func readAll() throws(StorageError) -> VectorMatrix { try rows(0..<count) }
+    public func readAll(checkFinite: Bool = true) throws(StorageError) -> VectorMatrix {
+        let matrix = VectorMatrix(count: count, dimension: dimension, elementType: elementType)
+        try read(rows: 0..<count, into: matrix, checkFinite: checkFinite)
+        return matrix
+    }
 
     /// These rows in memory.
     public func rows(_ range: Range<Int>) throws(StorageError) -> VectorMatrix {

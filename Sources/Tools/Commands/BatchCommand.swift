@@ -58,6 +58,8 @@ struct BatchCommand: ParsableCommand {
 
     @OptionGroup var input: InputOptions
 
+    @OptionGroup var badQueries: BadQueryOptions
+
     @OptionGroup var work: WorkOptions
 
     func validate() throws {
@@ -79,8 +81,9 @@ struct BatchCommand: ParsableCommand {
     func run() throws {
         try requireWritable(out)
         guard merge.isEmpty, let index, let queries else {
-            let (count, k) = try PartialResult.merge(merge, out: out)
-            print("\(merge.count) parts joined: \(count) queries, \(k) neighbours each")
+            let parts = try wholeParts()
+            let (count, k) = try PartialResult.merge(parts, out: out)
+            print("\(parts.count) parts joined: \(count) queries, \(k) neighbours each")
             return
         }
         let opened = try limit.open(index)
@@ -96,6 +99,7 @@ struct BatchCommand: ParsableCommand {
             k: k, policy: try policy.policy(for: opened, k: k, rounds: rounds), threads: work.threads,
             cost: try policy.readCost(for: opened))
         search.rounds = rounds
+        search.answersInvalidEmpty = badQueries.onBadQuery == .empty
         var parameters = BatchParameters(search: search, memoryByteCount: work.memory.byteCount)
         parameters.shard = shard?.value
         parameters.queriesAtOnceMaximum = block
@@ -107,6 +111,20 @@ struct BatchCommand: ParsableCommand {
                 of: try TruthFile.read(path: out), against: expected, k: k, metric: opened.metric)
             print("recall@\(k) " + String(format: "%.4f", recall))
         }
+    }
+
+    /// The parts without what killed runs of the same names have left: `part-*` meets those, too.
+    private func wholeParts() throws -> [String] {
+        let parts = merge.filter { !$0.hasSuffix(".part") && !$0.hasSuffix(".journal") }
+        for left in merge where left.hasSuffix(".part") {
+            let whole = String(left.dropLast(".part".count))
+            guard parts.contains(whole) else {
+                throw CommandFailure(
+                    "\(left): is what a run that did not finish has left of \(whole): run its command again, then merge"
+                )
+            }
+        }
+        return parts
     }
 
     private func text(_ summary: BatchSummary, opened: DiskIndex) -> String {
@@ -123,6 +141,7 @@ struct BatchCommand: ParsableCommand {
             + "(\(each) a query); files \(seconds(summary.fileSeconds)), route \(seconds(summary.routeSeconds)), wait "
             + "\(seconds(summary.waitSeconds)), scan \(seconds(summary.scanSeconds))\(peak); "
             + "resident \(opened.residentByteCount) bytes"
+            + BadQueryOptions.text(summary.invalidQueries)
     }
 }
 

@@ -77,6 +77,12 @@ struct BuildCommand: ParsableCommand {
     @Flag(help: "With --shard: the base file holds only the rows of this shard.")
     var ownRows = false
 
+    @Flag(
+        help:
+            "Leave out vectors that are not finite, or zero under cosine, instead of failing; the others keep their ids."
+    )
+    var skipInvalid = false
+
     @OptionGroup var resumeOptions: ResumeOptions
 
     @Flag(help: "Print the plan (stages, bytes, disk space, memory, time) and build nothing.")
@@ -94,6 +100,10 @@ struct BuildCommand: ParsableCommand {
         if shard != nil && (duplicate.isPlanned || router != .distance || routerOptions.learn != nil) {
             throw ValidationError(
                 "routers and planned copies need the whole base: merge first, then `sonde train`")
+        }
+        if skipInvalid && (shard != nil || heads != nil) {
+            throw ValidationError(
+                "--skip-invalid goes with neither --shard nor --heads, which count by position")
         }
         try validateResident()
         guard plan != nil else { return }
@@ -145,6 +155,7 @@ struct BuildCommand: ParsableCommand {
                     to: &parameters, shard: shard.value, base: file, holdsOwnRows: ownRows)
             }
         }
+        let skipped = skipInvalid ? try leaveOutInvalid(of: &file, parameters: &parameters) : 0
         let seed = parameters.seed
         // Plain centroid distance needs no pairs; with a learn set its beta is calibrated.
         let training =
@@ -159,7 +170,8 @@ struct BuildCommand: ParsableCommand {
                 to: &parameters, routerOptions, work: work, input: input, for: file.elementType)
         }
         let builder = IndexBuilder(
-            base: file, directory: index, parameters: parameters, progress: work.progress)
+            base: file, directory: index, parameters: parameters,
+            progress: work.progress(stages: Self.stages(of: parameters)))
         builder.unit = resumeOptions.workUnit
         builder.start = resumeOptions.start
         let copies =
@@ -172,11 +184,11 @@ struct BuildCommand: ParsableCommand {
                         .distance, seed: seed, work: work, input: input, for: file.elementType),
                 seed: seed, cost: .vectors)
         if dryRun {
-            print(try builder.plan(copies: copies).text)
+            print(try builder.plan(copies: copies).text(memory: work.memory))
             return
         }
         guard duplicate.isPlanned else {
-            print(Self.text(try builder.build()))
+            print(Self.text(try builder.build(), skipped: skipped))
             return
         }
         // Planned replicas need an index to plan on, which lies within the directory of the build.
@@ -191,11 +203,26 @@ struct BuildCommand: ParsableCommand {
         let report = try planned.run { opened in
             try replicaOptions.retraining(duplicate, training: after, seed: seed, index: opened)
         }
-        print(Self.text(report))
+        print(Self.text(report, skipped: skipped))
     }
 
-    private static func text(_ report: BuildReport) -> String {
-        report.summary + (ProcessMemory.peakByteCount().map { ", peak memory \($0 >> 20) MiB" } ?? "")
+    /// How many vectors the base has that mean nothing under the metric; they are no part of what is built.
+    private func leaveOutInvalid(of file: inout VectorFile, parameters: inout BuildParameters) throws -> Int {
+        let rows = try InvalidVectors.rows(
+            of: file, metric: parameters.metric, memoryByteCount: work.memory.byteCount,
+            progress: work.progress)
+        if rows.count == file.count && !rows.isEmpty {
+            throw CommandFailure("\(base): none of its \(file.count) vectors can be indexed")
+        }
+        file = file.leavingOut(rows)
+        parameters.ids = parameters.ids.leavingOut(rows)
+        parameters.notes["skipped-invalid"] = String(rows.count)
+        return rows.count
+    }
+
+    private static func text(_ report: BuildReport, skipped: Int) -> String {
+        report.summary + (skipped > 0 ? "; \(skipped) invalid vectors left out" : "")
+            + (ProcessMemory.peakByteCount().map { ", peak memory \($0 >> 20) MiB" } ?? "")
     }
 
     /// Weighs what the resident budget can buy, and prints it.
@@ -212,6 +239,19 @@ struct BuildCommand: ParsableCommand {
         planner.threads = work.threads
         planner.memoryByteCount = work.memory.byteCount
         return try planner.plan(progress: work.progress)
+    }
+
+    /// The stages that a build tells of, in order.
+    private static func stages(of parameters: BuildParameters) -> [String] {
+        var stages: [String] = []
+        if parameters.plan == nil {
+            stages += ["sample", parameters.headShare == nil ? "partition" : "heads"]
+            stages.append(parameters.subSegments == nil ? "order" : "cells")
+            stages.append("index centroids")
+        }
+        stages += ["assign", "write"]
+        if let kind = parameters.router?.predictor.kind, kind != .distance { stages.append("train") }
+        return stages + ["publish"]
     }
 
     private var duplication: Duplication {

@@ -9,6 +9,25 @@ extension VectorFileFormat: ExpressibleByArgument {
     public init?(argument: String) { self.init(rawValue: argument.lowercased()) }
 }
 
+/// What becomes of queries that distances mean nothing to.
+enum BadQueryAction: String, ExpressibleByArgument, CaseIterable {
+    case fail, empty
+}
+
+/// The option of it, shared by search and batch.
+struct BadQueryOptions: ParsableArguments {
+    @Option(
+        help:
+            "A query that is not finite, or zero under cosine: fail, or answer it empty (ids of all ones) and go on."
+    )
+    var onBadQuery: BadQueryAction = .fail
+
+    /// "; 2 bad queries answered empty", or nothing.
+    static func text(_ count: Int) -> String {
+        count == 0 ? "" : "; \(count) bad quer\(count == 1 ? "y" : "ies") answered empty"
+    }
+}
+
 /// What files of vectors hold where their names do not tell it.
 struct InputOptions: ParsableArguments {
     @Option(
