@@ -3,6 +3,7 @@
 
 import ArgumentParser
 import Foundation
+import Storage
 
 @main
 struct Sonde: ParsableCommand {
