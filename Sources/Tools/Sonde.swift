@@ -3,6 +3,7 @@
 
 import ArgumentParser
 import Foundation
+import Storage
 
 @main
 struct Sonde: ParsableCommand {
@@ -16,15 +17,19 @@ struct Sonde: ParsableCommand {
         version: "0.1.0",
         subcommands: [
             SynthCommand.self, TruthCommand.self, BuildCommand.self, PlanCommand.self,
-            MergeCommand.self, TrainCommand.self, SearchCommand.self,
+            ConvertCommand.self, MergeCommand.self, TrainCommand.self, SearchCommand.self,
             BatchCommand.self, MeasureCommand.self, PlotCommand.self, InspectCommand.self, VerifyCommand.self,
         ])
 
     /// Exit codes are a promise to scripts: 0 done, 1 failed, 2 wrong usage.
     static func main() {
         do {
+            let given = Array(CommandLine.arguments.dropFirst())
+            if let text = Suggestion(commands: configuration.subcommands).complaint(given) {
+                fail(text, code: 2)
+            }
             try OptionRanges.check(CommandLine.arguments.dropFirst())
-            var command = try parseAsRoot()
+            var command = try parseAsRoot(Suggestion.joiningNegatives(given))
             try command.run()
         } catch {
             finish(error)
@@ -55,7 +60,20 @@ struct Sonde: ParsableCommand {
 
     private static func describe(_ error: Error) -> String {
         // Errors of ours describe themselves; Foundation's do it only in their localised form.
-        type(of: error) is NSError.Type ? error.localizedDescription : String(describing: error)
+        guard let error = error as? StorageError else {
+            return type(of: error) is NSError.Type ? error.localizedDescription : String(describing: error)
+        }
+        // What the library cannot know: which command and option help.
+        switch error.kind {
+        case .inexact:
+            return
+                "\(error) (`sonde convert FILE --out FILE` makes either file hold the other's type; with --lossy it "
+                + "rounds)"
+        case .unnamedFormat: return "\(error) (--format F)"
+        case .truncated where error.advice != nil: return "\(error) (--first N)"
+        case .unsupported where error.found == "f64": return "\(error) (`sonde convert`)"
+        default: return "\(error)"
+        }
     }
 
     private static var helpCommand: String {

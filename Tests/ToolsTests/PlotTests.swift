@@ -29,7 +29,29 @@ import Testing
         #expect(scratch.names == ["a.json"])
     }
 
-    private func write(_ scratch: Scratch, _ name: String, recalls: [Double]) throws {
+    @Test func dataSetsAreNamedWhereThereAreSeveral() throws {
+        let scratch = try Scratch()
+        try write(scratch, "a.json", recalls: [0.5, 0.9])
+        try write(scratch, "b.json", recalls: [0.6, 0.8], count: 2000)
+        try succeed(["plot", scratch.file("a.json"), scratch.file("b.json"), "--out", scratch.file("p.svg")])
+        let svg = String(decoding: try scratch.bytes("p.svg"), as: UTF8.self)
+        #expect(svg.contains(">a (1,000 × 8 u8, l2)<") && svg.contains(">b (2,000 × 8 u8, l2)<"))
+        #expect(svg.contains(">Recall@1 against vectors fetched<"))
+    }
+
+    @Test func aNameThatAsksForAnotherFormatIsRefused() throws {
+        let scratch = try Scratch()
+        try write(scratch, "a.json", recalls: [0.5, 0.9])
+        for name in ["p.gif", "p"] {
+            let result = try sonde(["plot", scratch.file("a.json"), "--out", scratch.file(name)])
+            #expect(result.code == 1)
+        }
+        let result = try sonde(["plot", scratch.file("a.json"), "--out", scratch.file("p.pdf")])
+        let isPDF = (try? scratch.bytes("p.pdf"))?.starts(with: Data("%PDF".utf8)) ?? false
+        #expect(result.code == 1 || isPDF)
+    }
+
+    private func write(_ scratch: Scratch, _ name: String, recalls: [Double], count: Int = 1000) throws {
         let rows = recalls.enumerated().map { position, recall in
             """
             {"policy":"nprobe","parameter":\(position + 1),"recall":{"1":\(recall)},"vectors":\(100 * (position + 1)),
@@ -38,7 +60,7 @@ import Testing
             """
         }
         let text = """
-            {"data":{"n":1000,"d":8,"dtype":"u8","metric":"l2","queries":10},
+            {"data":{"n":\(count),"d":8,"dtype":"u8","metric":"l2","queries":10},
             "index":{"partitions":10,"replication":1,"resident_bytes":10,"index_bytes":10,"duplicate":"none",
             "router":"distance"},"rows":[\(rows.joined(separator: ","))],"at":{}}
             """

@@ -45,4 +45,65 @@ import Testing
             #expect(result.err.isEmpty)
         }
     }
+
+    @Test(arguments: [
+        (["serch"], "'search'"), (["biuld", "--base", "x"], "'build'"),
+        (["search", "--indx", "i"], "'--index'"),
+        (["build", "--base", "b", "--idnex", "i"], "'--index'"),
+    ])
+    func whatWasMeantIsSaid(arguments: [String], meant: String) throws {
+        let result = try sonde(arguments)
+        #expect(result.code == 2)
+        #expect(result.errorLine?.contains("did you mean \(meant)") == true, "\(result.err)")
+    }
+
+    @Test func aNegativeNumberIsAValue() throws {
+        let result = try sonde([
+            "search", "--index", "i", "--queries", "q.fbin", "--nprobe", "1", "--out", "o", "-k", "-1",
+        ])
+        #expect(result.code != 0 && !result.err.contains("Missing value"), "\(result.err)")
+    }
+
+    @Test func missingParentsOfAnIndexAreMade() throws {
+        let scratch = try Scratch()
+        try succeed([
+            "synth", "--out", scratch.file("a.u8bin"), "--count", "300", "--dim", "8", "--query-count", "9",
+            "--queries", scratch.file("q.u8bin"), "-q",
+        ])
+        let index = scratch.file("new/deep/index")
+        try succeed(["build", "--base", scratch.file("a.u8bin"), "--index", index, "-q"])
+        // A cache is chosen by as many queries as there are.
+        try succeed([
+            "search", "--index", index, "--queries", scratch.file("q.u8bin"), "--nprobe", "1", "--out",
+            scratch.file("o"), "--cache", "64KiB", "--cache-learn", scratch.file("q.u8bin"),
+        ])
+        let lost = try sonde([
+            "search", "--index", index, "--queries", scratch.file("q.u8bin"), "--nprobe", "1", "--out",
+            scratch.file("nowhere/o"),
+        ])
+        #expect(lost.code == 1 && lost.err.contains("there is no directory"))
+    }
+
+    @Test func idsInWritingAreToldFromIds() throws {
+        let scratch = try Scratch()
+        try succeed(["synth", "--out", scratch.file("a.u8bin"), "--count", "4", "--dim", "8", "-q"])
+        try Data("one\ntwo\nthree\nfour\n".utf8).write(to: URL(fileURLWithPath: scratch.file("names.txt")))
+        let result = try sonde([
+            "build", "--base", scratch.file("a.u8bin"), "--index", scratch.file("i"), "--ids",
+            scratch.file("names.txt"), "-q",
+        ])
+        #expect(result.code == 1 && result.err.contains("is text"), "\(result.err)")
+    }
+
+    @Test func whatAKilledShardHasLeftIsNoPart() throws {
+        let scratch = try Scratch()
+        for name in ["part-1", "part-2.part"] {
+            try Data("x".utf8).write(to: URL(fileURLWithPath: scratch.file(name)))
+        }
+        let result = try sonde([
+            "batch", "--out", scratch.file("o"), "--merge", scratch.file("part-1"),
+            scratch.file("part-2.part"),
+        ])
+        #expect(result.code == 1 && result.err.contains("did not finish"), "\(result.err)")
+    }
 }

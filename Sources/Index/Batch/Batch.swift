@@ -45,6 +45,8 @@ private final class BatchJob {
     private let file: VectorFile
     private let output: BatchOutput
     private var summary = BatchSummary()
+    /// Queries of the block that are answered empty, by their place in it.
+    private var invalid: [Int] = []
     // What a block works on; made once.
     private let rows: VectorMatrix
     private let heaps: NearestHeaps
@@ -131,7 +133,12 @@ private final class BatchJob {
     }
 
     private func read(_ range: Range<Int>) throws {
-        try readInParallel(file, rows: range, into: rows, threads: threads)
+        let answersEmpty = parameters.search.answersInvalidEmpty
+        try readInParallel(file, rows: range, into: rows, threads: threads, checkFinite: !answersEmpty)
+        if answersEmpty {
+            invalid = InvalidVectors.rows(of: rows, count: range.count, metric: index.metric)
+            for row in invalid { InvalidVectors.replace(row, of: rows) }
+        }
         try refuseLengths(rows, count: range.count, metric: index.metric) {
             "\(file.path): vector \(file.firstRow + range.lowerBound + $0)"
         }
@@ -204,6 +211,11 @@ private final class BatchJob {
                         first + place, k: k, noId: TruthFile.noId, ids: ids + place * k,
                         distances: distances + place * k)
                 }
+            }
+            for row in invalid where row >= done && row < done + count {
+                (ids + (row - done) * k).update(repeating: TruthFile.noId, count: k)
+                (distances + (row - done) * k).update(repeating: .infinity, count: k)
+                summary.invalidQueries += 1
             }
             try output.append(ids: ids, distances: distances, queries: count, rows: rows.row(done))
             done += count

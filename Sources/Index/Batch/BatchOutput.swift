@@ -11,6 +11,8 @@ final class BatchOutput {
     private let format: NeighbourFormat
     private let shardQueries: VectorFile
     private let journalIdentity: JobIdentity
+    /// The metric of the index where queries that mean nothing under it are answered empty.
+    private let emptyMetric: Metric?
     private var journal: JobJournal<BatchEntry>?
     private var part: PartialResult?
     private var queryChecksum: UInt32 = 0
@@ -44,6 +46,7 @@ final class BatchOutput {
             case .ids64: "ids64"
             case .bigAnn, .npy, .csv, .jsonl: nil
             }
+        emptyMetric = parameters.search.answersInvalidEmpty ? index.metric : nil
         journalIdentity = JobIdentity(
             identity.entries + [
                 (
@@ -110,7 +113,12 @@ final class BatchOutput {
         var row = 0
         while row < finished {
             let count = min(chunk.count, finished - row)
-            try shardQueries.read(rows: row..<row + count, into: chunk)
+            try shardQueries.read(rows: row..<row + count, into: chunk, checkFinite: emptyMetric == nil)
+            if let emptyMetric {
+                for row in InvalidVectors.rows(of: chunk, count: count, metric: emptyMetric) {
+                    InvalidVectors.replace(row, of: chunk)
+                }
+            }
             queryChecksum = Checksum.crc32c(chunk.bytes, count: count * size, continuing: queryChecksum)
             row += count
         }

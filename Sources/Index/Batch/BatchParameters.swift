@@ -47,6 +47,8 @@ public struct BatchSummary: Sendable {
     /// Queries answered by this run, and before it by one that it continued.
     public var queries = 0
     public var continued = 0
+    /// Queries of this run that were answered empty because distances to them mean nothing.
+    public var invalidQueries = 0
     /// Blocks of queries, and sweeps over the segments for them.
     public var blocks = 0
     public var waves = 0

@@ -195,7 +195,8 @@ private final class ExactHeap: @unchecked Sendable {
 
 /// Reads rows with several threads; each reads a part of its own.
 func readInParallel(
-    _ file: VectorFile, rows: Range<Int>, into matrix: VectorMatrix, at: Int = 0, threads: Int
+    _ file: VectorFile, rows: Range<Int>, into matrix: VectorMatrix, at: Int = 0, threads: Int,
+    checkFinite: Bool = true
 ) throws {
     let part = max(4096, (rows.count + threads * 4 - 1) / (threads * 4))
     let tasks = (rows.count + part - 1) / part
@@ -204,7 +205,7 @@ func readInParallel(
         let count = min(part, rows.count - first)
         try file.read(
             rows: rows.lowerBound + first..<rows.lowerBound + first + count, into: matrix,
-            at: at + first)
+            at: at + first, checkFinite: checkFinite)
     }
 }
 

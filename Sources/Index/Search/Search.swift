@@ -19,6 +19,8 @@ public struct SearchParameters: Sendable {
     public var rounds = 1
     /// What a gain is measured against.
     public var cost = ReadCost.vectors
+    /// Answer queries that are not finite, or have no direction under cosine, with nothing; else they are refused.
+    public var answersInvalidEmpty = false
     /// Count different ids (`distinct`); costs a hash probe a record where there are replicas.
     public var countDistinct = true
 
@@ -38,6 +40,8 @@ public struct SearchResult: Sendable {
     /// One for each query.
     public var counters: [QueryCounters]
     public var wallSeconds: Double
+    /// Queries that were answered empty because distances to them mean nothing, rising.
+    public var invalidQueries: [Int] = []
 }
 
 extension DiskIndex {
@@ -60,6 +64,9 @@ extension DiskIndex {
         let job = SearchJob(
             index: self, queries: queries, routingRows: space.queries(from: queries), routes: routes,
             parameters: parameters)
+        if parameters.answersInvalidEmpty {
+            job.invalid = InvalidVectors.rows(of: queries, count: queries.count, metric: metric)
+        }
         let threads = max(1, min(parameters.threads, queries.count))
         try Workers.tryForEach(count: threads, threads: threads) { _ in
             do {
@@ -71,12 +78,12 @@ extension DiskIndex {
         }
         return SearchResult(
             answers: job.takeAnswers(), counters: job.takeCounters(),
-            wallSeconds: Double(monotonicNanoseconds() - start) / 1e9)
+            wallSeconds: Double(monotonicNanoseconds() - start) / 1e9, invalidQueries: job.invalid)
     }
 
     private func validate(_ queries: VectorMatrix, parameters: SearchParameters) throws(IndexError) {
         try validate(parameters, dimension: queries.dimension, elementType: queries.elementType)
-        try refuseLengths(queries, metric: metric) { "query \($0)" }
+        if !parameters.answersInvalidEmpty { try refuseLengths(queries, metric: metric) { "query \($0)" } }
     }
 
     /// Refuses a request that means nothing for queries of this dimension and type.

@@ -13,6 +13,11 @@ final class SearchJob: @unchecked Sendable {
     /// Where they are known already.
     let routes: [Route]?
     let parameters: SearchParameters
+    /// Queries that stay empty, rising; set before the workers begin.
+    var invalid: [Int] = [] {
+        didSet { isInvalid = Set(invalid) }
+    }
+    private var isInvalid: Set<Int> = []
     private let next = Atomic<Int>(0)
     private let hasFailed = Atomic<Bool>(false)
     // Each query's places are written by the one worker that took the query.
@@ -49,9 +54,12 @@ final class SearchJob: @unchecked Sendable {
 
     /// The next query that nobody has taken, or nil.
     func takeQuery() -> Int? {
-        if hasFailed.load(ordering: .relaxed) { return nil }
-        let query = next.add(1, ordering: .relaxed).oldValue
-        return query < queries.count ? query : nil
+        while !hasFailed.load(ordering: .relaxed) {
+            let query = next.add(1, ordering: .relaxed).oldValue
+            guard query < queries.count else { return nil }
+            if isInvalid.isEmpty || !isInvalid.contains(query) { return query }
+        }
+        return nil
     }
 
     func answer(query: Int, neighbours: [Neighbour], counters: QueryCounters) {

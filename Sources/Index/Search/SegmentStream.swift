@@ -18,7 +18,8 @@ extension DiskIndex {
         let largest = reads.reduce(0) { max($0, $1.byteCount) }
         let pipeline = try ReadPipeline(
             device: device, depth: 2, arenaByteCount: 3 * largest, order: .submission)
-        try pipeline.run(reads.lazy.map { Extent(offset: $0.offset, byteCount: $0.byteCount) }) { number, bytes in
+        try pipeline.run(reads.lazy.map { Extent(offset: $0.offset, byteCount: $0.byteCount) }) {
+            number, bytes in
             let read = reads[number]
             for partition in read.partitions where table[partition].recordCount > 0 {
                 let segment = UnsafeRawPointer(bytes) + Int(table[partition].offset - read.offset)

@@ -11,6 +11,7 @@ public final class IdFile: Sendable {
     /// Opens the file; its size must be that of whole ids, and that of its header where it has one.
     public static func open(path: String) throws(StorageError) -> IdFile {
         let file = try InputFile(path: path)
+        try refuseText(file)
         guard path.lowercased().hasSuffix(".u64bin") else {
             guard file.byteCount % 8 == 0 else {
                 throw .truncated(
@@ -28,6 +29,27 @@ public final class IdFile: Sendable {
             )
         }
         return IdFile(file: file, dataOffset: 8, count: Int(count))
+    }
+
+    /// Names or numbers in writing, and NumPy's header, are no ids.
+    private static func refuseText(_ file: InputFile) throws(StorageError) {
+        let count = Int(min(file.byteCount, 64))
+        let start = Scratch(max(count, 8))
+        try file.read(at: 0, into: start.bytes, count: count)
+        let bytes = UnsafeRawBufferPointer(start: start.bytes, count: count)
+        let isWriting = count > 0 && bytes.allSatisfy { (0x20...0x7e).contains($0) || (9...13).contains($0) }
+        let isNumpy = count >= 6 && start.raw.load(as: UInt8.self) == 0x93 && start.raw.holds("NUMPY", at: 1)
+        guard
+            isNumpy
+                || isWriting && (file.byteCount % 8 != 0 || bytes.contains(10) || file.path.hasSuffix(".txt"))
+        else { return }
+        throw StorageError(
+            .unsupported, path: file.path, detail: isNumpy ? "is an npy file" : "is text",
+            expected: "an unsigned number of 64 bits for each vector, little-endian",
+            advice: isNumpy
+                ? "write it without a header: numpy.load(F).astype('<u8').tofile(G)"
+                : "ids are numbers: keep names beside them, in the order of the vectors, and write numbers as "
+                    + "numpy.loadtxt(F, dtype='<u8').tofile(G)")
     }
 
     private init(file: InputFile, dataOffset: UInt64, count: Int) {

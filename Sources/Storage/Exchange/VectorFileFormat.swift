@@ -17,7 +17,7 @@ public enum VectorFileFormat: String, Sendable, CaseIterable {
     case fvecs
     /// Each row: int32 d, then d bytes.
     case bvecs
-    /// NumPy's array of two dimensions, C order, `<f4`, `<f2`, `|u1` or `|i1`.
+    /// NumPy's array of two dimensions, C order, `<f4`, `<f2`, `|u1` or `|i1`; `<f8` where its numbers are converted.
     case npy
 
     /// By the path's extension; an extension further to the left counts where the last one says nothing
@@ -51,35 +51,54 @@ public enum VectorFileFormat: String, Sendable, CaseIterable {
 
     static func unknown(path: String) -> StorageError {
         StorageError(
-            .unsupported, path: path, detail: "its extension names no format of vectors", expected: names)
+            .unnamedFormat, path: path, detail: "its name tells no format of vectors", expected: names,
+            advice: "rename it, or say what it holds")
     }
 }
 
 /// What a header says.
 struct VectorFileHeader {
-    var elementType: ElementType
+    var numbers: StoredNumbers
     var count: Int
     var dimension: Int
     /// Where row 0 starts, prefix included.
     var dataOffset: UInt64
+    /// Whole rows that are there, where the file may end before its header says: as a download that was broken off
+    /// does.
+    var present: Int?
 
-    static func read(_ file: InputFile, format: VectorFileFormat) throws(StorageError) -> VectorFileHeader {
-        switch format {
-        case .fbin, .u8bin, .i8bin, .f16bin: try readBigAnn(file, elementType: format.elementType ?? .f32)
-        case .fvecs, .bvecs: try readVecs(file, format: format)
-        case .npy: try NumpyHeader.read(file)
+    /// - Parameter partial: whether the file may hold fewer rows than its header claims; then `present` tells how many.
+    static func read(
+        _ file: InputFile, format: VectorFileFormat, partial: Bool
+    ) throws(StorageError) -> VectorFileHeader {
+        var header =
+            switch format {
+            case .fbin, .u8bin, .i8bin, .f16bin:
+                try readBigAnn(file, numbers: StoredNumbers(format.elementType ?? .f32))
+            case .fvecs, .bvecs: try readVecs(file, format: format)
+            case .npy: try NumpyHeader.read(file)
+            }
+        let stride = UInt64(format.rowPrefixByteCount + header.dimension * header.numbers.byteCount)
+        if partial {
+            let there = file.byteCount < header.dataOffset ? 0 : (file.byteCount - header.dataOffset) / stride
+            header.present = min(header.count, Int(clamping: there))
+        } else if format.rowPrefixByteCount == 0 {
+            try header.checkSize(file)
+        } else if file.byteCount % stride != 0 {
+            throw .truncated(
+                path: file.path, offset: UInt64(header.count) * stride, expected: stride,
+                found: file.byteCount % stride)
         }
+        return header
     }
 
     private static func readBigAnn(
-        _ file: InputFile, elementType: ElementType
+        _ file: InputFile, numbers: StoredNumbers
     ) throws(StorageError) -> VectorFileHeader {
         let start = try head(file, count: 8)
         let header = VectorFileHeader(
-            elementType: elementType, count: Int(start.raw.u32(0)), dimension: Int(start.raw.u32(4)),
-            dataOffset: 8)
+            numbers: numbers, count: Int(start.raw.u32(0)), dimension: Int(start.raw.u32(4)), dataOffset: 8)
         try header.checkDimension(file, at: 4)
-        try header.checkSize(file, countOffset: 0)
         return header
     }
 
@@ -87,18 +106,11 @@ struct VectorFileHeader {
         _ file: InputFile, format: VectorFileFormat
     ) throws(StorageError) -> VectorFileHeader {
         let start = try head(file, count: 4)
-        let elementType = format.elementType ?? .f32
         var header = VectorFileHeader(
-            elementType: elementType, count: 0, dimension: Int(Int32(bitPattern: start.raw.u32(0))),
-            dataOffset: 0)
+            numbers: StoredNumbers(format.elementType ?? .f32), count: 0,
+            dimension: Int(Int32(bitPattern: start.raw.u32(0))), dataOffset: 0)
         try header.checkDimension(file, at: 0)
-        let row = UInt64(4 + header.dimension * elementType.byteCount)
-        header.count = Int(file.byteCount / row)
-        guard file.byteCount % row == 0 else {
-            throw .truncated(
-                path: file.path, offset: UInt64(header.count) * row, expected: row,
-                found: file.byteCount % row)
-        }
+        header.count = Int(file.byteCount / UInt64(4 + header.dimension * header.numbers.byteCount))
         return header
     }
 
@@ -121,17 +133,21 @@ struct VectorFileHeader {
     }
 
     /// Rows back to back must fill the file exactly.
-    func checkSize(_ file: InputFile, countOffset: UInt64) throws(StorageError) {
-        let (data, overflow) = UInt64(count).multipliedReportingOverflow(
-            by: UInt64(dimension * elementType.byteCount))
+    private func checkSize(_ file: InputFile) throws(StorageError) {
+        let rowByteCount = UInt64(dimension * numbers.byteCount)
+        let (data, overflow) = UInt64(count).multipliedReportingOverflow(by: rowByteCount)
         let (size, overflow2) = data.addingReportingOverflow(dataOffset)
         guard !overflow, !overflow2, size == file.byteCount else {
             let expected = overflow || overflow2 ? "more than 2^64" : "\(size)"
+            let isShort = overflow || overflow2 || size > file.byteCount
+            let there = file.byteCount < dataOffset ? 0 : (file.byteCount - dataOffset) / rowByteCount
             throw StorageError(
-                !overflow && size < file.byteCount ? .badHeader : .truncated, path: file.path,
-                detail: "its header claims \(count) vectors of \(dimension) \(elementType.name), "
+                isShort ? .truncated : .badHeader, path: file.path,
+                detail: "its header claims \(count) vectors of \(dimension) \(numbers.name), "
                     + "which its size contradicts",
-                offset: countOffset, expected: "\(expected) bytes", found: "\(file.byteCount)")
+                offset: 0, expected: "\(expected) bytes", found: "\(file.byteCount)",
+                advice: isShort && there > 0
+                    ? "the first \(there) are there: fetch the rest, or ask for no more than those" : nil)
         }
     }
 }
@@ -208,13 +224,15 @@ enum NumpyHeader {
                 advice: "save the array with numpy.ascontiguousarray as float32, float16, uint8 or int8")
         }
         let type = value(of: "descr", in: text)?.filter { $0 != "'" && $0 != "\"" }
-        let elementType: ElementType
+        let numbers: StoredNumbers
         switch type {
-        case "<f4": elementType = .f32
-        case "<f2": elementType = .f16
-        case "|u1", "<u1": elementType = .u8
-        case "|i1", "<i1": elementType = .i8
-        default: throw bad("holds numbers of another type", expected: "<f4, <f2, |u1 or |i1", found: type)
+        case "<f4": numbers = .f32
+        case "<f2": numbers = .f16
+        case "<f8": numbers = .f64
+        case "|u1", "<u1": numbers = .u8
+        case "|i1", "<i1": numbers = .i8
+        default:
+            throw bad("holds numbers of another type", expected: "<f4, <f2, <f8, |u1 or |i1", found: type)
         }
         let order = value(of: "fortran_order", in: text)
         guard order == "False" else {
@@ -228,10 +246,9 @@ enum NumpyHeader {
             throw bad("is no array of two dimensions", expected: "shape (n, d)", found: shape)
         }
         let header = VectorFileHeader(
-            elementType: elementType, count: count, dimension: dimension,
+            numbers: numbers, count: count, dimension: dimension,
             dataOffset: UInt64(textOffset + textByteCount))
         try header.checkDimension(file, at: UInt64(textOffset))
-        try header.checkSize(file, countOffset: UInt64(textOffset))
         return header
     }
 

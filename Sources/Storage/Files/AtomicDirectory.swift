@@ -48,6 +48,7 @@ public final class AtomicDirectory {
             try clearRemains(work)
             throw taken(name)
         }
+        try Directory.makeParents(of: name)
         let target = AtomicDirectory(path: name, workPath: work, lock: try take(work))
         // The builder that held the lock until now may have published.
         if Directory.exists(name) {

@@ -4,11 +4,14 @@ import Glibc
 
 /// Directories by path.
 public enum Directory {
-    /// Bytes that a process may still write on the device of `path`; where there is no `path` yet, on that of its
-    /// parent.
+    /// Bytes that a process may still write on the device of `path`; where there is no `path` yet, on that of the
+    /// nearest directory that it will lie in.
     public static func freeByteCount(at path: String) throws(StorageError) -> UInt64 {
         var status = statvfs()
-        for place in [path, parent(of: path)] {
+        var places = [path]
+        // As far up as there is something: the directories between are made later.
+        while let last = places.last, last != ".", last != "/" { places.append(parent(of: last)) }
+        for place in places {
             if statvfs(place, &status) == 0 { return UInt64(status.f_bavail) * UInt64(status.f_frsize) }
             if errno != ENOENT { break }
         }
@@ -45,6 +48,19 @@ public enum Directory {
         guard mkdir(path, 0o755) == 0 || errno == EEXIST else {
             throw StorageError.systemCall("mkdir", path: path, errno: errno)
         }
+    }
+
+    /// Makes the directories that a new `path` lies in, where they are not there yet.
+    static func makeParents(of path: String) throws(StorageError) {
+        let parent = parent(of: path)
+        if exists(parent) {
+            guard access(parent, W_OK | X_OK) == 0 else {
+                throw StorageError.systemCall("access", path: parent, errno: errno)
+            }
+            return
+        }
+        try makeParents(of: parent)
+        try make(parent)
     }
 
     static func parent(of path: String) -> String {

@@ -26,6 +26,10 @@ public struct StorageError: Error, Sendable, Equatable, CustomStringConvertible 
         case noSpace
         /// Well-formed, but nothing that this program handles.
         case unsupported
+        /// A file of vectors or neighbours whose name does not tell what it holds.
+        case unnamedFormat
+        /// A number that the type it is wanted in does not hold exactly.
+        case inexact
     }
 
     public let kind: Kind

@@ -56,6 +56,10 @@ struct BatchCommand: ParsableCommand {
 
     @OptionGroup var limit: ResidentLimit
 
+    @OptionGroup var input: InputOptions
+
+    @OptionGroup var badQueries: BadQueryOptions
+
     @OptionGroup var work: WorkOptions
 
     func validate() throws {
@@ -77,12 +81,13 @@ struct BatchCommand: ParsableCommand {
     func run() throws {
         try requireWritable(out)
         guard merge.isEmpty, let index, let queries else {
-            let (count, k) = try PartialResult.merge(merge, out: out)
-            print("\(merge.count) parts joined: \(count) queries, \(k) neighbours each")
+            let parts = try wholeParts()
+            let (count, k) = try PartialResult.merge(parts, out: out)
+            print("\(parts.count) parts joined: \(count) queries, \(k) neighbours each")
             return
         }
         let opened = try limit.open(index)
-        let file = try VectorFile.open(path: queries, first: first, skip: skip)
+        let file = try input.openQueries(queries, for: opened, first: first, skip: skip)
         let expected = try truth.map { try TruthFile.read(path: $0) }
         if let expected { try opened.validate(truth: expected, queryCount: file.count, k: k) }
         if policy.cost == .time && opened.policies == nil {
@@ -94,6 +99,7 @@ struct BatchCommand: ParsableCommand {
             k: k, policy: try policy.policy(for: opened, k: k, rounds: rounds), threads: work.threads,
             cost: try policy.readCost(for: opened))
         search.rounds = rounds
+        search.answersInvalidEmpty = badQueries.onBadQuery == .empty
         var parameters = BatchParameters(search: search, memoryByteCount: work.memory.byteCount)
         parameters.shard = shard?.value
         parameters.queriesAtOnceMaximum = block
@@ -116,6 +122,20 @@ struct BatchCommand: ParsableCommand {
         }
     }
 
+    /// The parts without what killed runs of the same names have left: `part-*` meets those, too.
+    private func wholeParts() throws -> [String] {
+        let parts = merge.filter { !$0.hasSuffix(".part") && !$0.hasSuffix(".journal") }
+        for left in merge where left.hasSuffix(".part") {
+            let whole = String(left.dropLast(".part".count))
+            guard parts.contains(whole) else {
+                throw CommandFailure(
+                    "\(left): is what a run that did not finish has left of \(whole): run its command again, then merge"
+                )
+            }
+        }
+        return parts
+    }
+
     private func text(_ summary: BatchSummary, opened: DiskIndex) -> String {
         func seconds(_ value: Double) -> String { String(format: "%.3f s", value) }
         let sweep = summary.sweep
@@ -130,6 +150,7 @@ struct BatchCommand: ParsableCommand {
             + "(\(each) a query); files \(seconds(summary.fileSeconds)), route \(seconds(summary.routeSeconds)), wait "
             + "\(seconds(summary.waitSeconds)), scan \(seconds(summary.scanSeconds))\(peak); "
             + "resident \(opened.residentByteCount) bytes"
+            + BadQueryOptions.text(summary.invalidQueries)
     }
 }
 

@@ -52,6 +52,8 @@ struct BuildCommand: ParsableCommand {
     @Option(help: "Router: distance, subcentroids, prototypes (predictor), network or lira.")
     var router: RouterKind = .distance
 
+    @OptionGroup var input: InputOptions
+
     @OptionGroup var routerOptions: RouterOptions
 
     @OptionGroup var residentOptions: ResidentOptions
@@ -75,6 +77,12 @@ struct BuildCommand: ParsableCommand {
     @Flag(help: "With --shard: the base file holds only the rows of this shard.")
     var ownRows = false
 
+    @Flag(
+        help:
+            "Leave out vectors that are not finite, or zero under cosine, instead of failing; the others keep their ids."
+    )
+    var skipInvalid = false
+
     @OptionGroup var resumeOptions: ResumeOptions
 
     @Flag(help: "Print the plan (stages, bytes, disk space, memory, time) and build nothing.")
@@ -92,6 +100,10 @@ struct BuildCommand: ParsableCommand {
         if shard != nil && (duplicate.isPlanned || router != .distance || routerOptions.learn != nil) {
             throw ValidationError(
                 "routers and planned copies need the whole base: merge first, then `sonde train`")
+        }
+        if skipInvalid && (shard != nil || heads != nil) {
+            throw ValidationError(
+                "--skip-invalid goes with neither --shard nor --heads, which count by position")
         }
         try validateResident()
         guard plan != nil else { return }
@@ -121,7 +133,7 @@ struct BuildCommand: ParsableCommand {
     }
 
     func run() throws {
-        var file = try VectorFile.open(path: base, first: first, skip: skip)
+        var file = try input.openMain(base, first: first, skip: skip)
         var parameters = BuildParameters()
         parameters.metric = (metric ?? .l2).value
         parameters.partitions = partitions
@@ -143,20 +155,23 @@ struct BuildCommand: ParsableCommand {
                     to: &parameters, shard: shard.value, base: file, holdsOwnRows: ownRows)
             }
         }
+        let skipped = skipInvalid ? try leaveOutInvalid(of: &file, parameters: &parameters) : 0
         let seed = parameters.seed
         // Plain centroid distance needs no pairs; with a learn set its beta is calibrated.
         let training =
             router != .distance || routerOptions.learn != nil
-            ? try routerOptions.training(router, seed: seed, work: work) : nil
+            ? try routerOptions.training(router, seed: seed, work: work, input: input, for: file.elementType)
+            : nil
         if !duplicate.isPlanned { parameters.router = training }
         if let goal = residentOptions.goal {
             // Refused before a minute of planning, not after it.
             if resumeOptions.start == .fresh && !dryRun { try AtomicDirectory.create(path: index).discard() }
             try self.plan(goal, for: file, parameters: parameters).applied(
-                to: &parameters, routerOptions, work: work)
+                to: &parameters, routerOptions, work: work, input: input, for: file.elementType)
         }
         let builder = IndexBuilder(
-            base: file, directory: index, parameters: parameters, progress: work.progress)
+            base: file, directory: index, parameters: parameters,
+            progress: work.progress(stages: Self.stages(of: parameters)))
         builder.unit = resumeOptions.workUnit
         builder.start = resumeOptions.start
         let copies =
@@ -164,18 +179,23 @@ struct BuildCommand: ParsableCommand {
             ? nil
             : replicaOptions.retraining(
                 duplicate,
-                training: training ?? routerOptions.training(.distance, seed: seed, work: work),
+                training: training
+                    ?? routerOptions.training(
+                        .distance, seed: seed, work: work, input: input, for: file.elementType),
                 seed: seed, cost: .vectors)
         if dryRun {
-            print(try builder.plan(copies: copies).text)
+            print(try builder.plan(copies: copies).text(memory: work.memory))
             return
         }
         guard duplicate.isPlanned else {
-            print(Self.text(try builder.build()))
+            print(Self.text(try builder.build(), skipped: skipped))
             return
         }
         // Planned replicas need an index to plan on, which lies within the directory of the build.
-        let after = try training ?? routerOptions.training(.distance, seed: seed, work: work)
+        let after =
+            try training
+            ?? routerOptions.training(
+                .distance, seed: seed, work: work, input: input, for: file.elementType)
         let plan = try after.identity().map { ("planned copies, " + $0.name, $0.value) }
         var planned = PlannedBuild(
             builder: builder, plan: [("planned copies", replicaOptions.described(duplicate))] + plan)
@@ -183,11 +203,26 @@ struct BuildCommand: ParsableCommand {
         let report = try planned.run { opened in
             try replicaOptions.retraining(duplicate, training: after, seed: seed, index: opened)
         }
-        print(Self.text(report))
+        print(Self.text(report, skipped: skipped))
     }
 
-    private static func text(_ report: BuildReport) -> String {
-        report.summary + (ProcessMemory.peakByteCount().map { ", peak memory \($0 >> 20) MiB" } ?? "")
+    /// How many vectors the base has that mean nothing under the metric; they are no part of what is built.
+    private func leaveOutInvalid(of file: inout VectorFile, parameters: inout BuildParameters) throws -> Int {
+        let rows = try InvalidVectors.rows(
+            of: file, metric: parameters.metric, memoryByteCount: work.memory.byteCount,
+            progress: work.progress)
+        if rows.count == file.count && !rows.isEmpty {
+            throw CommandFailure("\(base): none of its \(file.count) vectors can be indexed")
+        }
+        file = file.leavingOut(rows)
+        parameters.ids = parameters.ids.leavingOut(rows)
+        parameters.notes["skipped-invalid"] = String(rows.count)
+        return rows.count
+    }
+
+    private static func text(_ report: BuildReport, skipped: Int) -> String {
+        report.summary + (skipped > 0 ? "; \(skipped) invalid vectors left out" : "")
+            + (ProcessMemory.peakByteCount().map { ", peak memory \($0 >> 20) MiB" } ?? "")
     }
 
     /// Weighs what the resident budget can buy, and prints it.
@@ -197,14 +232,26 @@ struct BuildCommand: ParsableCommand {
         var planner = ResidentPlanner(base: file, goal: goal)
         planner.metric = parameters.metric
         planner.learn = try routerOptions.learn.map {
-            let learn = try VectorFile.open(path: $0)
-            return learn.range(0..<min(learn.count, routerOptions.pairs ?? learn.count))
+            try input.open($0, atMost: routerOptions.pairs, as: file.elementType)
         }
         planner.partitions = partitions
         planner.seed = parameters.seed
         planner.threads = work.threads
         planner.memoryByteCount = work.memory.byteCount
         return try planner.plan(progress: work.progress)
+    }
+
+    /// The stages that a build tells of, in order.
+    private static func stages(of parameters: BuildParameters) -> [String] {
+        var stages: [String] = []
+        if parameters.plan == nil {
+            stages += ["sample", parameters.headShare == nil ? "partition" : "heads"]
+            stages.append(parameters.subSegments == nil ? "order" : "cells")
+            stages.append("index centroids")
+        }
+        stages += ["assign", "write"]
+        if let kind = parameters.router?.predictor.kind, kind != .distance { stages.append("train") }
+        return stages + ["publish"]
     }
 
     private var duplication: Duplication {
@@ -219,10 +266,15 @@ struct BuildCommand: ParsableCommand {
 extension ResidentPlan {
     /// Prints the plan and gives its router to a build.
     fileprivate func applied(
-        to parameters: inout BuildParameters, _ options: RouterOptions, work: WorkOptions
+        to parameters: inout BuildParameters, _ options: RouterOptions, work: WorkOptions,
+        input: InputOptions,
+        for type: ElementType
     ) throws {
         print(text)
-        apply(to: &parameters, training: try options.training(.distance, seed: parameters.seed, work: work))
+        apply(
+            to: &parameters,
+            training: try options.training(
+                .distance, seed: parameters.seed, work: work, input: input, for: type))
     }
 }
 

@@ -46,19 +46,20 @@ struct MeasureCommand: ParsableCommand {
     @Option(help: "Write the rows as CSV.")
     var csv: String?
 
-    @Option(help: "Write everything as JSON.")
+    @Option(help: "Write everything as JSON; an array where there are several indexes.")
     var json: String?
 
-    @Option(help: "Draw vectors fetched against recall as SVG.")
+    @Option(help: "Draw vectors fetched against each recall, as .svg (.png and .pdf by rsvg-convert).")
     var plot: String?
 
     @OptionGroup var cache: CacheOptions
+
+    @OptionGroup var input: InputOptions
 
     @OptionGroup var work: WorkOptions
 
     func validate() throws {
         if index.isEmpty { throw ValidationError("give --index DIR") }
-        if json != nil && index.count > 1 { throw ValidationError("--json takes one --index") }
         if sweep == .nprobe || sweep == .budgetVectors,
             let odd = values?.values.first(where: { Int(exactly: $0) == nil })
         {
@@ -68,16 +69,18 @@ struct MeasureCommand: ParsableCommand {
 
     func run() throws {
         try requireWritable(csv, json, plot)
-        let rows = try VectorFile.open(path: queries, first: first).readAll()
+        if let plot { try Picture.requireFormat(plot) }
         let expected = try TruthFile.read(path: truth)
         var measured: [(name: String, measurement: Measurement)] = []
         for path in index {
             var opened = try DiskIndex(path: path)
+            let rows = try input.openQueries(queries, for: opened, first: first).readAll()
             let cost = try self.cost.value(for: opened)
             let policies = policies(for: opened, cost: cost)
             // One cache for the whole sweep, chosen for its middle.
             opened = try cache.applied(
-                to: opened, policy: policies[policies.count / 2], cost: cost, threads: work.threads)
+                to: opened, policy: policies[policies.count / 2], cost: cost, threads: work.threads,
+                input: input)
             var parameters = SearchParameters(
                 k: 1, policy: .nprobe(1), threads: work.threads, inFlight: inflight, cost: cost)
             parameters.rounds = rounds
@@ -92,8 +95,13 @@ struct MeasureCommand: ParsableCommand {
         if let csv {
             try writeText(measured.map { Report.csv($0.measurement) }.joined(separator: "\n"), path: csv)
         }
-        if let json { try writeText(Report.json(measured[0].measurement), path: json) }
-        if let plot { try writeText(Report.plot(measured, k: k.values.min() ?? 1), path: plot) }
+        if let json {
+            try writeText(
+                measured.count == 1
+                    ? Report.json(measured[0].measurement) : Report.json(measured.map(\.measurement)),
+                path: json)
+        }
+        if let plot { try Picture.write(svg: Report.plot(measured, ks: k.values), path: plot) }
     }
 
     private func policies(for opened: DiskIndex, cost: ReadCost) -> [Policy] {

@@ -47,6 +47,8 @@ struct PlanCommand: ParsableCommand {
     @Option(help: "Cells of each partition that are read by themselves, as in build.")
     var subSegments: Int?
 
+    @OptionGroup var input: InputOptions
+
     @OptionGroup var work: WorkOptions
 
     @OptionGroup var resumeOptions: ResumeOptions
@@ -58,7 +60,7 @@ struct PlanCommand: ParsableCommand {
     var skip: Int = 0
 
     func run() throws {
-        let file = try VectorFile.open(path: base, first: first, skip: skip)
+        let file = try input.openMain(base, first: first, skip: skip)
         var parameters = BuildParameters()
         parameters.metric = metric.value
         parameters.partitions = partitions

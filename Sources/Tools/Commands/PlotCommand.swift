@@ -11,13 +11,15 @@ struct PlotCommand: ParsableCommand {
     @Argument(help: "Files of `sonde measure --json`, each as FILE or NAME=FILE.")
     var measurements: [String]
 
-    @Option(help: "Picture to write (SVG).")
+    @Option(help: "Picture to write: .svg, or .png or .pdf where rsvg-convert is there.")
     var out: String
 
     @Option(name: .short, help: "The k of recall@k.")
     var k: Int = 1
 
     func run() throws {
+        try Picture.requireFormat(out)
+        try requireWritable(out)
         let measured = try measurements.map { argument -> (name: String, measurement: Measurement) in
             let parts = argument.split(separator: "=", maxSplits: 1).map(String.init)
             let path = parts.last ?? argument
@@ -28,7 +30,7 @@ struct PlotCommand: ParsableCommand {
         where !Report.recallDepths(measurement).contains(k) {
             throw CommandFailure("\(argument): holds no recall@\(k)")
         }
-        try writeText(Report.plot(measured, k: k), path: out)
+        try Picture.write(svg: Report.plot(measured, ks: [k]), path: out)
     }
 
     private func read(_ path: String) throws -> Measurement {

@@ -51,6 +51,10 @@ struct SearchCommand: ParsableCommand {
 
     @OptionGroup var limit: ResidentLimit
 
+    @OptionGroup var input: InputOptions
+
+    @OptionGroup var badQueries: BadQueryOptions
+
     @OptionGroup var work: WorkOptions
 
     func validate() throws {
@@ -62,7 +66,8 @@ struct SearchCommand: ParsableCommand {
         try requireWritable(out, counters)
         var opened = try limit.open(index)
         try opened.requireRoomForIds(in: out)
-        let rows = try VectorFile.open(path: queries, first: first).readAll()
+        let rows = try input.openQueries(queries, for: opened, first: first)
+            .readAll(checkFinite: badQueries.onBadQuery == .fail)
         let given = try truth.map { try TruthFile.read(path: $0) }
         if let given { try opened.validate(truth: given, queryCount: rows.count, k: k) }
         var parameters = SearchParameters(
@@ -70,8 +75,10 @@ struct SearchCommand: ParsableCommand {
             inFlight: inflight,
             cost: try policy.readCost(for: opened))
         parameters.rounds = rounds
+        parameters.answersInvalidEmpty = badQueries.onBadQuery == .empty
         opened = try cache.applied(
-            to: opened, policy: parameters.policy, cost: parameters.cost, threads: work.threads)
+            to: opened, policy: parameters.policy, cost: parameters.cost, threads: work.threads,
+            input: input)
         let result = try opened.search(rows, parameters: parameters)
         try result.answers.write(path: out)
         if let counters {
@@ -117,5 +124,6 @@ struct SearchCommand: ParsableCommand {
             + "scanning \(micro(\.scanNanoseconds)) (bound: \(result.bound)); latency ms mean "
             + String(format: "%.3f, p99 %.3f; ", result.latency.mean, result.latency.p99)
             + "resident \(opened.residentByteCount) bytes"
+            + BadQueryOptions.text(result.invalidQueries.count)
     }
 }

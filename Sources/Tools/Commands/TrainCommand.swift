@@ -20,6 +20,8 @@ struct TrainCommand: ParsableCommand {
     @Option(help: "Router: distance, subcentroids, prototypes (predictor), network or lira.")
     var router: RouterKind?
 
+    @OptionGroup var input: InputOptions
+
     @OptionGroup var routerOptions: RouterOptions
 
     @OptionGroup var residentOptions: ResidentOptions
@@ -51,7 +53,8 @@ struct TrainCommand: ParsableCommand {
     func run() throws {
         let opened = try DiskIndex(path: index)
         var training = try routerOptions.training(
-            router ?? (residentOptions.resident == nil ? .prototypes : .distance), seed: seed, work: work)
+            router ?? (residentOptions.resident == nil ? .prototypes : .distance), seed: seed, work: work,
+            input: input, for: opened.elementType)
         training.predictor.checkpoints = checkpoint.map { TrainingCheckpoints(directory: $0) }
         var retraining = try replicaOptions.retraining(
             duplicate, training: training, seed: seed, index: opened)

@@ -34,15 +34,20 @@ struct TruthCommand: ParsableCommand {
     @Option(help: "Leave out the first N vectors of the base; ids count from the one after them.")
     var skip: Int = 0
 
+    @Option(help: "Answer only the first N queries.")
+    var firstQueries: Int?
+
     @OptionGroup var idOptions: IdOptions
+
+    @OptionGroup var input: InputOptions
 
     @OptionGroup var work: WorkOptions
 
     func run() throws {
         try requireWritable(out)
-        let baseFile = try VectorFile.open(path: base, first: first, skip: skip)
+        let baseFile = try input.openMain(base, first: first, skip: skip)
         let ids = try idOptions.ids(of: baseFile, path: base)
-        let queryFile = try VectorFile.open(path: queries)
+        let queryFile = try input.open(queries, first: firstQueries, as: baseFile.elementType)
         let start = ContinuousClock.now
         let named = try ids.validated(count: baseFile.count, memoryByteCount: work.memory.byteCount)
         let search = ExactSearch(

@@ -10,7 +10,7 @@ struct CacheOptions: ParsableArguments {
     var cache: ByteCount?
 
     @Option(
-        help: "Queries that tell which segments are hot (the first 10,000): never those that are measured.")
+        help: "Queries that tell which segments are hot (10,000 at most): never those that are measured.")
     var cacheLearn: String?
 
     private static let queryMaximum = 10_000
@@ -22,9 +22,12 @@ struct CacheOptions: ParsableArguments {
     }
 
     /// The index with its cache, or as it is where none was asked for.
-    func applied(to index: DiskIndex, policy: Policy, cost: ReadCost, threads: Int) throws -> DiskIndex {
+    func applied(
+        to index: DiskIndex, policy: Policy, cost: ReadCost, threads: Int, input: InputOptions
+    ) throws -> DiskIndex {
         guard let cache, let cacheLearn else { return index }
-        let learn = try VectorFile.open(path: cacheLearn, first: Self.queryMaximum).readAll()
+        let learn = try input.open(cacheLearn, atMost: Self.queryMaximum, as: index.elementType).readAll()
+        guard learn.count > 0 else { throw CommandFailure("\(cacheLearn): holds no queries") }
         return try index.caching(
             byteCount: cache.byteCount, learn: learn, policy: policy, cost: cost, threads: threads)
     }

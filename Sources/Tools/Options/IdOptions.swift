@@ -24,8 +24,9 @@ struct IdOptions: ParsableArguments {
     func ids(of file: VectorFile, path: String) throws -> VectorIds {
         guard let ids else { return .positions(first: firstId ?? 0) }
         let opened = try IdFile.open(path: ids)
-        let whole = try VectorFile.open(path: path).count
-        guard opened.count == whole else {
+        let whole = file.claimedCount
+        // Ids of a file that was not fetched whole may be as few as the rows that are there.
+        guard opened.count == whole || opened.count == file.firstRow + file.count else {
             throw CommandFailure("\(ids) holds \(opened.count) ids, \(path) holds \(whole) vectors")
         }
         return .file(opened.range(file.firstRow..<file.firstRow + file.count))

@@ -28,7 +28,10 @@ struct WorkOptions: ParsableArguments {
     }
 
     /// A receiver of progress for one piece of work: a bar, lines, or nothing under --quiet.
-    var progress: Progress { quiet ? .none : ProgressDisplay().progress }
+    var progress: Progress { progress(stages: []) }
+
+    /// The same for work whose stages are known, in order: each is told as one of so many.
+    func progress(stages: [String]) -> Progress { quiet ? .none : ProgressDisplay(stages: stages).progress }
 }
 
 /// What becomes of a job that was killed, and what a kill may cost.
@@ -153,6 +156,9 @@ func requireWritable(_ paths: String?...) throws {
         var isDirectory: ObjCBool = false
         if FileManager.default.fileExists(atPath: path, isDirectory: &isDirectory), isDirectory.boolValue {
             throw CommandFailure("\(path): cannot write: is a directory")
+        }
+        if !FileManager.default.fileExists(atPath: parent) {
+            throw CommandFailure("\(path): cannot write: there is no directory \(parent)")
         }
         if access(parent, W_OK | X_OK) != 0 {
             throw CommandFailure("\(path): cannot write: \(String(cString: strerror(errno)))")

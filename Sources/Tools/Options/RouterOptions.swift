@@ -3,6 +3,7 @@
 import ArgumentParser
 import Index
 import Storage
+import Vectors
 
 /// Values of `--router`; "predictor" is the form that is trained for the nearest by default.
 extension RouterKind: ExpressibleByArgument {
@@ -87,7 +88,9 @@ struct RouterOptions: ParsableArguments {
     var refine = false
 
     /// The training asked for, or nil where the router needs none.
-    func training(_ kind: RouterKind, seed: UInt64, work: WorkOptions) throws -> RouterTraining {
+    func training(
+        _ kind: RouterKind, seed: UInt64, work: WorkOptions, input: InputOptions, for type: ElementType
+    ) throws -> RouterTraining {
         var training = RouterTraining()
         training.predictor.kind = kind
         training.predictor.prototypes = prototypes ?? 16
@@ -111,7 +114,7 @@ struct RouterOptions: ParsableArguments {
         training.pairs.seed = seed
         training.pairs.threads = work.threads
         training.pairs.memoryByteCount = work.memory.byteCount
-        training.learn = try learn.map { try VectorFile.open(path: $0) }
+        training.learn = try learn.map { try input.open($0, atMost: pairs, as: type) }
         training.labels = try learnTruth.map { try TruthFile.read(path: $0) }
         // Without a learn set the base itself makes the queries.
         training.pairs.syntheticCount = synthetic ?? (learn == nil ? 200_000 : 0)

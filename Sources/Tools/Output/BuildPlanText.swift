@@ -5,7 +5,7 @@ import Index
 
 extension BuildPlan {
     /// A table of the stages and what they add up to.
-    var text: String {
+    func text(memory: ByteCount) -> String {
         let heads = ["stage", "read", "written", "memory", "seconds"]
         let rows = stages.map { stage in
             [
@@ -37,7 +37,11 @@ extension BuildPlan {
             "disk: index \(Self.size(finalByteCount)), temporary \(Self.size(temporaryByteCount)), at the worst "
                 + "moment \(Self.size(peakByteCount)); free \(Self.size(freeByteCount))"
                 + (freeByteCount < peakByteCount ? ": TOO LITTLE" : ""))
-        lines.append("memory of the process: at most \(Self.size(memoryByteCount))")
+        lines.append(
+            "memory of the process: at most \(Self.size(memoryByteCount))"
+                + (memoryByteCount > memory.byteCount
+                    ? ": MORE THAN --memory \(memory), which holds what grows with the base; the rest is the router, "
+                        + "the process and what training needs" : ""))
         if let calibration {
             let seconds = stages.reduce(0) { $0 + ($1.seconds ?? 0) }
             lines.append(

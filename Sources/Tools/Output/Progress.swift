@@ -24,7 +24,12 @@ final class ProgressDisplay: Sendable {
     private let isTerminal: Bool
     private let stage = Mutex(Stage())
 
-    init() {
+    /// Stages that will come, in order, and when the first began.
+    private let stages: [String]
+    private let began = ContinuousClock.now
+
+    init(stages: [String] = []) {
+        self.stages = stages
         isTerminal = isatty(STDERR_FILENO) == 1
     }
 
@@ -49,13 +54,18 @@ final class ProgressDisplay: Sendable {
             stage.lastShown = now
             stage.finished = ended
             let seconds = (now - stage.start) / .seconds(1)
-            let text = Self.text(
+            var text = Self.text(
                 name, done: stage.done, total: total, first: stage.first, seconds: seconds)
+            let number = stages.firstIndex(of: name).map { "stage \($0 + 1) of \(stages.count)" }
+            if number != nil && ended { text += " · \(Self.duration((now - began) / .seconds(1))) in all" }
+            let label = number.map { "\(name) (\($0))" } ?? name
             if isTerminal {
                 let bar = Self.bar(done: stage.done, total: total)
-                write("\r\u{1B}[K\(Self.padded(name, 12)) \(bar) \(text)" + (ended ? "\n" : ""))
+                write(
+                    "\r\u{1B}[K\(Self.padded(label, stages.isEmpty ? 12 : 30)) \(bar) \(text)"
+                        + (ended ? "\n" : ""))
             } else {
-                write("\(name): \(text)\n")
+                write("\(label): \(text)\n")
             }
         }
     }
@@ -70,6 +80,9 @@ final class ProgressDisplay: Sendable {
         return String(repeating: "█", count: filled) + String(repeating: "░", count: width - filled)
     }
 
+    /// Stages whose steps differ too much in time for a forecast.
+    private static let unequalSteps: Set<String> = ["plan", "measure"]
+
     /// "42 % · 1.2 M/s · 12 s left", or "42 % · 5 of 12 · 12 s left"; at the end the time taken.
     private static func text(_ name: String, done: Int, total: Int, first: Int, seconds: Double) -> String {
         let share = total > 0 ? Double(done) / Double(total) : 1
@@ -83,6 +96,9 @@ final class ProgressDisplay: Sendable {
         }
         if done >= total {
             parts.append(duration(seconds))
+        } else if unequalSteps.contains(name) {
+            // Later steps of these take several times as long as the first: a forecast would mislead.
+            parts.append(duration(seconds) + " so far")
         } else if rate > 0 {
             parts.append(duration(Double(total - done) / rate) + " left")
         }

@@ -100,14 +100,28 @@ enum Report {
     }
 
     /// Vectors fetched against recall@k, a curve a measurement, as SVG.
-    static func plot(_ measured: [(name: String, measurement: Measurement)], k: Int) -> String {
-        let first = measured.first?.measurement.data
-        let data = first.map { " · \(grouped($0.n)) × \($0.d) \($0.dtype), \($0.metric)" } ?? ""
+    static func plot(_ measured: [(name: String, measurement: Measurement)], ks: [Int]) -> String {
+        let data = measured.map { entry in
+            let data = entry.measurement.data
+            return "\(grouped(data.n)) × \(data.d) \(data.dtype), \(data.metric)"
+        }
+        // Curves of several data sets stand in one picture, but none under another's name.
+        let isOne = Set(data).count == 1
+        let what = ks.count == 1 ? "recall@\(ks[0])" : "recall@k"
+        let title = "Recall" + what.dropFirst("recall".count) + " against vectors fetched"
         return Plot(
-            title: "Recall@\(k) against vectors fetched" + data, xLabel: "vectors fetched a query",
-            yLabel: "recall@\(k)",
-            curves: measured.map { name, measurement in
-                (name, measurement.rows.compactMap { row in row.recall[String(k)].map { (row.vectors, $0) } })
+            title: title + (isOne ? " · " + data[0] : ""), xLabel: "vectors fetched a query", yLabel: what,
+            curves: zip(measured, data).flatMap { entry, data in
+                ks.map { k in
+                    let name =
+                        entry.name + (ks.count == 1 ? "" : ", k = \(k)") + (isOne ? "" : " (\(data))")
+                    return (
+                        name,
+                        entry.measurement.rows.compactMap { row in
+                            row.recall[String(k)].map { (row.vectors, $0) }
+                        }
+                    )
+                }
             }
         ).svg
     }

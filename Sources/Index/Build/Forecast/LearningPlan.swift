@@ -104,7 +104,7 @@ struct LearningWork {
     private var homesByteCount: Int { (builder.base.count + records) * 4 + idsByteCount }
     /// External ids are numbered by a list of all.
     private var idsByteCount: Int {
-        if case .file = builder.parameters.ids { builder.base.count * 8 } else { 0 }
+        if case .positions = builder.parameters.ids { 0 } else { builder.base.count * 8 }
     }
 
     /// A sweep over `count` queries: heaps, plan and arenas of a block of them.

@@ -235,8 +235,11 @@ extension IndexBuilder {
         switch parameters.ids {
         case .positions(first: 0): break
         case .positions(let first): entries.append(("first id", "\(first)"))
-        case .file(let file):
-            entries.append(("ids", "\(Checksum.text(try file.fingerprint())) (\(file.count))"))
+        case .file, .kept:
+            if let file = parameters.ids.file {
+                entries.append(("ids", "\(Checksum.text(try file.fingerprint())) (\(file.count))"))
+            }
+            if let rows = parameters.ids.leftOut { entries.append(("vectors left out", "\(rows.count)")) }
         }
         if let plan = parameters.plan { entries.append(("plan", plan.identity)) }
         if let shard = parameters.shard { entries.append(("shard", "\(shard.index) of \(shard.count)")) }
