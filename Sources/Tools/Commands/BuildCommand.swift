@@ -97,7 +97,7 @@ struct BuildCommand: ParsableCommand {
             throw ValidationError(
                 "--own-rows needs --first-id or --ids: where the rows stand is not told by the file")
         }
-        if shard != nil && (duplicate.isPlanned || router != .distance || routerOptions.learn != nil) {
+        if shard != nil && (duplicate.isPlanned || router != .distance || routerOptions.namesQueries) {
             throw ValidationError(
                 "routers and planned copies need the whole base: merge first, then `sonde train`")
         }
@@ -157,9 +157,9 @@ struct BuildCommand: ParsableCommand {
         }
         let skipped = skipInvalid ? try leaveOutInvalid(of: &file, parameters: &parameters) : 0
         let seed = parameters.seed
-        // Plain centroid distance needs no pairs; with a learn set its beta is calibrated.
+        // Plain centroid distance needs no pairs; with queries its beta and thresholds are calibrated.
         let training =
-            router != .distance || routerOptions.learn != nil
+            router != .distance || routerOptions.namesQueries
             ? try routerOptions.training(router, seed: seed, work: work, input: input, for: file.elementType)
             : nil
         if !duplicate.isPlanned { parameters.router = training }
@@ -181,7 +181,7 @@ struct BuildCommand: ParsableCommand {
                 duplicate,
                 training: training
                     ?? routerOptions.training(
-                        .distance, seed: seed, work: work, input: input, for: file.elementType),
+                        .distance, copies: duplicate, seed: seed, work: work, input: input, for: file.elementType),
                 seed: seed, cost: .vectors)
         if dryRun {
             print(try builder.plan(copies: copies).text(memory: work.memory))
@@ -195,7 +195,7 @@ struct BuildCommand: ParsableCommand {
         let after =
             try training
             ?? routerOptions.training(
-                .distance, seed: seed, work: work, input: input, for: file.elementType)
+                .distance, copies: duplicate, seed: seed, work: work, input: input, for: file.elementType)
         let plan = try after.identity().map { ("planned copies, " + $0.name, $0.value) }
         var planned = PlannedBuild(
             builder: builder, plan: [("planned copies", replicaOptions.described(duplicate))] + plan)
@@ -294,6 +294,14 @@ enum MetricName: String, ExpressibleByArgument, CaseIterable {
 /// Values of `--duplicate`.
 enum DuplicateName: String, ExpressibleByArgument, CaseIterable {
     case none, closure, soar, random, slots, paper, gain, moves, lira
+
+    /// Whether they are planned by what queries want.
+    var needsQueries: Bool {
+        switch self {
+        case .none, .closure, .soar, .random, .slots: false
+        case .paper, .gain, .moves, .lira: true
+        }
+    }
 
     /// Whether replicas are planned on an index that stands, instead of while vectors are assigned.
     var isPlanned: Bool {

@@ -53,8 +53,8 @@ struct TrainCommand: ParsableCommand {
     func run() throws {
         let opened = try DiskIndex(path: index)
         var training = try routerOptions.training(
-            router ?? (residentOptions.resident == nil ? .prototypes : .distance), seed: seed, work: work,
-            input: input, for: opened.elementType)
+            router ?? (residentOptions.resident == nil ? .prototypes : .distance), copies: duplicate,
+            seed: seed, work: work, input: input, for: opened.elementType)
         training.predictor.checkpoints = checkpoint.map { TrainingCheckpoints(directory: $0) }
         var retraining = try replicaOptions.retraining(
             duplicate, training: training, seed: seed, index: opened)

@@ -24,28 +24,48 @@ struct PosteriorTraining {
     /// Posteriors for the nearest and for the ten nearest.
     ///
     /// - Parameter neighbours: `depth` ids a query, nearest first; `depth` at least 1.
-    func run(queries: VectorMatrix, neighbours: [UInt32], depth: Int) throws -> [PosteriorModel] {
+    /// - Parameter sources: vectors that are not to be found, one a query; empty: none.
+    func run(
+        queries: VectorMatrix, sources: [UInt32], neighbours: [UInt32], depth: Int
+    ) throws -> [PosteriorModel] {
         let routes = index.routes(of: queries, router: predictor, limit: 256, threads: threads)
         let orders = routes.map { order($0) }
-        let found = try distances(queries: queries, routes: routes, orders: orders)
-        let scale: Float = index.metric == .cosine ? 2 : 1
-        let nearest = (0..<queries.count).map { query -> Float in
+        let found = try distances(queries: queries, sources: sources, routes: routes, orders: orders)
+        let best = (0..<queries.count).map { query -> Float in
             (0..<min(Self.readDepth, orders[query].count)).reduce(Float.infinity) {
                 min($0, found.best(query: query, place: $1))
-            } * scale
+            }
         }
+        let ceiling = ceiling(queries: queries, best: best)
+        let scale = FoundScale(metric: index.metric, elementType: index.elementType, ceiling: ceiling)
+        let lines = best.indices.map { scale.squared(of: queries.row($0), dimension: queries.dimension) }
+        let nearest = best.indices.map { lines[$0](best[$0]) }
         let median = nearest.sorted()[nearest.count / 2]
         let floor = max(0.02 * (median.isFinite ? median : 1), 1e-12)
         return [1, min(10, depth)].map { k in
-            var rows = PosteriorRows(floor: floor)
+            var rows = PosteriorRows(floor: floor, ceiling: ceiling)
             var random = SeededRandom(seed: seed, stream: UInt64(k))
             for query in 0..<queries.count {
                 append(
-                    query: query, route: routes[query], order: orders[query], found: found, scale: scale,
+                    query: query, route: routes[query], order: orders[query], found: found,
+                    squared: lines[query],
                     targets: neighbours[query * depth..<query * depth + k], rows: &rows, random: &random)
             }
             return PosteriorModel.fit(rows, seed: seed)
         }
+    }
+
+    /// The length that the best inner products speak of: their greatest over the length of the query.
+    private func ceiling(queries: VectorMatrix, best: [Float]) -> Float? {
+        guard index.metric == .ip else { return nil }
+        let product = Distance(metric: .ip, elementType: index.elementType)
+        let greatest = best.indices.reduce(Float(0)) { greatest, query in
+            let row = queries.row(query)
+            let length = (-product.pair(row, row, dimension: queries.dimension)).squareRoot()
+            guard length > 0, best[query].isFinite else { return greatest }
+            return max(greatest, -best[query] / length)
+        }
+        return greatest > 0 ? greatest : 1
     }
 
     /// Positions of a route by falling gain in vectors.
@@ -76,7 +96,9 @@ struct PosteriorTraining {
     }
 
     /// One sweep in which every (query, partition) is a query of its own.
-    private func distances(queries: VectorMatrix, routes: [Route], orders: [[Int]]) throws -> Found {
+    private func distances(
+        queries: VectorMatrix, sources: [UInt32], routes: [Route], orders: [[Int]]
+    ) throws -> Found {
         var rows: [UInt32] = []
         var chosen: [[UInt32]] = []
         var starts: [Int] = []
@@ -87,14 +109,30 @@ struct PosteriorTraining {
                 chosen.append([routes[query].partitions[position]])
             }
         }
-        let sweep = BatchSweep(
-            index: index, queries: queries.gather(rows), k: PosteriorState.depth, threads: threads)
+        let k = PosteriorState.depth
+        let asked = sources.isEmpty ? k : k + 1
+        let sweep = BatchSweep(index: index, queries: queries.gather(rows), k: asked, threads: threads)
         _ = try sweep.sweep(SweepPlan(chosen: chosen, partitionCount: index.partitionCount))
-        return Found(answers: sweep.takeAnswers(k: PosteriorState.depth), starts: starts)
+        let answers = sweep.takeAnswers(k: asked)
+        guard !sources.isEmpty else { return Found(answers: answers, starts: starts) }
+        let numbers = try index.numbers()
+        var others = TruthFile(count: rows.count, k: k)
+        for (row, query) in rows.enumerated() {
+            let source = numbers.id(of: Int(sources[Int(query)]))
+            var place = 0
+            for rank in 0..<asked where place < k && answers.id(query: row, rank: rank) != source {
+                others.set(
+                    query: row, rank: place, id: answers.id(query: row, rank: rank),
+                    distance: answers.distance(query: row, rank: rank))
+                place += 1
+            }
+        }
+        return Found(answers: others, starts: starts)
     }
 
     private func append(
-        query: Int, route: Route, order: [Int], found: Found, scale: Float, targets: ArraySlice<UInt32>,
+        query: Int, route: Route, order: [Int], found: Found, squared: FoundScale.Line,
+        targets: ArraySlice<UInt32>,
         rows: inout PosteriorRows, random: inout SeededRandom
     ) {
         let candidates = order.prefix(Self.candidateDepth).map { index.posteriorCandidate(route, $0) }
@@ -114,7 +152,7 @@ struct PosteriorTraining {
             }
             guard let nearest = best.first, let tenth = best.last else { continue }
             let state = PosteriorState(
-                best: nearest * scale, tenth: tenth * scale, massRead: massRead, readCount: read,
+                best: squared(nearest), tenth: squared(tenth), massRead: massRead, readCount: read,
                 leastSoft: leastSoft)
             for place in read..<candidates.count {
                 // Near candidates matter most; the others are thinned and weigh more.
@@ -141,11 +179,13 @@ extension DiskIndex {
     }
 
     /// Fits posteriors for `router` on the queries and neighbours given.
+    ///
+    /// - Parameter sources: the vectors that queries were made from, which are not to be found; empty: none.
     public func trainPosteriors(
-        router: any PartitionRouter, queries: VectorMatrix, neighbours: [UInt32], depth: Int, homes: Homes,
-        threads: Int, seed: UInt64
+        router: any PartitionRouter, queries: VectorMatrix, sources: [UInt32] = [], neighbours: [UInt32],
+        depth: Int, homes: Homes, threads: Int, seed: UInt64
     ) throws -> [PosteriorModel] {
         try PosteriorTraining(index: self, predictor: router, homes: homes, threads: threads, seed: seed)
-            .run(queries: queries, neighbours: neighbours, depth: depth)
+            .run(queries: queries, sources: sources, neighbours: neighbours, depth: depth)
     }
 }
