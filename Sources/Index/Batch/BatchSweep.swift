@@ -83,7 +83,7 @@ public final class BatchSweep: @unchecked Sendable {
             let workers = min(threads, groups.count)
             try Workers.tryForEach(count: workers, threads: workers) { _ in
                 let worker = try SweepWorker(
-                    sweep: self, starts: plan.starts, planned: planned, queueDepth: Self.queueDepth)
+                    sweep: self, plan: plan, planned: planned, queueDepth: Self.queueDepth)
                 try worker.run(groups: groups) {
                     let group = next.add(1, ordering: .relaxed).oldValue
                     progress?(min(group, groups.count), groups.count)
@@ -117,16 +117,16 @@ public final class BatchSweep: @unchecked Sendable {
 /// One thread of a sweep: keeps reads in flight and scans what has come.
 private final class SweepWorker {
     private let index: DiskIndex
-    private let starts: [Int]
+    private let plan: SweepPlan
     private let planned: UnsafeBufferPointer<UInt32>
     private let arena: ReadArena
     private let queue: any ReadQueue
     private let scanner: SweepScanner
     var counters = SweepCounters()
 
-    init(sweep: BatchSweep, starts: [Int], planned: UnsafeBufferPointer<UInt32>, queueDepth: Int) throws {
+    init(sweep: BatchSweep, plan: SweepPlan, planned: UnsafeBufferPointer<UInt32>, queueDepth: Int) throws {
         index = sweep.index
-        self.starts = starts
+        self.plan = plan
         self.planned = planned
         arena = try ReadArena(byteCount: sweep.arenaByteCount)
         queue = try sweep.index.device.makeQueue(depth: queueDepth, arena: arena)
@@ -180,7 +180,7 @@ private final class SweepWorker {
 
     private func scan(_ partition: Int, of read: SegmentRead) throws {
         let entry = index.table[partition]
-        let queries = starts[partition]..<starts[partition + 1]
+        let queries = plan.places(of: partition)
         guard entry.recordCount > 0, !queries.isEmpty else { return }
         let segment = arena.base + read.arenaOffset + Int(entry.offset - read.offset)
         try index.check(segment, partition: partition)

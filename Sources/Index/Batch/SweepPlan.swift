@@ -9,6 +9,20 @@ public struct SweepPlan: Sendable {
     /// Queries of partition p: `queries[starts[p] ..< starts[p + 1]]`, rising.
     public let starts: [Int]
     public let queries: [UInt32]
+    /// Whether every partition is for all `queries`; `starts` then tell nothing but the number of partitions.
+    let isExhaustive: Bool
+
+    /// Every partition against every query: an exact search that reads the index once.
+    init(everyQueryOf count: Int, partitionCount: Int) {
+        starts = [Int](repeating: 0, count: partitionCount + 1)
+        queries = Array(0..<UInt32(count))
+        isExhaustive = true
+    }
+
+    /// The places in `queries` of those that want a partition.
+    func places(of partition: Int) -> Range<Int> {
+        isExhaustive ? 0..<queries.count : starts[partition]..<starts[partition + 1]
+    }
 
     /// Turns round `chosen`: the partitions of each query.
     public init(chosen: [[UInt32]], partitionCount: Int) {
@@ -54,6 +68,7 @@ public struct SweepPlan: Sendable {
         }
         starts[partitionCount] = total
         self.starts = starts
+        isExhaustive = false
         queries = [UInt32](unsafeUninitializedCapacity: total) { buffer, used in
             nonisolated(unsafe) let target = buffer
             Workers.forEach(count: tasks, threads: tasks) { task in
@@ -73,7 +88,7 @@ public struct SweepPlan: Sendable {
 
     /// Partitions that some query wants, in file order.
     var wanted: [UInt32] {
-        (0..<UInt32(starts.count - 1)).filter { starts[Int($0) + 1] > starts[Int($0)] }
+        (0..<UInt32(starts.count - 1)).filter { !places(of: Int($0)).isEmpty }
     }
 }
 

@@ -85,6 +85,39 @@ public struct FetchAccount: Sendable {
         return policies.indices.compactMap { slots.take($0) }
     }
 
+    /// The recalls of every policy by k, with their standard errors.
+    func recalls(_ policies: [Policy], cost: ReadCost, ks: [Int]) -> [[MeanRecall]] {
+        let slots = ResultSlots<[MeanRecall]>(count: policies.count)
+        Workers.forEach(count: policies.count, threads: threads) { slot in
+            slots.set(slot, recalls(policies[slot], cost: cost, ks: ks))
+        }
+        return policies.indices.compactMap { slots.take($0) }
+    }
+
+    /// - Parameter ks: rising, none beyond `depth`.
+    private func recalls(_ policy: Policy, cost: ReadCost, ks: [Int]) -> [MeanRecall] {
+        var chooser = PlanChooser(policy: policy, cost: cost, table: table)
+        var positions: [Int32] = []
+        var stamps = [UInt32](repeating: 0, count: table.count)
+        var recalls = [MeanRecall](repeating: MeanRecall(), count: ks.count)
+        for (query, route) in routes.enumerated() {
+            positions.removeAll(keepingCapacity: true)
+            chooser.choose(from: route, into: &positions)
+            let stamp = UInt32(query) + 1
+            for position in positions { stamps[Int(route.partitions[Int(position)])] = stamp }
+            var (found, rank) = (0, 0)
+            for (place, k) in ks.enumerated() {
+                while rank < k {
+                    let id = Int(neighbours[query * depth + rank])
+                    if homes[id].contains(where: { stamps[Int($0)] == stamp }) { found += 1 }
+                    rank += 1
+                }
+                recalls[place].add(Double(found) / Double(k))
+            }
+        }
+        return recalls
+    }
+
     private func point(_ policy: Policy, cost: ReadCost, ks: [Int]) -> FetchPoint {
         var chooser = PlanChooser(policy: policy, cost: cost, table: table)
         var positions: [Int32] = []

@@ -51,15 +51,17 @@ extension DiskIndex {
 
     /// The same for queries that are asked again and again: `routes` are what this index's router says of each, nil
     /// where it has to be asked; only a policy that does not count partitions goes without asking it.
-    func search(_ queries: VectorMatrix, routes: [Route]?, parameters: SearchParameters) throws
-        -> SearchResult
-    {
+    ///
+    /// - Parameter excluded: an id for each query that is no answer to it: that of the vector it was made from.
+    func search(
+        _ queries: VectorMatrix, routes: [Route]?, excluded: [UInt64]? = nil, parameters: SearchParameters
+    ) throws -> SearchResult {
         try validate(queries, parameters: parameters)
         precondition(routes == nil || routes?.count == queries.count && !parameters.policy.countsPartitions)
         let start = monotonicNanoseconds()
         let job = SearchJob(
             index: self, queries: queries, routingRows: space.rows(from: queries), routes: routes,
-            parameters: parameters)
+            excluded: excluded, parameters: parameters)
         let threads = max(1, min(parameters.threads, queries.count))
         try Workers.tryForEach(count: threads, threads: threads) { _ in
             do {
@@ -138,7 +140,7 @@ final class SearchWorker {
             slots.append(
                 QueryInFlight(
                     k: rounds?.heapCapacity ?? job.parameters.k,
-                    tracksIds: index.hasReplicas && job.parameters.countDistinct))
+                    tracksIds: job.excluded != nil || index.hasReplicas && job.parameters.countDistinct))
             free.append(slot)
         }
     }
@@ -167,6 +169,8 @@ final class SearchWorker {
         state.counters = QueryCounters()
         state.heap.removeAll()
         state.seen?.removeAll()
+        // What was met before is not offered again.
+        if let excluded = job.excluded { _ = state.seen?.insert(excluded[query]) }
         state.rounds = 0
         state.started = monotonicNanoseconds()
         route(state)
@@ -249,7 +253,7 @@ final class SearchWorker {
             if rounds != nil { state.isRead[Int(position)] = true }
         }
         SegmentRead.plan(&state.chosen, table: index.table, into: &state.reads)
-        state.seen?.reserve(Int(state.counters.vectors + state.counters.cached))
+        state.seen?.reserve(1 + Int(state.counters.vectors + state.counters.cached))
         guard !state.reads.isEmpty else { return }
         state.counters.rounds += 1
         var records: UInt64 = 0
@@ -265,7 +269,7 @@ final class SearchWorker {
         }
         state.counters.vectors += records
         state.counters.pages = state.counters.bytes / UInt64(PageLayout.pageByteCount)
-        state.seen?.reserve(Int(state.counters.vectors + state.counters.cached))
+        state.seen?.reserve(1 + Int(state.counters.vectors + state.counters.cached))
     }
 
     /// Submits as many waiting reads as the arena has room for, the oldest query first.

@@ -12,6 +12,8 @@ final class SearchJob: @unchecked Sendable {
     let routingRows: VectorMatrix
     /// Where they are known already.
     let routes: [Route]?
+    /// The id that a query must not be answered with: the vector that it was made from.
+    let excluded: [UInt64]?
     let parameters: SearchParameters
     private let next = Atomic<Int>(0)
     private let hasFailed = Atomic<Bool>(false)
@@ -22,12 +24,13 @@ final class SearchJob: @unchecked Sendable {
 
     init(
         index: DiskIndex, queries: VectorMatrix, routingRows: VectorMatrix, routes: [Route]?,
-        parameters: SearchParameters
+        excluded: [UInt64]? = nil, parameters: SearchParameters
     ) {
         self.index = index
         self.queries = queries
         self.routingRows = routingRows
         self.routes = routes
+        self.excluded = excluded
         self.parameters = parameters
         let places = queries.count * parameters.k
         ids = .allocate(capacity: max(places, 1))

@@ -29,13 +29,49 @@ public struct LearnParameters: Sendable {
     }
 }
 
-/// Pairs, and how far their labels can be trusted.
+/// Pairs, how far their labels can be trusted, and the queries that were kept back from both.
 public struct LearnPairs: Sendable {
     public let pairs: TrainingPairs
     /// Queries as the base has them (for exact distances); rows of `pairs.queries` are the same in routing space.
     public let queries: VectorMatrix
+    /// The base vectors that these were made from, by number; empty where none was.
+    let sources: [UInt32]
     /// Share of nearest-neighbour labels that are right, measured exactly on a sample.
     public let labelAccuracy: Double
+    /// Queries that no training, no factor and no stopping has seen: they set thresholds and check them.
+    let kept: KeptQueries
+}
+
+/// Queries without labels: some of a learn file, or made from the base.
+struct KeptQueries: Sendable {
+    let queries: VectorMatrix
+    /// The base vectors that they were made from, by number; empty where they are of a learn file.
+    let sources: [UInt32]
+
+    var areMade: Bool { !sources.isEmpty }
+}
+
+/// Queries to learn from: those made from the base stand first, those of a learn file last.
+struct LearnQueries {
+    var queries: VectorMatrix
+    /// The base vector that each was made from, by number, or `noSource`; empty where all are of a learn file.
+    var sources: [UInt32]
+    let learnCount: Int
+
+    static let noSource = UInt32.max
+
+    /// Takes away the last `wanted`, of one origin.
+    mutating func keepBack(_ wanted: Int) -> KeptQueries {
+        let count = learnCount > 0 ? min(wanted, learnCount) : wanted
+        let first = queries.count - count
+        let kept = KeptQueries(
+            queries: queries.gather(first..<queries.count),
+            sources: learnCount > 0 ? [] : Array(sources[first...]))
+        queries = queries.gather(0..<first)
+        sources = Array(sources.prefix(first))
+        if sources.allSatisfy({ $0 == Self.noSource }) { sources = [] }
+        return kept
+    }
 }
 
 extension DiskIndex {
@@ -47,51 +83,51 @@ extension DiskIndex {
         learn: VectorFile?, parameters: LearnParameters, checkpoints: TrainingCheckpoints? = nil,
         progress: Progress = .none
     ) throws -> LearnPairs {
-        var parts: [VectorMatrix] = []
-        if parameters.syntheticCount > 0 {
-            parts.append(try syntheticQueries(parameters, checkpoints: checkpoints, progress: progress))
-        }
-        if let learn {
-            try requireSameKind(learn)
-            let count = min(learn.count, parameters.learnCount ?? learn.count)
-            parts.append(try learn.rows(0..<count))
-        }
-        guard let queries = VectorMatrix.joined(parts), queries.count >= 64 else {
-            throw IndexError.invalid(
-                "training needs at least 64 queries: give a learn file or synthetic queries")
-        }
+        var asked = try learnQueries(
+            learn: learn, parameters: parameters, checkpoints: checkpoints, progress: progress)
+        let held = parameters.heldOutCount(of: asked.queries.count)
+        let kept = asked.keepBack(held / 2)
         let nprobe = parameters.nprobe ?? defaultLabelProbes
-        let truth = try nearest(
-            of: queries, k: parameters.neighbourCount, nprobe: nprobe, threads: parameters.threads,
-            memoryByteCount: parameters.memoryByteCount, checkpoints: checkpoints, stage: "label",
-            progress: progress)
+        let depth = neighbourLimit(parameters.neighbourCount, hasSources: !asked.sources.isEmpty)
+        let labels = try labels(
+            of: asked.queries, sources: asked.sources, k: depth, nprobe: nprobe, parameters: parameters,
+            checkpoints: checkpoints, stage: "label", progress: progress)
         let accuracy = try labelAccuracy(
-            queries: queries, labels: truth, parameters: parameters, nprobe: nprobe, progress: progress)
+            of: asked, distances: labels.nearestDistances, parameters: parameters, nprobe: nprobe,
+            progress: progress)
         return LearnPairs(
             pairs: TrainingPairs(
-                queries: space.rows(from: queries),
-                neighbours: truth.ids.map { UInt32(truncatingIfNeeded: $0) },
-                neighbourCount: parameters.neighbourCount,
-                heldOutCount: parameters.heldOutCount(of: queries.count)),
-            queries: queries, labelAccuracy: accuracy)
+                queries: space.rows(from: asked.queries), neighbours: labels.numbers, neighbourCount: depth,
+                heldOutCount: held - held / 2),
+            queries: asked.queries, sources: asked.sources, labelAccuracy: accuracy, kept: kept)
     }
 
     /// The same with neighbours that were found before: `labels` of the first queries of the learn file, in order.
     public func learnPairs(
         learn: VectorFile, labels: TruthFile, parameters: LearnParameters, progress: Progress = .none
     ) throws -> LearnPairs {
-        try requireSameKind(learn)
-        let count = min(learn.count, labels.count, parameters.learnCount ?? .max)
-        guard labels.k >= parameters.neighbourCount, count >= 64 else {
+        var parameters = parameters
+        parameters.learnCount = min(learn.count, labels.count, parameters.learnCount ?? .max)
+        parameters.syntheticCount = 0
+        let depth = neighbourLimit(parameters.neighbourCount, hasSources: false)
+        guard labels.k >= depth else {
             throw IndexError.invalid(
-                "labels hold \(labels.k) neighbours of \(count) queries; more are needed")
+                "the labels hold \(labels.k) neighbours a query, \(depth) are needed: compute as many")
         }
-        let (queries, numbers) = (try learn.rows(0..<count), try numbers())
+        var asked = try learnQueries(learn: learn, parameters: parameters, checkpoints: nil, progress: progress)
+        let held = parameters.heldOutCount(of: asked.queries.count)
+        let kept = asked.keepBack(held / 2)
+        let (count, numbers) = (asked.queries.count, try numbers())
         var neighbours: [UInt32] = []
-        neighbours.reserveCapacity(count * parameters.neighbourCount)
+        neighbours.reserveCapacity(count * depth)
         for query in 0..<count {
-            for rank in 0..<parameters.neighbourCount {
+            for rank in 0..<depth {
                 let id = labels.id(query: query, rank: rank)
+                guard id != TruthFile.noId else {
+                    throw IndexError.invalid(
+                        "the labels name \(rank) neighbours of query \(query), \(depth) are needed: compute them "
+                            + "for all \(self.count) vectors")
+                }
                 guard let number = numbers.number(of: id) else {
                     throw IndexError.invalid(
                         "the labels name vector \(id) for query \(query), which \(path) does not hold")
@@ -101,13 +137,52 @@ extension DiskIndex {
         }
         return LearnPairs(
             pairs: TrainingPairs(
-                queries: space.rows(from: queries), neighbours: neighbours,
-                neighbourCount: parameters.neighbourCount, heldOutCount: parameters.heldOutCount(of: count)),
-            queries: queries,
+                queries: space.rows(from: asked.queries), neighbours: neighbours, neighbourCount: depth,
+                heldOutCount: held - held / 2),
+            queries: asked.queries, sources: [],
             labelAccuracy: labels.distances == nil
                 ? .nan
                 : try labelAccuracy(
-                    queries: queries, labels: labels, parameters: parameters, nprobe: 0, progress: progress))
+                    of: asked, distances: (0..<count).map { labels.distance(query: $0, rank: 0) },
+                    parameters: parameters, nprobe: 0, progress: progress),
+            kept: kept)
+    }
+
+    private func learnQueries(
+        learn: VectorFile?, parameters: LearnParameters, checkpoints: TrainingCheckpoints?, progress: Progress
+    ) throws -> LearnQueries {
+        var parts: [VectorMatrix] = []
+        var sources: [UInt32] = []
+        if parameters.syntheticCount > 0 {
+            let made = try madeQueries(parameters, checkpoints: checkpoints, progress: progress)
+            parts.append(made.queries)
+            sources = made.sources
+        }
+        var learnCount = 0
+        if let learn {
+            try requireSameKind(learn)
+            learnCount = min(learn.count, parameters.learnCount ?? learn.count)
+            let rows = try learn.rows(0..<learnCount)
+            try refuseLengths(rows, metric: metric) { "query \($0) of \(learn.path)" }
+            if learnCount > 0 { parts.append(rows) }
+            if !sources.isEmpty {
+                sources += [UInt32](repeating: LearnQueries.noSource, count: learnCount)
+            }
+        }
+        let count = parts.reduce(0) { $0 + $1.count }
+        guard let queries = VectorMatrix.joined(parts), count >= Self.leastQueries else {
+            throw IndexError.invalid(
+                "training needs at least \(Self.leastQueries) queries, found \(count): \(learnCount) of a learn "
+                    + "file and \(count - learnCount) made from the \(self.count) vectors of \(path)")
+        }
+        return LearnQueries(queries: queries, sources: sources, learnCount: learnCount)
+    }
+
+    private static let leastQueries = 64
+
+    /// How many neighbours every query has.
+    func neighbourLimit(_ wanted: Int, hasSources: Bool) -> Int {
+        max(1, min(wanted, count - (hasSources ? 1 : 0)))
     }
 
     private func requireSameKind(_ file: VectorFile) throws(IndexError) {
@@ -198,51 +273,21 @@ extension DiskIndex {
         }
     }
 
-    /// Pairs of a query and a partition that the check of labels looks at, at most.
-    private static let checkedPairs = 1 << 24
-
     /// How many labels of a sample are right, by a sweep over all partitions.
     private func labelAccuracy(
-        queries: VectorMatrix, labels: TruthFile, parameters: LearnParameters, nprobe: Int,
+        of asked: LearnQueries, distances: [Float], parameters: LearnParameters, nprobe: Int,
         progress: Progress
     ) throws -> Double {
         if nprobe >= partitionCount { return 1 }
-        let count = min(200, queries.count, max(16, Self.checkedPairs / partitionCount))
-        let sample = (0..<count).map { $0 * queries.count / count }
-        let exact = try nearest(
-            of: queries.gather(sample.map { UInt32($0) }), k: 1, nprobe: partitionCount,
-            threads: parameters.threads,
-            memoryByteCount: parameters.memoryByteCount, stage: "check labels", progress: progress)
-        var right = 0
-        for (place, query) in sample.enumerated()
-        where exact.distance(query: place, rank: 0) == labels.distance(query: query, rank: 0) { right += 1 }
-        return Double(right) / Double(count)
-    }
-
-    /// Queries in the image of the base: a base vector pulled a random way towards its nearest neighbour
-    /// and blurred by noise of the scale of their distance, so that its neighbourhood is that of a query
-    /// from outside.
-    private func syntheticQueries(
-        _ parameters: LearnParameters, checkpoints: TrainingCheckpoints?, progress: Progress
-    ) throws -> VectorMatrix {
-        var random = SeededRandom(seed: parameters.seed, stream: 77)
-        let seeds = try sampleRecords(count: parameters.syntheticCount, random: &random)
-        let neighbours = try nearest(
-            of: seeds.vectors, k: 2, nprobe: min(partitionCount, 8), threads: parameters.threads,
-            memoryByteCount: parameters.memoryByteCount, checkpoints: checkpoints,
-            stage: "synthetic queries", progress: progress)
-        let floats = seeds.vectors.converted(to: .f32)
-        let moved = VectorMatrix(count: floats.count, dimension: dimension, elementType: .f32)
-        for row in 0..<floats.count {
-            // The nearest other than itself; its distance sets the scale.
-            let rank = neighbours.id(query: row, rank: 0) == UInt64(seeds.ids[row]) ? 1 : 0
-            let distance = neighbours.distance(query: row, rank: rank)
-            let scale = metric == .l2 && distance.isFinite ? max(distance, 0).squareRoot() : 0.3
-            let spread = Float(random.uniform()) * scale / Float(dimension).squareRoot()
-            for column in 0..<dimension {
-                moved.floatRow(row)[column] = floats.floatRow(row)[column] + spread * Float(random.gaussian())
-            }
+        let count = min(200, asked.queries.count)
+        let sample = (0..<count).map { $0 * asked.queries.count / count }
+        let exact = try exactNeighbours(
+            of: asked.queries.gather(sample.map { UInt32($0) }),
+            sources: asked.sources.isEmpty ? [] : sample.map { asked.sources[$0] }, k: 1,
+            threads: parameters.threads, stage: "check labels", progress: progress)
+        let right = sample.indices.reduce(0) {
+            $0 + (exact.nearestDistances[$1] == distances[sample[$1]] ? 1 : 0)
         }
-        return moved.converted(to: elementType)
+        return Double(right) / Double(count)
     }
 }

@@ -21,19 +21,13 @@ extension DiskIndex {
         var random = SeededRandom(seed: seed, stream: 78)
         let sample = try sampleRecords(count: wanted ?? manifest.records, random: &random)
         let probes = nprobe ?? min(partitionCount, max(8, Int(Double(partitionCount).squareRoot())))
-        let found = try nearest(
-            of: sample.vectors, k: neighbourCount + 1, nprobe: probes, threads: threads,
-            memoryByteCount: memoryByteCount, stage: "neighbours", progress: progress)
-        var neighbours: [UInt32] = []
-        neighbours.reserveCapacity(sample.ids.count * neighbourCount)
-        for (row, id) in sample.ids.enumerated() {
-            // Among equal vectors the one asked need not be among the answers: then the last is too many.
-            var left = neighbourCount
-            for rank in 0...neighbourCount where left > 0 && found.id(query: row, rank: rank) != UInt64(id) {
-                neighbours.append(UInt32(truncatingIfNeeded: found.id(query: row, rank: rank)))
-                left -= 1
-            }
-        }
-        return SelfNeighbours(ids: sample.ids, neighbours: neighbours, neighbourCount: neighbourCount)
+        var parameters = LearnParameters()
+        parameters.threads = threads
+        parameters.memoryByteCount = memoryByteCount
+        let depth = neighbourLimit(neighbourCount, hasSources: true)
+        let labels = try labels(
+            of: sample.vectors, sources: sample.ids, k: depth, nprobe: probes, parameters: parameters,
+            stage: "neighbours", progress: progress)
+        return SelfNeighbours(ids: sample.ids, neighbours: labels.numbers, neighbourCount: depth)
     }
 }

@@ -24,10 +24,13 @@ struct PosteriorTraining {
     /// Posteriors for the nearest and for the ten nearest.
     ///
     /// - Parameter neighbours: `depth` ids a query, nearest first; `depth` at least 1.
-    func run(queries: VectorMatrix, neighbours: [UInt32], depth: Int) throws -> [PosteriorModel] {
+    /// - Parameter sources: vectors that are not to be found, one a query; empty: none.
+    func run(
+        queries: VectorMatrix, sources: [UInt32], neighbours: [UInt32], depth: Int
+    ) throws -> [PosteriorModel] {
         let routes = index.routes(of: queries, router: predictor, limit: 256, threads: threads)
         let orders = routes.map { order($0) }
-        let found = try distances(queries: queries, routes: routes, orders: orders)
+        let found = try distances(queries: queries, sources: sources, routes: routes, orders: orders)
         let scale: Float = index.metric == .cosine ? 2 : 1
         let nearest = (0..<queries.count).map { query -> Float in
             (0..<min(Self.readDepth, orders[query].count)).reduce(Float.infinity) {
@@ -76,7 +79,9 @@ struct PosteriorTraining {
     }
 
     /// One sweep in which every (query, partition) is a query of its own.
-    private func distances(queries: VectorMatrix, routes: [Route], orders: [[Int]]) throws -> Found {
+    private func distances(
+        queries: VectorMatrix, sources: [UInt32], routes: [Route], orders: [[Int]]
+    ) throws -> Found {
         var rows: [UInt32] = []
         var chosen: [[UInt32]] = []
         var starts: [Int] = []
@@ -87,10 +92,25 @@ struct PosteriorTraining {
                 chosen.append([routes[query].partitions[position]])
             }
         }
-        let sweep = BatchSweep(
-            index: index, queries: queries.gather(rows), k: PosteriorState.depth, threads: threads)
+        let k = PosteriorState.depth
+        let asked = sources.isEmpty ? k : k + 1
+        let sweep = BatchSweep(index: index, queries: queries.gather(rows), k: asked, threads: threads)
         _ = try sweep.sweep(SweepPlan(chosen: chosen, partitionCount: index.partitionCount))
-        return Found(answers: sweep.takeAnswers(k: PosteriorState.depth), starts: starts)
+        let answers = sweep.takeAnswers(k: asked)
+        guard !sources.isEmpty else { return Found(answers: answers, starts: starts) }
+        let numbers = try index.numbers()
+        var others = TruthFile(count: rows.count, k: k)
+        for (row, query) in rows.enumerated() {
+            let source = numbers.id(of: Int(sources[Int(query)]))
+            var place = 0
+            for rank in 0..<asked where place < k && answers.id(query: row, rank: rank) != source {
+                others.set(
+                    query: row, rank: place, id: answers.id(query: row, rank: rank),
+                    distance: answers.distance(query: row, rank: rank))
+                place += 1
+            }
+        }
+        return Found(answers: others, starts: starts)
     }
 
     private func append(
@@ -141,11 +161,13 @@ extension DiskIndex {
     }
 
     /// Fits posteriors for `router` on the queries and neighbours given.
+    ///
+    /// - Parameter sources: the vectors that queries were made from, which are not to be found; empty: none.
     public func trainPosteriors(
-        router: any PartitionRouter, queries: VectorMatrix, neighbours: [UInt32], depth: Int, homes: Homes,
-        threads: Int, seed: UInt64
+        router: any PartitionRouter, queries: VectorMatrix, sources: [UInt32] = [], neighbours: [UInt32],
+        depth: Int, homes: Homes, threads: Int, seed: UInt64
     ) throws -> [PosteriorModel] {
         try PosteriorTraining(index: self, predictor: router, homes: homes, threads: threads, seed: seed)
-            .run(queries: queries, neighbours: neighbours, depth: depth)
+            .run(queries: queries, sources: sources, neighbours: neighbours, depth: depth)
     }
 }

@@ -21,55 +21,6 @@ public struct RouterTraining: Sendable {
     public init() {}
 }
 
-/// Where each threshold leads, measured on held-out pairs; kept in the index, so that a wanted recall can be
-/// asked for. Recall is that of the nearest neighbour.
-public struct CalibratedPolicies: Sendable, Codable {
-    public struct Point: Sendable, Codable {
-        public var lambda: Double
-        public var recall: Double
-    }
-    public var model: DeviceModel
-    /// By the name of the cost; for two rounds of reads, which are calibrated for vectors alone, by
-    /// `laterRoundsName`.
-    public var curves: [String: [Point]]
-    /// Predicted against observed probabilities of candidates.
-    public var reliability: Reliability
-    /// Where the pairs came from and how training went.
-    public var provenance: [String: String]
-
-    static let section = "policies"
-    /// The k of recall@k that thresholds are kept for, where the pairs go so deep.
-    static let depths = [1, 10, 100]
-
-    static func curveName(_ name: String, k: Int) -> String { k == 1 ? name : "\(name), recall@\(k)" }
-    static let laterRoundsName = "vectors, 2 rounds"
-
-    /// The lambda whose recall on held-out pairs is nearest above `recall`, interpolated; nil where no
-    /// threshold reached it.
-    ///
-    /// - Parameter k: the recall meant is recall@k; between those that are kept, that of the next deeper one.
-    public func lambda(recall: Double, cost: ReadCost, rounds: Int = 1, k: Int = 1) -> Float? {
-        let name = rounds == 1 ? cost.name : cost == .vectors && rounds == 2 ? Self.laterRoundsName : ""
-        return threshold(recall: recall, curve: name, k: rounds == 1 ? k : 1)
-    }
-
-    /// The sigma that reached a recall on held-out pairs.
-    public func sigma(recall: Double, k: Int) -> Float? { threshold(recall: recall, curve: "sigma", k: k) }
-
-    private func threshold(recall: Double, curve name: String, k: Int) -> Float? {
-        let deep = Self.depths.first { $0 >= k && curves[Self.curveName(name, k: $0)] != nil }
-        let name = Self.curveName(name, k: deep ?? 1)
-        guard let points = curves[name]?.sorted(by: { $0.recall < $1.recall }),
-            let above = points.firstIndex(where: { $0.recall >= recall })
-        else { return nil }
-        if above == 0 { return Float(points[0].lambda) }
-        let (low, high) = (points[above - 1], points[above])
-        let share = (recall - low.recall) / max(high.recall - low.recall, 1e-12)
-        // Lambdas lie on a logarithmic ladder.
-        return Float(exp(log(low.lambda) + share * (log(high.lambda) - log(low.lambda))))
-    }
-}
-
 /// A router that was trained for an index.
 public struct TrainedRouter: Sendable {
     public let router: any LearnedRouter
@@ -97,30 +48,38 @@ extension DiskIndex {
             throw IndexError.invalid(
                 "\(path) has heads, which lie in no segment: a router is learned for partitions of k-means")
         }
+        var training = training
+        // Forms with one number to fit need few pairs for it: the others make its thresholds surer.
+        if training.predictor.kind == .distance || training.predictor.kind == .subcentroids {
+            training.pairs.heldOutShare = max(training.pairs.heldOutShare, 0.5)
+        }
+        let threads = training.predictor.training.threads
         let learned = try learnPairs(training, progress: progress)
+        training.predictor.training.targets = min(
+            training.predictor.training.targets, learned.pairs.neighbourCount)
         let homes = try homes()
         let (router, report) = try trainLearnedRouter(
             pairs: learned.pairs, homes: homes, parameters: training.predictor, progress: progress)
+        let set = try calibrationSet(learned.kept, threads: threads, progress: progress)
         var policies = calibratePolicies(
-            router: router, learned: learned, homes: homes, model: training.model, training: training,
-            report: report)
+            router: router, set: set, homes: homes, model: training.model, threads: threads,
+            provenance: provenance(of: training, learned: learned, set: set, report: report))
         // A probing model gives each partition a probability of its own: there is no posterior of one neighbour.
         guard let predictor = router as? Predictor else {
             return TrainedRouter(router: router, report: report, policies: policies, posteriors: [])
         }
-        // Half of what was held out teaches the posterior, half sets thresholds.
-        let held = learned.pairs.heldOut
-        let teaching = held.lowerBound..<held.lowerBound + held.count / 2
+        // What stopped the training teaches the posterior; what sets thresholds has no part in either.
+        let teaching = learned.pairs.heldOut
         let depth = learned.pairs.neighbourCount
         let posteriors = try trainPosteriors(
             router: predictor, queries: learned.queries.gather(teaching),
+            sources: learned.sources.isEmpty ? [] : Array(learned.sources[teaching]),
             neighbours: Array(
                 learned.pairs.neighbours[teaching.lowerBound * depth..<teaching.upperBound * depth]),
-            depth: depth, homes: homes, threads: training.predictor.training.threads,
-            seed: training.predictor.training.seed)
-        policies.curves[CalibratedPolicies.laterRoundsName] = try laterRoundsCurve(
-            predictor: predictor, posteriors: posteriors, learned: learned,
-            memoryByteCount: training.pairs.memoryByteCount, threads: training.predictor.training.threads)
+            depth: depth, homes: homes, threads: threads, seed: training.predictor.training.seed)
+        try calibrateLaterRounds(
+            predictor: predictor, posteriors: posteriors, set: set,
+            memoryByteCount: training.pairs.memoryByteCount, threads: threads, into: &policies)
         return TrainedRouter(router: router, report: report, policies: policies, posteriors: posteriors)
     }
 
@@ -137,86 +96,17 @@ extension DiskIndex {
         return try learnPairs(learn: learn, labels: labels, parameters: training.pairs, progress: progress)
     }
 
-    private func calibratePolicies(
-        router: any LearnedRouter, learned: LearnPairs, homes: Homes, model: DeviceModel,
-        training: RouterTraining,
-        report: TrainingReport
-    ) -> CalibratedPolicies {
-        let held = learned.pairs.heldOut.suffix(learned.pairs.heldOutCount / 2)
-        let threads = training.predictor.training.threads
-        let routes = routes(of: learned.queries.gather(held), router: router, threads: threads)
-        let depth = learned.pairs.neighbourCount
-        let nearest = held.map { learned.pairs.neighbours[$0 * depth] }
-        let account = FetchAccount(
-            index: self, routes: routes,
-            neighbours: Array(learned.pairs.neighbours[held.lowerBound * depth..<held.upperBound * depth]),
-            depth: depth, homes: homes, model: model, threads: threads)
-        let depths = CalibratedPolicies.depths.filter { $0 <= depth }
-        var curves: [String: [CalibratedPolicies.Point]] = [:]
-        func add(_ name: String, _ points: [FetchPoint]) {
-            for k in depths {
-                curves[CalibratedPolicies.curveName(name, k: k)] = points.map {
-                    .init(lambda: $0.parameter, recall: $0.recall[String(k)] ?? 0)
-                }
-            }
-        }
-        for cost in [ReadCost.vectors, .bytes, .reads, .time(model)] {
-            add(cost.name, account.points(account.lambdaLadder(cost: cost), cost: cost, ks: depths))
-        }
-        if !(router is Predictor) { add("sigma", account.points(Policy.sigmaLadder, ks: depths)) }
-        return CalibratedPolicies(
-            model: model, curves: curves,
-            reliability: FetchAccount.reliability(routes: routes, nearest: nearest, homes: homes),
-            provenance: [
-                "pairs": String(learned.pairs.trainingCount), "held-out": String(held.count),
-                "label-accuracy": String(learned.labelAccuracy),
-                "learn": training.learn.map { name(of: $0) } ?? "none",
-                "synthetic": String(training.pairs.syntheticCount),
-                "loss-at-start": String(report.heldOutStart),
-                "losses": report.heldOutLosses.map { String($0) }.joined(separator: ","),
-            ])
-    }
-
-    /// Queries that are really asked, at most.
-    static let askedMaximum = 4000
-    /// Segments are held while they are asked where they take no more than one part of so many of the memory.
-    static let heldShare = 4
-
-    /// Recall of two rounds by threshold. What later rounds read hangs on what is found, so held-out queries are
-    /// really asked; up to the recall beyond which a search would read much of the index.
-    private func laterRoundsCurve(
-        predictor: Predictor, posteriors: [PosteriorModel], learned: LearnPairs, memoryByteCount: Int,
-        threads: Int
-    ) throws -> [CalibratedPolicies.Point] {
-        let highestRecall = 0.985
-        let held = learned.pairs.heldOut.suffix(
-            min(Self.askedMaximum, learned.pairs.heldOutCount / 2))
-        let depth = learned.pairs.neighbourCount
-        let numbers = try numbers()
-        let nearest = TruthFile(
-            count: held.count, k: 1,
-            ids: held.map { numbers.id(of: Int(learned.pairs.neighbours[$0 * depth])) }, distances: nil)
-        let queries = learned.queries.gather(held)
-        // Every threshold reads again what the one before has read: from memory where there is room.
-        let asked = try with(router: predictor, posteriors: posteriors).holdingSegments(
-            atMost: memoryByteCount / Self.heldShare)
-        let ladder = Policy.gainLadder(for: table, cost: .vectors, count: 32)
-        guard let first = ladder.first else { return [] }
-        // The router says the same at every threshold: it is asked once.
-        let routes = asked.routes(
-            of: queries,
-            limit: first.candidateLimit(partitions: partitionCount, records: manifest.records),
-            threads: threads)
-        var points: [CalibratedPolicies.Point] = []
-        for policy in ladder {
-            var parameters = SearchParameters(k: 1, policy: policy, threads: threads)
-            parameters.rounds = 2
-            let answers = try asked.search(queries, routes: routes, parameters: parameters).answers
-            let recall = Recall.mean(of: answers, against: nearest, k: 1, metric: metric)
-            points.append(.init(lambda: policy.parameter, recall: recall))
-            if recall > highestRecall { break }
-        }
-        return points
+    private func provenance(
+        of training: RouterTraining, learned: LearnPairs, set: CalibrationSet, report: TrainingReport
+    ) -> [String: String] {
+        [
+            "pairs": String(learned.pairs.trainingCount), "held-out": String(set.count),
+            "label-accuracy": String(learned.labelAccuracy),
+            "learn": training.learn.map { name(of: $0) } ?? "none",
+            "synthetic": String(training.pairs.syntheticCount),
+            "loss-at-start": String(report.heldOutStart),
+            "losses": report.heldOutLosses.map { String($0) }.joined(separator: ","),
+        ]
     }
 
     private func name(of file: VectorFile) -> String { URL(fileURLWithPath: file.path).lastPathComponent }
