@@ -152,7 +152,9 @@ private final class BatchJob {
     }
 
     private func goOn(_ count: Int, kept: KeptRoutes) -> [QueryPartitions] {
-        inParallel(0..<count) { [heaps] worker, range in worker.goOn(range, heaps: heaps, kept: kept) }
+        inParallel(0..<count) { [rows, heaps] worker, range in
+            worker.goOn(range, of: rows, heaps: heaps, kept: kept)
+        }
     }
 
     /// Calls `body` with stretches of queries and one of the routing workers each; results in order.

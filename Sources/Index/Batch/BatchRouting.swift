@@ -140,7 +140,9 @@ final class BatchRoutingWorker: @unchecked Sendable {
 
     /// Chooses what the next wave reads for the queries of `range`, now that the best of the waves before are
     /// known.
-    func goOn(_ range: Range<Int>, heaps: NearestHeaps, kept: KeptRoutes) -> QueryPartitions {
+    func goOn(
+        _ range: Range<Int>, of queries: VectorMatrix, heaps: NearestHeaps, kept: KeptRoutes
+    ) -> QueryPartitions {
         var chosen = QueryPartitions(firstQuery: range.lowerBound)
         for query in range {
             if let rounds, kept.isOpen(query) {
@@ -148,7 +150,9 @@ final class BatchRoutingWorker: @unchecked Sendable {
                 found.removeAll(keepingCapacity: true)
                 heaps.copySorted(query, into: &found)
                 positions.removeAll(keepingCapacity: true)
-                rounds.choose(route: route, isRead: isRead, found: found, chooser: chooser, into: &positions)
+                rounds.choose(
+                    query: queries.row(query), route: route, isRead: isRead, found: found, chooser: chooser,
+                    into: &positions)
                 kept.markRead(positions, query: query)
                 append(route.partitions, query: query, kept: kept, to: &chosen)
             } else {

@@ -17,8 +17,7 @@ final class LaterRounds {
     private let index: DiskIndex
     private let model: PosteriorModel
     private let scratch: PosteriorModel.Scratch
-    /// From the metric's distances to squared ones of routing space.
-    private let distanceScale: Float
+    private let scale: FoundScale
     private var candidates: [PosteriorCandidate] = []
     private var positions: [Int32] = []
     private var logProbabilities: [Float] = []
@@ -31,15 +30,18 @@ final class LaterRounds {
         self.k = k
         model = k == 1 ? nearest : models[models.count - 1]
         scratch = PosteriorModel.Scratch(model: model, capacity: Self.candidateDepth)
-        distanceScale = index.metric == .cosine ? 2 : 1
+        scale = FoundScale(metric: index.metric, elementType: index.elementType, ceiling: model.ceiling)
     }
 
     /// The state needs the ten best distances, whatever k is.
     var heapCapacity: Int { max(k, PosteriorState.depth) }
 
     /// Appends the positions of the route that are still worth their cost, `found` being the best so far.
+    ///
+    /// - Parameter query: the row that was asked, of the index's element type.
     func choose(
-        route: Route, isRead: [Bool], found: [Neighbour], chooser: PlanChooser, into chosen: inout [Int32]
+        query: UnsafeRawPointer, route: Route, isRead: [Bool], found: [Neighbour], chooser: PlanChooser,
+        into chosen: inout [Int32]
     ) {
         guard let nearest = found.first else { return }
         var massRead: Float = 0
@@ -58,12 +60,51 @@ final class LaterRounds {
         // Routes fall in probability.
         let leastSoft = index.posteriorCandidate(route, 0).soft
         let tenth = found[min(found.count, PosteriorState.depth) - 1]
+        let squared = scale.squared(of: query, dimension: index.dimension)
         let state = PosteriorState(
-            best: nearest.distance * distanceScale, tenth: tenth.distance * distanceScale, massRead: massRead,
+            best: squared(nearest.distance), tenth: squared(tenth.distance), massRead: massRead,
             readCount: reads, leastSoft: leastSoft)
         model.logProbabilities(state, candidates, scratch: scratch, into: &logProbabilities)
         chooser.chooseLaterRound(
             positions: positions, logProbabilities: logProbabilities, route: route, into: &chosen)
+    }
+}
+
+/// From a metric's distances to what stands for squared ones of routing space: they are never negative, and ratios of
+/// them mean something.
+struct FoundScale {
+    let metric: Metric
+    let ceiling: Float?
+    private let product: Distance
+
+    /// - Parameter ceiling: the length of about the longest vectors under inner product.
+    init(metric: Metric, elementType: ElementType, ceiling: Float?) {
+        self.metric = metric
+        self.ceiling = ceiling
+        product = Distance(metric: .ip, elementType: elementType)
+    }
+
+    /// A line: what a distance becomes for one query.
+    struct Line {
+        let offset: Float
+        let factor: Float
+
+        @inline(__always)
+        func callAsFunction(_ distance: Float) -> Float { offset + factor * distance }
+    }
+
+    /// Twice a cosine distance is the squared distance of unit vectors. Under inner product the same is said of vectors
+    /// of the ceiling's length, in units of it: 2 - 2 q.x / (|q| ceiling); plain products would all be negative, and
+    /// cut off at zero they would say nothing of what was found.
+    func squared(of query: UnsafeRawPointer, dimension: Int) -> Line {
+        switch metric {
+        case .l2: return Line(offset: 0, factor: 1)
+        case .cosine: return Line(offset: 0, factor: 2)
+        case .ip:
+            guard let ceiling else { return Line(offset: 0, factor: 1) }
+            let length = (-product.pair(query, query, dimension: dimension)).squareRoot()
+            return Line(offset: 2, factor: length > 0 ? 2 / (length * ceiling) : 0)
+        }
     }
 }
 

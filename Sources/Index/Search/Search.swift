@@ -339,7 +339,8 @@ final class SearchWorker {
             sorted.removeAll(keepingCapacity: true)
             state.heap.copySorted(into: &sorted)
             rounds.choose(
-                route: state.route, isRead: state.isRead, found: sorted, chooser: chooser,
+                query: job.queries.row(state.query), route: state.route, isRead: state.isRead, found: sorted,
+                chooser: chooser,
                 into: &state.positions)
             plan(state)
             state.counters.routeNanoseconds += monotonicNanoseconds() - start

@@ -52,13 +52,20 @@ public final class PosteriorModel: Sendable {
     private let layers: [(weights: VectorMatrix, biases: [Float])]
     /// Distances are floored by this, so that ratios stay finite at a distance of zero.
     public let floor: Float
+    /// The length that inner products are measured by, about that of the longest vectors; nil under the other metrics,
+    /// and in indexes that were trained when products entered as they are.
+    public let ceiling: Float?
     let mean: [Float]
     let scale: [Float]
     private let product = Distance(metric: .ip, elementType: .f32)
 
-    init(layers: [(weights: VectorMatrix, biases: [Float])], floor: Float, mean: [Float], scale: [Float]) {
+    init(
+        layers: [(weights: VectorMatrix, biases: [Float])], floor: Float, ceiling: Float?, mean: [Float],
+        scale: [Float]
+    ) {
         self.layers = layers
         self.floor = floor
+        self.ceiling = ceiling
         self.mean = mean
         self.scale = scale
     }
@@ -150,9 +157,15 @@ public struct PosteriorRows: Sendable {
     public private(set) var labels: [Float] = []
     public private(set) var weights: [Float] = []
     let floor: Float
+    let ceiling: Float?
 
-    /// - Parameter floor: a small squared distance of the data, about a hundredth of a typical nearest one.
-    public init(floor: Float) { self.floor = floor }
+    /// - Parameters:
+    ///   - floor: a small squared distance of the data, about a hundredth of a typical nearest one.
+    ///   - ceiling: the length that inner products are measured by; nil under the other metrics.
+    public init(floor: Float, ceiling: Float? = nil) {
+        self.floor = floor
+        self.ceiling = ceiling
+    }
 
     public var count: Int { labels.count }
 
@@ -195,7 +208,7 @@ extension PosteriorModel {
         let inference = NetworkInference(network)
         return PosteriorModel(
             layers: Array(zip(inference.weights, inference.biases)).map { (weights: $0.0, biases: $0.1) },
-            floor: rows.floor, mean: mean, scale: scale)
+            floor: rows.floor, ceiling: rows.ceiling, mean: mean, scale: scale)
     }
 
     private static func train(
@@ -239,13 +252,15 @@ extension PosteriorModel {
     }
 
     static let section = "rounds"
-    private static let format: UInt32 = 1
+    /// Two: with a ceiling after the floor.
+    private static let formats: ClosedRange<UInt32> = 1...2
 
     func write(to writer: inout SectionWriter) {
-        writer.append(Self.format)
+        writer.append(ceiling == nil ? Self.formats.lowerBound : Self.formats.upperBound)
         writer.append(UInt32(layers.count))
         for layer in layers { writer.append(UInt32(layer.weights.count)) }
         writer.append(floor)
+        if let ceiling { writer.append(ceiling) }
         for value in mean + scale { writer.append(value) }
         for layer in layers {
             writer.append(layer.weights)
@@ -255,8 +270,10 @@ extension PosteriorModel {
 
     static func read(from reader: inout SectionReader) throws(RouterError) -> PosteriorModel {
         let format = try reader.integer(UInt32.self)
-        guard format == Self.format else {
-            throw reader.failure("format \(format), this program reads \(Self.format)")
+        guard Self.formats.contains(format) else {
+            throw reader.failure(
+                "format \(format), this program reads \(Self.formats.lowerBound) to \(Self.formats.upperBound)"
+            )
         }
         let count = Int(try reader.integer(UInt32.self))
         guard (1...8).contains(count) else { throw reader.failure("\(count) layers") }
@@ -265,9 +282,12 @@ extension PosteriorModel {
             throw reader.failure("widths \(widths)")
         }
         let floor = try reader.float()
+        let ceiling = format == Self.formats.lowerBound ? nil : try reader.float()
         let mean = try reader.floats(featureCount)
         let scale = try reader.floats(featureCount)
-        guard floor.isFinite, floor >= 0, (mean + scale).allSatisfy(\.isFinite) else {
+        guard floor.isFinite, floor >= 0, ceiling.map({ $0.isFinite && $0 > 0 }) ?? true,
+            (mean + scale).allSatisfy(\.isFinite)
+        else {
             throw reader.failure("numbers that no posterior has")
         }
         var layers: [(weights: VectorMatrix, biases: [Float])] = []
@@ -280,7 +300,7 @@ extension PosteriorModel {
                 ))
             inputs = width
         }
-        return PosteriorModel(layers: layers, floor: floor, mean: mean, scale: scale)
+        return PosteriorModel(layers: layers, floor: floor, ceiling: ceiling, mean: mean, scale: scale)
     }
 
     /// The posteriors for the nearest and for the ten nearest as one section.

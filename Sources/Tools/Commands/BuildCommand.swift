@@ -89,7 +89,7 @@ struct BuildCommand: ParsableCommand {
             throw ValidationError(
                 "--own-rows needs --first-id or --ids: where the rows stand is not told by the file")
         }
-        if shard != nil && (duplicate.isPlanned || router != .distance || routerOptions.learn != nil) {
+        if shard != nil && (duplicate.isPlanned || router != .distance || routerOptions.namesQueries) {
             throw ValidationError(
                 "routers and planned copies need the whole base: merge first, then `sonde train`")
         }
@@ -144,9 +144,9 @@ struct BuildCommand: ParsableCommand {
             }
         }
         let seed = parameters.seed
-        // Plain centroid distance needs no pairs; with a learn set its beta is calibrated.
+        // Plain centroid distance needs no pairs; with queries its beta and thresholds are calibrated.
         let training =
-            router != .distance || routerOptions.learn != nil
+            router != .distance || routerOptions.namesQueries
             ? try routerOptions.training(router, seed: seed, work: work) : nil
         if !duplicate.isPlanned { parameters.router = training }
         if let goal = residentOptions.goal {
@@ -164,7 +164,8 @@ struct BuildCommand: ParsableCommand {
             ? nil
             : replicaOptions.retraining(
                 duplicate,
-                training: training ?? routerOptions.training(.distance, seed: seed, work: work),
+                training: training
+                    ?? routerOptions.training(.distance, copies: duplicate, seed: seed, work: work),
                 seed: seed, cost: .vectors)
         if dryRun {
             print(try builder.plan(copies: copies).text)
@@ -175,7 +176,8 @@ struct BuildCommand: ParsableCommand {
             return
         }
         // Planned replicas need an index to plan on, which lies within the directory of the build.
-        let after = try training ?? routerOptions.training(.distance, seed: seed, work: work)
+        let after =
+            try training ?? routerOptions.training(.distance, copies: duplicate, seed: seed, work: work)
         let plan = try after.identity().map { ("planned copies, " + $0.name, $0.value) }
         var planned = PlannedBuild(
             builder: builder, plan: [("planned copies", replicaOptions.described(duplicate))] + plan)
@@ -242,6 +244,14 @@ enum MetricName: String, ExpressibleByArgument, CaseIterable {
 /// Values of `--duplicate`.
 enum DuplicateName: String, ExpressibleByArgument, CaseIterable {
     case none, closure, soar, random, slots, paper, gain, moves, lira
+
+    /// Whether they are planned by what queries want.
+    var needsQueries: Bool {
+        switch self {
+        case .none, .closure, .soar, .random, .slots: false
+        case .paper, .gain, .moves, .lira: true
+        }
+    }
 
     /// Whether replicas are planned on an index that stands, instead of while vectors are assigned.
     var isPlanned: Bool {

@@ -51,7 +51,9 @@ struct TrainCommand: ParsableCommand {
     func run() throws {
         let opened = try DiskIndex(path: index)
         var training = try routerOptions.training(
-            router ?? (residentOptions.resident == nil ? .prototypes : .distance), seed: seed, work: work)
+            router ?? (residentOptions.resident == nil ? .prototypes : .distance), copies: duplicate,
+            seed: seed,
+            work: work)
         training.predictor.checkpoints = checkpoint.map { TrainingCheckpoints(directory: $0) }
         var retraining = try replicaOptions.retraining(
             duplicate, training: training, seed: seed, index: opened)

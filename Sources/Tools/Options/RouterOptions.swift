@@ -86,8 +86,12 @@ struct RouterOptions: ParsableArguments {
     )
     var refine = false
 
-    /// The training asked for, or nil where the router needs none.
-    func training(_ kind: RouterKind, seed: UInt64, work: WorkOptions) throws -> RouterTraining {
+    /// The training asked for.
+    ///
+    /// - Parameter copies: second copies that are planned with it, some of which need queries.
+    func training(
+        _ kind: RouterKind, copies: DuplicateName = .none, seed: UInt64, work: WorkOptions
+    ) throws -> RouterTraining {
         var training = RouterTraining()
         training.predictor.kind = kind
         training.predictor.prototypes = prototypes ?? 16
@@ -113,10 +117,14 @@ struct RouterOptions: ParsableArguments {
         training.pairs.memoryByteCount = work.memory.byteCount
         training.learn = try learn.map { try VectorFile.open(path: $0) }
         training.labels = try learnTruth.map { try TruthFile.read(path: $0) }
-        // Without a learn set the base itself makes the queries.
-        training.pairs.syntheticCount = synthetic ?? (learn == nil ? 200_000 : 0)
+        // Without a learn set the base itself makes the queries; plain distance asks for none unless told to.
+        training.pairs.syntheticCount =
+            synthetic ?? (learn == nil && (kind != .distance || copies.needsQueries) ? 200_000 : 0)
         return training
     }
+
+    /// Whether queries were named to learn from.
+    var namesQueries: Bool { learn != nil || (synthetic ?? 0) > 0 }
 
     func validate() throws {
         if let targets, !(1...100).contains(targets) {

@@ -129,12 +129,13 @@ public struct ResidentPlan: Sendable {
         training.predictor.candidates = max(training.predictor.candidates, choice.candidates)
         training.predictor.training.targets = max(training.predictor.training.targets, min(goal.k, 10))
         training.pairs.neighbourCount = max(10, training.predictor.training.targets)
+        // One factor and its thresholds need few queries; none at all would leave the promise unchecked.
+        if !training.hasQueries { training.pairs.syntheticCount = Self.syntheticMaximum }
+        training.pairs.syntheticCount = min(training.pairs.syntheticCount, Self.syntheticMaximum)
         switch choice.router {
         case .centroids:
             training.predictor.kind = .distance
             training.predictor.codeByteCount = nil
-            // One factor and its thresholds need few queries.
-            training.pairs.syntheticCount = min(training.pairs.syntheticCount, Self.syntheticMaximum)
         case .codes(let prototypes, let byteCount):
             training.predictor.kind = .subcentroids
             training.predictor.prototypes =

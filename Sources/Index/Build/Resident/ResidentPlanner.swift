@@ -264,9 +264,18 @@ public struct ResidentPlanner: Sendable {
         let affordable = memoryByteCount / 8 / rowByteCount
         let extra = learn == nil ? queries : 0
         let rows = min(count - extra, max(1, min(sampleMaximum, affordable)))
-        guard rows >= 4 * max(10, goal.k) else {
+        let needed = 4 * max(10, goal.k)
+        guard count - extra >= needed else {
             throw IndexError.invalid(
-                "\(source.path) is too small to plan for, or --memory is: \(rows) vectors to try options on")
+                "\(source.path) is too small to plan for: of its \(count) vectors \(max(0, count - extra)) are left "
+                    + "to try options on"
+                    + (extra > 0 ? " once \(min(extra, count)) are taken as queries" : "")
+                    + ", \(needed) are needed for k \(goal.k); build it without a plan")
+        }
+        guard affordable >= needed else {
+            throw IndexError.invalid(
+                "a memory of \(memoryByteCount) bytes holds \(affordable) vectors to try options on, \(needed) are "
+                    + "needed for k \(goal.k): give more memory")
         }
         var random = SeededRandom(seed: seed, stream: 91)
         let gathered: VectorMatrix

@@ -66,9 +66,8 @@ public struct Retraining: Sendable {
     private func publish(
         _ index: DiskIndex, to target: AtomicDirectory, start: UInt64, progress: Progress
     ) throws -> BuildReport {
-        // Plain centroid distance without learn queries has nothing to learn.
-        let learns =
-            training.predictor.kind != .distance || training.learn != nil || residentByteCount != nil
+        // Plain centroid distance without any queries has nothing to learn.
+        let learns = training.predictor.kind != .distance || training.hasQueries || residentByteCount != nil
         let trained = learns ? try index.trainRouter(training, progress: progress) : nil
         let resident =
             (trained.map {

@@ -114,7 +114,8 @@ extension DiskIndex {
             throw IndexError.invalid(
                 "the labels hold \(labels.k) neighbours a query, \(depth) are needed: compute as many")
         }
-        var asked = try learnQueries(learn: learn, parameters: parameters, checkpoints: nil, progress: progress)
+        var asked = try learnQueries(
+            learn: learn, parameters: parameters, checkpoints: nil, progress: progress)
         let held = parameters.heldOutCount(of: asked.queries.count)
         let kept = asked.keepBack(held / 2)
         let (count, numbers) = (asked.queries.count, try numbers())

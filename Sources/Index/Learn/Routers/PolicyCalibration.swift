@@ -136,7 +136,8 @@ extension DiskIndex {
     ) throws {
         let half = min(Self.askedMaximum / 2, set.count / 2)
         // The last that set thresholds and the first that check them.
-        let range = set.checking.lowerBound - min(half, set.calibrating.count)..<set.checking.lowerBound + half
+        let range =
+            set.checking.lowerBound - min(half, set.calibrating.count)..<set.checking.lowerBound + half
         let numbers = try numbers()
         let excluded: [UInt64]? =
             set.sources.isEmpty ? nil : range.map { numbers.id(of: Int(set.sources[$0])) }
@@ -185,7 +186,8 @@ extension DiskIndex {
             let name = CalibratedPolicies.curveName(CalibratedPolicies.laterRoundsName, k: one.k)
             return checking[name].flatMap { CalibratedPolicies.Point.at(one.threshold, of: $0) }.map {
                 .init(
-                    curve: CalibratedPolicies.laterRoundsName, k: one.k, declared: one.recall, found: $0.recall,
+                    curve: CalibratedPolicies.laterRoundsName, k: one.k, declared: one.recall,
+                    found: $0.recall,
                     error: $0.error ?? 0)
             }
         }

@@ -31,24 +31,41 @@ struct PosteriorTraining {
         let routes = index.routes(of: queries, router: predictor, limit: 256, threads: threads)
         let orders = routes.map { order($0) }
         let found = try distances(queries: queries, sources: sources, routes: routes, orders: orders)
-        let scale: Float = index.metric == .cosine ? 2 : 1
-        let nearest = (0..<queries.count).map { query -> Float in
+        let best = (0..<queries.count).map { query -> Float in
             (0..<min(Self.readDepth, orders[query].count)).reduce(Float.infinity) {
                 min($0, found.best(query: query, place: $1))
-            } * scale
+            }
         }
+        let ceiling = ceiling(queries: queries, best: best)
+        let scale = FoundScale(metric: index.metric, elementType: index.elementType, ceiling: ceiling)
+        let lines = best.indices.map { scale.squared(of: queries.row($0), dimension: queries.dimension) }
+        let nearest = best.indices.map { lines[$0](best[$0]) }
         let median = nearest.sorted()[nearest.count / 2]
         let floor = max(0.02 * (median.isFinite ? median : 1), 1e-12)
         return [1, min(10, depth)].map { k in
-            var rows = PosteriorRows(floor: floor)
+            var rows = PosteriorRows(floor: floor, ceiling: ceiling)
             var random = SeededRandom(seed: seed, stream: UInt64(k))
             for query in 0..<queries.count {
                 append(
-                    query: query, route: routes[query], order: orders[query], found: found, scale: scale,
+                    query: query, route: routes[query], order: orders[query], found: found,
+                    squared: lines[query],
                     targets: neighbours[query * depth..<query * depth + k], rows: &rows, random: &random)
             }
             return PosteriorModel.fit(rows, seed: seed)
         }
+    }
+
+    /// The length that the best inner products speak of: their greatest over the length of the query.
+    private func ceiling(queries: VectorMatrix, best: [Float]) -> Float? {
+        guard index.metric == .ip else { return nil }
+        let product = Distance(metric: .ip, elementType: index.elementType)
+        let greatest = best.indices.reduce(Float(0)) { greatest, query in
+            let row = queries.row(query)
+            let length = (-product.pair(row, row, dimension: queries.dimension)).squareRoot()
+            guard length > 0, best[query].isFinite else { return greatest }
+            return max(greatest, -best[query] / length)
+        }
+        return greatest > 0 ? greatest : 1
     }
 
     /// Positions of a route by falling gain in vectors.
@@ -114,7 +131,8 @@ struct PosteriorTraining {
     }
 
     private func append(
-        query: Int, route: Route, order: [Int], found: Found, scale: Float, targets: ArraySlice<UInt32>,
+        query: Int, route: Route, order: [Int], found: Found, squared: FoundScale.Line,
+        targets: ArraySlice<UInt32>,
         rows: inout PosteriorRows, random: inout SeededRandom
     ) {
         let candidates = order.prefix(Self.candidateDepth).map { index.posteriorCandidate(route, $0) }
@@ -134,7 +152,7 @@ struct PosteriorTraining {
             }
             guard let nearest = best.first, let tenth = best.last else { continue }
             let state = PosteriorState(
-                best: nearest * scale, tenth: tenth * scale, massRead: massRead, readCount: read,
+                best: squared(nearest), tenth: squared(tenth), massRead: massRead, readCount: read,
                 leastSoft: leastSoft)
             for place in read..<candidates.count {
                 // Near candidates matter most; the others are thinned and weigh more.

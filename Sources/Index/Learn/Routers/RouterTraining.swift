@@ -19,6 +19,9 @@ public struct RouterTraining: Sendable {
     public var model = DeviceModel.common
 
     public init() {}
+
+    /// Whether there is anything to learn from: a learn file, or queries made from the base.
+    public var hasQueries: Bool { learn != nil || pairs.syntheticCount > 0 }
 }
 
 /// A router that was trained for an index.
