@@ -38,6 +38,8 @@ public struct InspectionReport: Codable, Sendable {
     /// Which shard of which plan this is.
     public var shard: ShardIdentity?
     public var build: [String: String]
+    /// Which recalls can be declared, and how well they held; nil without a trained router.
+    public var declaredRecall: DeclaredRecallReport?
 
     /// Memory of a process around the opening of an index, in bytes.
     public struct ProcessReport: Codable, Sendable {
@@ -77,7 +79,7 @@ public struct InspectionReport: Codable, Sendable {
             \(String(format: "%.1f", fill * 100)) % full
             on disk \(indexByteCount) bytes, resident \(residentByteCount) bytes\(promise) (\(parts))\(memory)
             ids \(ids.kind == .external ? "external, " : "")\(ids.least) to \(ids.greatest), \(bytesPerId) bytes each\(shardText)
-            built with \(options)
+            built with \(options)\(declaredRecall.map { "\n" + $0.text } ?? "")
             """
     }
 }
@@ -99,7 +101,8 @@ extension DiskIndex {
             emptyPartitions: sizes.prefix { $0 == 0 }.count, indexByteCount: manifest.totalByteCount,
             residentByteCount: residentByteCount, residentParts: residentParts,
             residentPromised: manifest.build["resident"].flatMap { Int($0) }, process: nil,
-            ids: ids, bytesPerId: layout.idByteCount, shard: manifest.shard, build: manifest.build)
+            ids: ids, bytesPerId: layout.idByteCount, shard: manifest.shard, build: manifest.build,
+            declaredRecall: policies.map(DeclaredRecallReport.init))
     }
 
     /// Resident bytes by what holds them; they sum to `residentByteCount`.

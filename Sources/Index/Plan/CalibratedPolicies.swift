@@ -180,6 +180,31 @@ extension CalibratedPolicies {
         return try declared(recall: recall, k: k, curve: Self.sigmaName)
     }
 
+    /// What is said of a recall when its thresholds are stored: what it found on queries that had no part in them.
+    ///
+    /// - Parameters:
+    ///   - recall: what the index was planned for; nil: 0.9.
+    ///   - k: the k of that recall; nil: the nearest and, where they were calibrated, the ten nearest.
+    public func promises(recall: Double?, k: Int?) -> [String] {
+        var lines: [String] = []
+        for depth in k.map({ [$0] }) ?? [1, 10].filter(depths(of: ReadCost.vectors.name).contains) {
+            let wanted = recall ?? 0.9
+            do {
+                let declared = try declared(recall: wanted, k: depth, rounds: 1, cost: .vectors)
+                if let check = declared.check, let source {
+                    lines.append(
+                        "recall@\(check.k) \(check.declared) found \(check.text) on \(source.checking) queries kept back "
+                            + (source.isMade ? "(made from the base)" : "(of the learn file)"))
+                }
+                lines += declared.notes
+            } catch {
+                lines.append("recall@\(depth) \(wanted) cannot be declared: \(error)")
+            }
+        }
+        var seen: Set<String> = []
+        return lines.filter { seen.insert($0).inserted }
+    }
+
     /// Costs and rounds that have curves.
     var names: [String] {
         curves.keys.filter { !$0.contains("recall@") }.sorted()

@@ -1,10 +1,11 @@
 // How a search stops, as options of the commands that search.
 
 import ArgumentParser
+import Foundation
 import Index
 import Storage
 
-/// How to stop: exactly one policy.
+/// How to stop: one policy, or none where the index was planned for a recall.
 struct PolicyOptions: ParsableArguments {
     @Option(help: "Read the N nearest partitions (with --eps2: at most N).")
     var nprobe: Int?
@@ -42,13 +43,13 @@ struct PolicyOptions: ParsableArguments {
     /// Whether any policy was asked for.
     var isGiven: Bool { givenCount > 0 }
 
-    /// Refuses anything but exactly one policy.
+    private static let choices =
+        "give one of --nprobe N, --eps2 E [--nprobe N], --budget-vectors N, --mass T, --gain LAMBDA, --recall R, "
+        + "--sigma S, --sigma auto --recall R"
+
+    /// Refuses more than one policy; without any the recall that the index was planned for is taken.
     func requireOne() throws {
-        guard givenCount == 1 else {
-            throw ValidationError(
-                "give one of --nprobe N, --eps2 E [--nprobe N], --budget-vectors N, --mass T, --gain LAMBDA, --recall R, "
-                    + "--sigma S, --sigma auto --recall R")
-        }
+        guard givenCount <= 1 else { throw ValidationError(Self.choices) }
     }
 
     func validate() throws {
@@ -65,34 +66,58 @@ struct PolicyOptions: ParsableArguments {
         if case .value(let sigma) = sigma { return .sigma(sigma) }
         if let mass { return .mass(mass) }
         if let gain { return .gain(gain) }
-        if let recall {
-            let cost = try readCost(for: index)
-            guard let policies = index.policies else {
-                throw IndexError.invalid(
-                    "--recall needs thresholds calibrated on learn queries: build with --learn FILE, or train"
-                )
-            }
-            if sigma == .auto {
-                guard let sigma = policies.sigma(recall: recall, k: k) else {
-                    throw IndexError.invalid(
-                        "no sigma reached recall \(recall) on the held-out pairs, or the router is not lira; give --gain"
-                    )
-                }
-                return .sigma(sigma)
-            }
-            guard rounds == 1 || (rounds == 2 && cost == .vectors) else {
-                throw IndexError.invalid(
-                    "--recall with --rounds is calibrated for two rounds and the cost of vectors")
-            }
-            guard let lambda = policies.lambda(recall: recall, cost: cost, rounds: rounds, k: k) else {
-                throw IndexError.invalid(
-                    "no threshold reached recall \(recall) on the held-out pairs; give --gain or --nprobe")
-            }
-            return .gain(lambda)
+        if let recall { return try declared(recall, for: index, k: k, rounds: rounds) }
+        if givenCount == 0 {
+            guard let planned = index.plannedRecall else { throw ValidationError(Self.choices) }
+            say("no policy given: recall \(planned.recall), which the index was planned for")
+            return try declared(planned.recall, for: index, k: k, rounds: rounds)
         }
         if let eps2 { return .eps2(eps2, nprobe: nprobe ?? 64) }
         if let budgetVectors { return .vectorBudget(budgetVectors) }
         return .nprobe(nprobe ?? 1)
+    }
+}
+
+extension PolicyOptions {
+    /// The threshold for a recall, with whatever has to be known of it on stderr.
+    private func declared(_ recall: Double, for index: DiskIndex, k: Int, rounds: Int) throws -> Policy {
+        do {
+            guard let policies = index.policies else {
+                throw DeclaredRecallError.uncalibrated(path: index.path)
+            }
+            let found: DeclaredRecall
+            if sigma == .auto {
+                found = try policies.declaredSigma(recall: recall, k: k)
+            } else {
+                found = try policies.declared(
+                    recall: recall, k: k, rounds: rounds, cost: try readCost(for: index))
+            }
+            for note in found.notes { say(note) }
+            return sigma == .auto ? .sigma(found.threshold) : .gain(found.threshold)
+        } catch let error as DeclaredRecallError {
+            throw IndexError.invalid("\(error); \(Self.advice(error, index: index.path))")
+        }
+    }
+
+    private func say(_ note: String) {
+        FileHandle.standardError.write(Data("sonde: note: \(note)\n".utf8))
+    }
+
+    /// What to do, in flags.
+    private static func advice(_ error: DeclaredRecallError, index: String) -> String {
+        switch error {
+        case .uncalibrated:
+            "calibrate them with `sonde train --index \(index) --out DIR --learn FILE`, or give --nprobe N"
+        case .depth:
+            "ask for a -k among them, or give --nprobe N, --mass T or --gain LAMBDA"
+        case .rounds:
+            "leave --rounds out, or train with --learn FILE, which calibrates --rounds 2 for --cost vectors; or give "
+                + "--gain LAMBDA"
+        case .notReached:
+            "ask for less, train with more queries (`sonde train --learn FILE`), or give --nprobe N or --gain LAMBDA"
+        case .noSigma:
+            "leave --sigma auto out"
+        }
     }
 }
 

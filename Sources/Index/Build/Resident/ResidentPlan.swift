@@ -92,6 +92,10 @@ public struct ResidentPlan: Sendable {
     /// Whether an entry of a manifest is a plan's.
     static func isPlanKey(_ key: String) -> Bool { key == "resident" || key.hasPrefix("plan-") }
 
+    /// The recall and the k that a manifest says its index was planned for.
+    static func recall(in build: [String: String]) -> Double? { build["plan-recall"].flatMap(Double.init) }
+    static func k(in build: [String: String]) -> Int? { build["plan-k"].flatMap { Int($0) } }
+
     /// What the manifest keeps.
     public var description: [String: String] {
         [
@@ -143,5 +147,12 @@ public struct ResidentPlan: Sendable {
             training.predictor.codeByteCount = byteCount
         }
         return training
+    }
+}
+
+extension DiskIndex {
+    /// The recall that the index was planned for, and its k; nil where it was built without a plan.
+    public var plannedRecall: (recall: Double, k: Int)? {
+        ResidentPlan.recall(in: manifest.build).map { ($0, ResidentPlan.k(in: manifest.build) ?? 1) }
     }
 }

@@ -81,10 +81,14 @@ public struct Retraining: Sendable {
         let manifest = try IndexRewriter(index: index).write(
             to: target, sections: try trained?.sections(),
             build: (learns ? training.predictor.description : [:]).merging(notes) { $1 })
-        return BuildReport(
+        var report = BuildReport(
             count: index.count, partitions: index.partitionCount, records: manifest.records,
             replication: index.replication, indexByteCount: manifest.totalByteCount,
             residentByteCount: resident, stages: [("retrain", Double(monotonicNanoseconds() - start) / 1e9)])
+        report.promises =
+            trained?.policies.promises(
+                recall: ResidentPlan.recall(in: manifest.build), k: ResidentPlan.k(in: manifest.build)) ?? []
+        return report
     }
 
     /// The replicas that the duplication asks for, not yet written. A limit on pages that the index was built with

@@ -20,8 +20,10 @@ public struct BuildReport: Sendable {
     public var nearestShare: Double?
     /// Seconds by stage, in order.
     public var stages: [(name: String, seconds: Double)]
+    /// What is known of the recalls that can be declared, where a router was trained.
+    public var promises: [String] = []
 
-    /// One line for people.
+    /// A line for people, and one for each promise.
     public var summary: String {
         let total = stages.reduce(0.0) { $0 + $1.seconds }
         let parts = stages.map { "\($0.name) " + String(format: "%.1f", $0.seconds) }.joined(separator: ", ")
@@ -30,6 +32,7 @@ public struct BuildReport: Sendable {
             + "\(residentByteCount) resident"
             + (nearestShare.map { String(format: ", %.1f %% in their nearest partition", $0 * 100) } ?? "")
             + "; " + String(format: "%.1f s", total) + " (\(parts))"
+            + promises.map { "\n" + $0 }.joined()
     }
 }
 
@@ -42,6 +45,8 @@ extension BuildReport {
         replication = index.replication
         indexByteCount = index.manifest.totalByteCount
         residentByteCount = index.residentByteCount
+        promises =
+            index.policies?.promises(recall: index.plannedRecall?.recall, k: index.plannedRecall?.k) ?? []
         nearestShare = index.manifest.build["assigned-nearest"].flatMap { Double($0) }
         self.stages = stages
     }

@@ -16,10 +16,17 @@ struct CalibrationSet: Sendable {
     let depth: Int
     let ks: [Int]
 
-    /// Queries at most: both halves cost a comparison with every vector each.
-    static let countMaximum = 8192
+    /// Queries at most, and of large bases at least: each costs a comparison with every vector.
+    private static let countRange = 2048...8192
+    private static let comparisons = 1 << 32
+
+    /// How many queries are worth what their exact neighbours cost.
+    static func countMaximum(vectors: Int) -> Int {
+        min(countRange.upperBound, max(countRange.lowerBound, comparisons / max(vectors, 1)))
+    }
+
     /// Part of what may be missed that thresholds leave unused where queries were made from the base.
-    static let caution = 0.2
+    static let caution = 0.3
 
     var count: Int { queries.count }
     /// The queries that set thresholds, and those that check them.
@@ -68,7 +75,7 @@ extension Double {
 extension DiskIndex {
     /// Finds the exact neighbours of what was kept back.
     func calibrationSet(_ kept: KeptQueries, threads: Int, progress: Progress) throws -> CalibrationSet {
-        let count = min(kept.queries.count, CalibrationSet.countMaximum)
+        let count = min(kept.queries.count, CalibrationSet.countMaximum(vectors: manifest.records))
         let queries = kept.queries.gather(0..<count)
         let sources = Array(kept.sources.prefix(count))
         let depth = neighbourLimit(

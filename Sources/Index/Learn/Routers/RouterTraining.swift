@@ -80,6 +80,11 @@ extension DiskIndex {
             neighbours: Array(
                 learned.pairs.neighbours[teaching.lowerBound * depth..<teaching.upperBound * depth]),
             depth: depth, homes: homes, threads: threads, seed: training.predictor.training.seed)
+        // What a router promises of a query made from the base hangs on the vector that it was made from, and so does what
+        // a second round would still read: only queries from outside tell how that ends.
+        guard set.sources.isEmpty else {
+            return TrainedRouter(router: router, report: report, policies: policies, posteriors: posteriors)
+        }
         try calibrateLaterRounds(
             predictor: predictor, posteriors: posteriors, set: set,
             memoryByteCount: training.pairs.memoryByteCount, threads: threads, into: &policies)
