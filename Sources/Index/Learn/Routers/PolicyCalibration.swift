@@ -129,7 +129,7 @@ extension DiskIndex {
     }
 
     /// Queries that are really asked, at most.
-    static let askedMaximum = 4000
+    static let askedMaximum = 2000
     /// Segments are held while they are asked where they take no more than one part of so many of the memory.
     static let heldShare = 4
     /// Two rounds are asked up to the recall beyond which a search would read much of the index.

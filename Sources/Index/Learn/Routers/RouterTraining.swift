@@ -54,7 +54,7 @@ extension DiskIndex {
         var training = training
         // Forms with one number to fit need few pairs for it: the others make its thresholds surer.
         if training.predictor.kind == .distance || training.predictor.kind == .subcentroids {
-            training.pairs.heldOutShare = max(training.pairs.heldOutShare, 0.5)
+            training.pairs.heldOutShare = max(training.pairs.heldOutShare, 0.25)
         }
         let threads = training.predictor.training.threads
         let learned = try learnPairs(training, progress: progress)
