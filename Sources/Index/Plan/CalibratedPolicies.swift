@@ -31,6 +31,14 @@ public struct CalibratedPolicies: Sendable, Codable {
         /// Standard error of `found`.
         public var error: Double
 
+        public init(curve: String, k: Int, declared: Double, found: Double, error: Double) {
+            self.curve = curve
+            self.k = k
+            self.declared = declared
+            self.found = found
+            self.error = error
+        }
+
         /// Whether what was found speaks against the promise, beyond what chance explains.
         public var fails: Bool { found + 2 * error < declared }
     }
@@ -44,6 +52,13 @@ public struct CalibratedPolicies: Sendable, Codable {
         public var checking: Int
         /// Part of what may be missed that thresholds leave unused, since made queries are not those that will be asked.
         public var caution: Double
+
+        public init(isMade: Bool, calibrating: Int, checking: Int, caution: Double) {
+            self.isMade = isMade
+            self.calibrating = calibrating
+            self.checking = checking
+            self.caution = caution
+        }
     }
 
     public var model: DeviceModel
@@ -56,6 +71,18 @@ public struct CalibratedPolicies: Sendable, Codable {
     /// nil in indexes whose thresholds were stored before they were checked.
     public var source: Source?
     public var checks: [Check]?
+
+    public init(
+        model: DeviceModel, curves: [String: [Point]], reliability: Reliability, provenance: [String: String],
+        source: Source?, checks: [Check]?
+    ) {
+        self.model = model
+        self.curves = curves
+        self.reliability = reliability
+        self.provenance = provenance
+        self.source = source
+        self.checks = checks
+    }
 
     static let section = "policies"
     /// The k of recall@k that thresholds are kept for.
