@@ -22,9 +22,11 @@ struct Sonde: ParsableCommand {
 
     /// Exit codes are a promise to scripts: 0 done, 1 failed, 2 wrong usage.
     static func main() {
+        StandardOutput.keepDescriptors()
         do {
             var command = try parseAsRoot()
             try command.run()
+            try StandardOutput.requireWritten()
         } catch {
             finish(error)
         }
@@ -37,6 +39,11 @@ struct Sonde: ParsableCommand {
         case .success:
             // --help and --version.
             print(fullMessage(for: error))
+            do {
+                try StandardOutput.requireWritten()
+            } catch {
+                fail(describe(error), code: 1)
+            }
             Foundation.exit(0)
         case .validationFailure:
             fail(message(for: error) + " (see `\(helpCommand)`)", code: 2)

@@ -11,12 +11,16 @@ public struct VerificationReport: Codable, Sendable {
     public var segments: Int = 0
     public var pages: Int = 0
     public var records: Int = 0
+    /// How segments were read (see `BlockDevice.kind`); nil where the index could not be opened.
+    public var device: String?
     /// One line for each damaged place: file, offset, expected, found. Empty: the index is whole.
     public var damage: [String] = []
 
     /// What people read.
     public var text: String {
-        let head = "\(path): \(segments) segments, \(pages) pages, \(records) records read"
+        let head =
+            "\(path): \(segments) segments, \(pages) pages, \(records) records read"
+            + (device.map { " (\($0))" } ?? "")
         return damage.isEmpty
             ? head + "; whole"
             : head + "; \(damage.count) damaged\n" + damage.map { "  " + $0 }.joined(separator: "\n")
@@ -41,6 +45,7 @@ public enum Verification {
             report.damage.append("\(error)")
             return report
         }
+        report.device = index.deviceKind
         try checkSegments(of: index, report: &report, progress: progress)
         return report
     }

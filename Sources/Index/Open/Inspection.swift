@@ -38,6 +38,8 @@ public struct InspectionReport: Codable, Sendable {
     /// Which shard of which plan this is.
     public var shard: ShardIdentity?
     public var build: [String: String]
+    /// How segments are read here (see `BlockDevice.kind`).
+    public var device: String
 
     /// Memory of a process around the opening of an index, in bytes.
     public struct ProcessReport: Codable, Sendable {
@@ -76,6 +78,7 @@ public struct InspectionReport: Codable, Sendable {
             pages \(pages) of \(pageByteCount) bytes, \(recordsPerPage) records each, \
             \(String(format: "%.1f", fill * 100)) % full
             on disk \(indexByteCount) bytes, resident \(residentByteCount) bytes\(promise) (\(parts))\(memory)
+            device \(device)
             ids \(ids.kind == .external ? "external, " : "")\(ids.least) to \(ids.greatest), \(bytesPerId) bytes each\(shardText)
             built with \(options)
             """
@@ -99,7 +102,8 @@ extension DiskIndex {
             emptyPartitions: sizes.prefix { $0 == 0 }.count, indexByteCount: manifest.totalByteCount,
             residentByteCount: residentByteCount, residentParts: residentParts,
             residentPromised: manifest.build["resident"].flatMap { Int($0) }, process: nil,
-            ids: ids, bytesPerId: layout.idByteCount, shard: manifest.shard, build: manifest.build)
+            ids: ids, bytesPerId: layout.idByteCount, shard: manifest.shard, build: manifest.build,
+            device: deviceKind)
     }
 
     /// Resident bytes by what holds them; they sum to `residentByteCount`.

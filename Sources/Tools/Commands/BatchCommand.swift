@@ -75,7 +75,7 @@ struct BatchCommand: ParsableCommand {
     }
 
     func run() throws {
-        try requireWritable(out)
+        try requireOutputs(files: [out], inputs: [index, queries, truth] + merge)
         guard merge.isEmpty, let index, let queries else {
             let (count, k) = try PartialResult.merge(merge, out: out)
             print("\(merge.count) parts joined: \(count) queries, \(k) neighbours each")

@@ -121,6 +121,9 @@ struct BuildCommand: ParsableCommand {
     }
 
     func run() throws {
+        try requireOutputs(
+            directories: [index],
+            inputs: [base, plan, idOptions.ids, routerOptions.learn, routerOptions.learnTruth])
         var file = try VectorFile.open(path: base, first: first, skip: skip)
         var parameters = BuildParameters()
         parameters.metric = (metric ?? .l2).value

@@ -67,7 +67,7 @@ struct MeasureCommand: ParsableCommand {
     }
 
     func run() throws {
-        try requireWritable(csv, json, plot)
+        try requireOutputs(files: [csv, json, plot], inputs: index + [queries, truth, cache.cacheLearn])
         let rows = try VectorFile.open(path: queries, first: first).readAll()
         let expected = try TruthFile.read(path: truth)
         var measured: [(name: String, measurement: Measurement)] = []

@@ -18,6 +18,11 @@ struct PlotCommand: ParsableCommand {
     var k: Int = 1
 
     func run() throws {
+        try requireOutputs(
+            files: [out],
+            inputs: measurements.map { argument in
+                argument.split(separator: "=", maxSplits: 1).last.map(String.init) ?? argument
+            })
         let measured = try measurements.map { argument -> (name: String, measurement: Measurement) in
             let parts = argument.split(separator: "=", maxSplits: 1).map(String.init)
             let path = parts.last ?? argument

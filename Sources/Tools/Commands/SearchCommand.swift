@@ -27,7 +27,7 @@ struct SearchCommand: ParsableCommand {
 
     @Option(
         help: "Results: big-ann layout (n, k, ids, distances), .ivecs (ids only) or .ids64 (ids of 64 bits).")
-    var out: String
+    var out: String?
 
     @Option(help: "Write the counters of each query as CSV.")
     var counters: String?
@@ -53,13 +53,16 @@ struct SearchCommand: ParsableCommand {
 
     func validate() throws {
         try policy.requireOne()
+        if out == nil && counters == nil && truth == nil {
+            throw ValidationError("give --out FILE for the answers, or --counters or --truth")
+        }
         if probing && truth == nil { throw ValidationError("--probing needs --truth FILE") }
     }
 
     func run() throws {
-        try requireWritable(out, counters)
+        try requireOutputs(files: [out, counters], inputs: [index, queries, truth, cache.cacheLearn])
         var opened = try limit.open(index)
-        try opened.requireRoomForIds(in: out)
+        if let out { try opened.requireRoomForIds(in: out) }
         let rows = try VectorFile.open(path: queries, first: first).readAll()
         let expected = try truth.map { try TruthFile.read(path: $0) }
         if let expected { try opened.validate(truth: expected, queryCount: rows.count, k: k) }
@@ -71,7 +74,7 @@ struct SearchCommand: ParsableCommand {
         opened = try cache.applied(
             to: opened, policy: parameters.policy, cost: parameters.cost, threads: work.threads)
         let result = try opened.search(rows, parameters: parameters)
-        try result.answers.write(path: out)
+        if let out { try result.answers.write(path: out) }
         if let counters {
             try writeText(
                 ([QueryCounters.columns.joined(separator: ",")]
