@@ -81,6 +81,16 @@ static int enable(sonde_ring *ring) {
     return 0;
 }
 
+int sonde_ring_probe(sonde_ring *ring) {
+    struct io_uring_sqe *entry = io_uring_get_sqe(&ring->ring);
+    if (!entry) return -EBUSY;
+    io_uring_prep_nop(entry);
+    int result = sonde_ring_submit_and_wait(ring, 1);
+    if (result < 0) return result;
+    sonde_completion done;
+    return sonde_ring_reap(ring, &done, 1) == 1 ? 0 : -EIO;
+}
+
 int sonde_ring_push(sonde_ring *ring) {
     int result = enable(ring);
     if (result < 0) return result;

@@ -23,6 +23,7 @@ struct Sonde: ParsableCommand {
 
     /// Exit codes are a promise to scripts: 0 done, 1 failed, 2 wrong usage.
     static func main() {
+        StandardOutput.keepDescriptors()
         do {
             let given = Array(CommandLine.arguments.dropFirst())
             if let text = Suggestion(commands: configuration.subcommands).complaint(given) {
@@ -31,6 +32,7 @@ struct Sonde: ParsableCommand {
             try OptionRanges.check(CommandLine.arguments.dropFirst())
             var command = try parseAsRoot(Suggestion.joiningNegatives(given))
             try command.run()
+            try StandardOutput.requireWritten()
         } catch {
             finish(error)
         }
@@ -43,6 +45,11 @@ struct Sonde: ParsableCommand {
         case .success:
             // --help and --version.
             print(fullMessage(for: error))
+            do {
+                try StandardOutput.requireWritten()
+            } catch {
+                fail(describe(error), code: 1)
+            }
             Foundation.exit(0)
         case .validationFailure:
             fail(message(for: error) + " (see `\(helpCommand)`)", code: 2)

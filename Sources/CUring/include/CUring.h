@@ -36,6 +36,9 @@ int sonde_ring_queue_read(sonde_ring *ring, void *to, uint32_t size, uint64_t of
 /// 1 where the file lies on a filesystem in memory (tmpfs, ramfs), which takes O_DIRECT and ignores it.
 int sonde_file_in_memory(int file);
 
+/// Sends nothing through the ring and waits for it: 0 where the kernel takes every call that reads need.
+int sonde_ring_probe(sonde_ring *ring);
+
 /// Hands queued reads to the kernel, and no more.
 int sonde_ring_push(sonde_ring *ring);
 

@@ -6,7 +6,8 @@ import Vectors
 
 /// The output of one batch.
 final class BatchOutput {
-    private let path: String
+    /// nil: the output is written in place, and a kill costs all of it.
+    private let journalPath: String?
     private let writer: ResultWriter
     private let format: NeighbourFormat
     private let shardQueries: VectorFile
@@ -16,6 +17,8 @@ final class BatchOutput {
     private var journal: JobJournal<BatchEntry>?
     private var part: PartialResult?
     private var queryChecksum: UInt32 = 0
+    /// Queries that the journal tells of.
+    private var journalledCount: UInt64 = 0
 
     /// Queries whose answers are written.
     var finished: Int { Int(writer.position.finished) }
@@ -29,7 +32,6 @@ final class BatchOutput {
         path: String, index: DiskIndex, queries: VectorFile, shardQueries: VectorFile,
         parameters: BatchParameters
     ) throws {
-        self.path = path
         self.shardQueries = shardQueries
         let identity = try Self.identity(index: index, queries: queries, parameters: parameters.search)
         let k = parameters.search.k
@@ -55,10 +57,12 @@ final class BatchOutput {
                         ?? "all" + (layoutName.map { " as \($0)" } ?? "")
                 )
             ])
-        let journalPath = JobJournals.path(of: path)
-        if parameters.restarts { try JobJournals.remove(at: journalPath) }
+        // First the lock: what another process works with is neither read nor removed.
+        let claim = try ResultClaim(path)
+        journalPath = claim.journalPath
+        if parameters.restarts, let journalPath { try JobJournals.remove(at: journalPath) }
         var last: BatchEntry?
-        if JobJournals.exists(at: journalPath) {
+        if let journalPath, JobJournals.exists(at: journalPath) {
             journal = try JobJournal(continuing: journalPath, identity: journalIdentity)
             last = journal?.entries.last
         }
@@ -66,8 +70,11 @@ final class BatchOutput {
             path: path, count: shardQueries.count, k: k,
             headerByteCount: part?.headerByteCount ?? format.headerByteCount,
             idByteCount: part?.idByteCount ?? format.idByteCount, isIvecs: format == .ivecs,
-            continuing: last?.position)
-        if let last { try checkQueries(last) }
+            continuing: last?.position, claim: claim)
+        if let last {
+            journalledCount = last.position.finished
+            try checkQueries(last)
+        }
     }
 
     /// Appends the answers of the next queries, whose vectors are `rows`.
@@ -81,15 +88,15 @@ final class BatchOutput {
 
     /// Makes what was appended last: a kill costs only what comes after. The last block is published instead.
     func endBlock() throws(StorageError) {
-        guard finished < shardQueries.count else { return }
+        guard finished < shardQueries.count, let journalPath else { return }
         try writer.sync()
         let entry = BatchEntry(position: writer.position, queryChecksum: queryChecksum)
         if let journal {
             try journal.append([entry])
         } else {
-            journal = try JobJournal(
-                at: JobJournals.path(of: path), identity: journalIdentity, first: [entry])
+            journal = try JobJournal(at: journalPath, identity: journalIdentity, first: [entry])
         }
+        journalledCount = entry.position.finished
     }
 
     /// Gives the whole result its name.
@@ -97,12 +104,21 @@ final class BatchOutput {
         part?.checksums = writer.position.checksums
         try writer.finish(
             header: part?.header ?? format.header(count: shardQueries.count, k: writer.k))
-        try JobJournals.remove(at: JobJournals.path(of: path))
+        // The journal tells that all is written before the file gets its name, and goes after it: whenever a kill
+        // comes, the next run finds the answers in one place or the other.
+        if let journal, !writer.isPublished, finished > Int(journalledCount) {
+            try journal.append([BatchEntry(position: writer.position, queryChecksum: queryChecksum)])
+            journalledCount = writer.position.finished
+        }
         try writer.publish()
+        if let journalPath { try JobJournals.remove(at: journalPath) }
     }
 
     /// Leaves what a later run can continue, and nothing else.
-    func abandon() { if journal == nil { writer.discard() } }
+    func abandon() {
+        // A journal that was written, though not all that follows succeeded, tells of answers that are there.
+        if journal == nil, journalPath.map({ JobJournals.exists(at: $0) }) != true { writer.discard() }
+    }
 
     /// The queries answered before must be those of the file now.
     private func checkQueries(_ entry: BatchEntry) throws {
@@ -124,7 +140,7 @@ final class BatchOutput {
         }
         guard queryChecksum == entry.queryChecksum else {
             throw StorageError(
-                .invalidValue, path: JobJournals.path(of: path),
+                .invalidValue, path: journalPath ?? writer.path,
                 detail:
                     "is of another job: the first \(finished) queries of \(shardQueries.path) have changed",
                 expected: Checksum.text(entry.queryChecksum), found: Checksum.text(queryChecksum),

@@ -28,16 +28,18 @@ public struct Measurement: Codable, Sendable {
         public var indexByteCount: Int
         public var duplicate: String
         public var router: String
+        /// How segments were read (see `BlockDevice.kind`); nil in results of older versions.
+        public var device: String?
 
         enum CodingKeys: String, CodingKey {
-            case partitions, replication, duplicate, router
+            case partitions, replication, duplicate, router, device
             case residentByteCount = "resident_bytes"
             case indexByteCount = "index_bytes"
         }
 
         public init(
             partitions: Int, replication: Double, residentByteCount: Int, indexByteCount: Int,
-            duplicate: String, router: String
+            duplicate: String, router: String, device: String? = nil
         ) {
             self.partitions = partitions
             self.replication = replication
@@ -45,6 +47,7 @@ public struct Measurement: Codable, Sendable {
             self.indexByteCount = indexByteCount
             self.duplicate = duplicate
             self.router = router
+            self.device = device
         }
     }
 

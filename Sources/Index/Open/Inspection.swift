@@ -40,6 +40,8 @@ public struct InspectionReport: Codable, Sendable {
     public var build: [String: String]
     /// Which recalls can be declared, and how well they held; nil without a trained router.
     public var declaredRecall: DeclaredRecallReport?
+    /// How segments are read here (see `BlockDevice.kind`).
+    public var device: String
 
     /// Memory of a process around the opening of an index, in bytes.
     public struct ProcessReport: Codable, Sendable {
@@ -78,6 +80,7 @@ public struct InspectionReport: Codable, Sendable {
             pages \(pages) of \(pageByteCount) bytes, \(recordsPerPage) records each, \
             \(String(format: "%.1f", fill * 100)) % full
             on disk \(indexByteCount) bytes, resident \(residentByteCount) bytes\(promise) (\(parts))\(memory)
+            device \(device)
             ids \(ids.kind == .external ? "external, " : "")\(ids.least) to \(ids.greatest), \(bytesPerId) bytes each\(shardText)
             built with \(options)\(declaredRecall.map { "\n" + $0.text } ?? "")
             """
@@ -102,7 +105,7 @@ extension DiskIndex {
             residentByteCount: residentByteCount, residentParts: residentParts,
             residentPromised: manifest.build["resident"].flatMap { Int($0) }, process: nil,
             ids: ids, bytesPerId: layout.idByteCount, shard: manifest.shard, build: manifest.build,
-            declaredRecall: policies.map(DeclaredRecallReport.init))
+            declaredRecall: policies.map(DeclaredRecallReport.init), device: deviceKind)
     }
 
     /// Resident bytes by what holds them; they sum to `residentByteCount`.

@@ -4,8 +4,9 @@
 /// Bytes that can be read by offset: an open file, or memory that plays one.
 public protocol BlockDevice: Sendable {
     var path: String { get }
-    /// "direct" (O_DIRECT through io_uring), "buffered" (preadv, through the page cache) or "memory"; stands
-    /// beside every measured figure.
+    /// "direct" (O_DIRECT through io_uring), "direct by threads" (O_DIRECT where io_uring is refused), "buffered"
+    /// (through the page cache, where the filesystem has no direct reads) or "memory"; stands beside every measured
+    /// figure.
     var kind: String { get }
     var byteCount: UInt64 { get }
 
@@ -37,7 +38,9 @@ public protocol ReadQueue: AnyObject {
     /// that have. With 0 it only looks.
     ///
     /// When a read fails, the call waits for all the others, forgets them, and throws the first failure:
-    /// `inFlight` is then 0, `completions` as it was, and the arena the caller's again.
+    /// `inFlight` is then 0, `completions` as it was, and the arena the caller's again. Where the kernel takes no calls
+    /// any more, reads can be forgotten and not waited for: the queue then throws that failure for ever, and keeps the
+    /// arena for good.
     func wait(atLeast: Int, into completions: inout [ReadCompletion]) throws(StorageError)
 
     /// Waits for all reads in flight and forgets them.
@@ -65,14 +68,20 @@ public struct ReadCompletion: Sendable, Equatable {
 
 /// Opening a file as the best device it can be.
 public enum Devices {
-    /// Direct reads through io_uring, or buffered ones where the filesystem or the kernel refuses; `kind`
-    /// and `BufferedFile.reason` tell.
+    /// Direct reads through io_uring; by threads where the kernel refuses that; buffered ones where the filesystem has
+    /// no others. `kind` and `reason` tell.
     public static func open(path: String) throws(StorageError) -> any BlockDevice {
         do {
             return try DirectFile(path: path)
         } catch {
             guard error.kind == .unsupported else { throw error }
-            return try BufferedFile(path: path, reason: error.detail)
+            let reason = error.detail
+            do {
+                return try DirectThreadFile(path: path, reason: reason)
+            } catch {
+                guard error.kind == .unsupported else { throw error }
+                return try BufferedFile(path: path, reason: reason)
+            }
         }
     }
 }

@@ -1,5 +1,4 @@
-// A file read through the page cache by a few threads: for filesystems without direct reads and kernels
-// without io_uring. Figures measured over it carry its name.
+// A file read through the page cache by a few threads: for filesystems without direct reads. Figures measured over it carry its name.
 
 import Glibc
 
@@ -7,7 +6,7 @@ import Glibc
 public final class BufferedFile: BlockDevice {
     /// Why the file is not read directly, where that was tried.
     public let reason: String?
-    fileprivate let file: InputFile
+    private let file: InputFile
     private let threads: Int
 
     /// `threads` reads of a queue are under way at once.
@@ -24,27 +23,28 @@ public final class BufferedFile: BlockDevice {
     public var byteCount: UInt64 { file.byteCount }
 
     public func makeQueue(depth: Int, arena: ReadArena) throws(StorageError) -> any ReadQueue {
-        try BufferedQueue(
-            device: self, depth: max(1, depth), threads: min(threads, max(1, depth)), arena: arena)
+        try ThreadedQueue(
+            device: self, file: file, depth: max(1, depth), threads: min(threads, max(1, depth)), arena: arena
+        )
     }
 }
 
 /// A pool of threads that belongs to one queue.
-private final class BufferedQueue: ReadQueue {
+final class ThreadedQueue: ReadQueue {
     let depth: Int
-    private let device: BufferedFile
     private let arena: ReadArena
     private var ledger: ReadLedger
     private let pool: ReaderPool
     private var queued: [ReaderPool.Job] = []
     private var results: [ReaderPool.Result] = []
 
-    init(device: BufferedFile, depth: Int, threads: Int, arena: ReadArena) throws(StorageError) {
-        self.device = device
+    init(
+        device: any BlockDevice, file: InputFile, depth: Int, threads: Int, arena: ReadArena
+    ) throws(StorageError) {
         self.depth = depth
         self.arena = arena
         ledger = ReadLedger(depth: depth, device: device)
-        pool = try ReaderPool(file: device.file, threads: threads, depth: depth)
+        pool = try ReaderPool(file: file, threads: threads, depth: depth)
     }
 
     deinit {

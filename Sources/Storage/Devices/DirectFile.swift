@@ -10,8 +10,8 @@ public final class DirectFile: BlockDevice {
 
     /// Opens the file and tries a ring.
     ///
-    /// - Throws: kind `unsupported` where the filesystem has no direct reads or the kernel refuses io_uring:
-    ///   `BufferedFile` reads such files.
+    /// - Throws: kind `unsupported` where the kernel refuses io_uring (`DirectThreadFile` reads such files) or the
+    ///   filesystem has no direct reads (`BufferedFile` does).
     public convenience init(path: String) throws(StorageError) {
         // A read of over 2 GiB comes back short by itself; whole pages up to 1 GiB keep it simple.
         try self.init(path: path, largestRead: 1 << 30)
@@ -19,27 +19,35 @@ public final class DirectFile: BlockDevice {
 
     /// For tests: a device that returns at most `largestRead` bytes of any read.
     package init(path: String, largestRead: Int) throws(StorageError) {
-        let opened: InputFile
-        do {
-            opened = try InputFile(path: path, flags: Self.directFlag)
-        } catch {
-            guard case .systemCall("open", EINVAL) = error.kind else { throw error }
-            throw Self.unsupported(path, "its filesystem has no direct reads (O_DIRECT)")
-        }
-        if RingQueue.liesInMemory(descriptor: opened.descriptor) {
-            throw Self.unsupported(path, "its filesystem lies in memory")
-        }
-        file = opened
+        file = try Self.openDirect(path)
         self.largestRead = largestRead
         do {
-            _ = try makeRing(depth: 1, arena: ReadArena(byteCount: PageLayout.pageByteCount))
+            // Filters refuse each of its three calls by itself: all are tried.
+            try makeRing(depth: 1, arena: ReadArena(byteCount: PageLayout.pageByteCount)).probe()
         } catch {
             throw Self.unsupported(path, "the kernel refuses io_uring (\(error.detail))")
         }
     }
 
+    /// Opens a file past the page cache.
+    ///
+    /// - Throws: kind `unsupported` where its filesystem has no direct reads.
+    static func openDirect(_ path: String) throws(StorageError) -> InputFile {
+        let opened: InputFile
+        do {
+            opened = try InputFile(path: path, flags: directFlag)
+        } catch {
+            guard case .systemCall("open", EINVAL) = error.kind else { throw error }
+            throw unsupported(path, "its filesystem has no direct reads (O_DIRECT)")
+        }
+        if RingQueue.liesInMemory(descriptor: opened.descriptor) {
+            throw unsupported(path, "its filesystem lies in memory")
+        }
+        return opened
+    }
+
     private static func unsupported(_ path: String, _ reason: String) -> StorageError {
-        StorageError(.unsupported, path: path, detail: reason, advice: "read it buffered")
+        StorageError(.unsupported, path: path, detail: reason, advice: "read it by threads")
     }
 
     public var path: String { file.path }

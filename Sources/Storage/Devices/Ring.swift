@@ -20,6 +20,8 @@ public final class RingQueue: ReadQueue {
     private var ledger: ReadLedger
     private let finished: UnsafeMutablePointer<sonde_completion>
     private let largestRead: Int
+    /// Why the kernel takes no calls of this ring any more.
+    private var broken: StorageError?
     /// Reads queued and perhaps not yet handed to the kernel.
     private var queued = 0
 
@@ -47,7 +49,7 @@ public final class RingQueue: ReadQueue {
 
     deinit {
         // Reads under way land in the arena, which goes with this object.
-        if ledger.inFlight > 0 { try? drain() }
+        if ledger.inFlight > 0 && broken == nil { try? drain() }
         sonde_ring_close(ring)
         finished.deallocate()
     }
@@ -63,6 +65,7 @@ public final class RingQueue: ReadQueue {
 
     /// Queues what is left of the read at `slot`.
     private func queue(_ slot: Int) {
+        if broken != nil { return }
         let read = ledger[slot]
         let byteCount = min(read.restByteCount, largestRead)
         ledger.count(byteCount: byteCount)
@@ -75,7 +78,31 @@ public final class RingQueue: ReadQueue {
     }
 
     public func flush() throws(StorageError) {
-        try enter { sonde_ring_submit(ring) }
+        do {
+            try enter { sonde_ring_submit(ring) }
+        } catch {
+            throw abandon(error)
+        }
+    }
+
+    /// Asks the kernel for nothing, to see whether it takes every call that reads need. Of a queue that is not used
+    /// otherwise: it belongs to this thread from then on.
+    func probe() throws(StorageError) {
+        let result = sonde_ring_probe(ring)
+        guard result == 0 else {
+            throw StorageError.systemCall("io_uring_enter", path: file.path, errno: -result)
+        }
+    }
+
+    /// Forgets all reads: the kernel cannot be asked for them. Those under way may still land in the arena, which is
+    /// therefore never given back.
+    private func abandon(_ error: StorageError) -> StorageError {
+        if broken == nil {
+            broken = error
+            if ledger.inFlight > 0 { _ = Unmanaged.passRetained(arena) }
+        }
+        ledger.endAll()
+        return error
     }
 
     public func wait(atLeast: Int, into completions: inout [ReadCompletion]) throws(StorageError) {
@@ -84,8 +111,13 @@ public final class RingQueue: ReadQueue {
         var failure: StorageError?
         while true {
             let missing = failure == nil ? max(0, wanted - (completions.count - start)) : inFlight
-            try enter {
-                missing > 0 ? sonde_ring_submit_and_wait(ring, UInt32(missing)) : sonde_ring_submit(ring)
+            do {
+                try enter {
+                    missing > 0 ? sonde_ring_submit_and_wait(ring, UInt32(missing)) : sonde_ring_submit(ring)
+                }
+            } catch {
+                completions.removeSubrange(start...)
+                throw abandon(error)
             }
             let count = Int(sonde_ring_reap(ring, finished, UInt32(depth)))
             for index in 0..<count {
@@ -116,6 +148,7 @@ public final class RingQueue: ReadQueue {
 
     /// Enters the kernel until it neither is interrupted nor short of room for completions.
     private func enter(_ call: () -> Int32) throws(StorageError) {
+        if let broken { throw broken }
         while true {
             let result = call()
             queued = 0

@@ -28,8 +28,13 @@ public final class ResultWriter {
     public let count: Int
     public let k: Int
     public private(set) var position = Position()
-    private let partPath: String
-    private let descriptor: Int32
+    /// What is written in place gets the whole at the end, and cannot be continued.
+    public var isStream: Bool { claim.place.isStream }
+    /// Whether a run before had published the whole file and died before it had said so.
+    public private(set) var isPublished = false
+    private let claim: ResultClaim
+    private var partPath: String { claim.partPath }
+    private var descriptor: Int32 { claim.descriptor }
     private let isIvecs: Bool
     private let idByteCount: Int
     private let stretches: [Stretch]
@@ -45,7 +50,7 @@ public final class ResultWriter {
     ///   - idByteCount: 4 or 8; 4 for ivecs.
     public init(
         path: String, count: Int, k: Int, headerByteCount: Int = 8, idByteCount: Int = 4, isIvecs: Bool,
-        continuing: Position? = nil
+        continuing: Position? = nil, claim: ResultClaim? = nil
     ) throws(StorageError) {
         precondition(idByteCount == 4 || (idByteCount == 8 && !isIvecs))
         guard count <= Int(UInt32.max), k <= Int(Int32.max) else {
@@ -59,7 +64,7 @@ public final class ResultWriter {
         self.k = k
         self.isIvecs = isIvecs
         self.idByteCount = idByteCount
-        partPath = Self.partPath(of: path)
+        if let claim { self.claim = claim } else { self.claim = try ResultClaim(path) }
         let head = UInt64(headerByteCount)
         stretches =
             isIvecs
@@ -68,37 +73,29 @@ public final class ResultWriter {
                 Stretch(offset: head, rowByteCount: k * idByteCount),
                 Stretch(offset: head + UInt64(count) * UInt64(k * idByteCount), rowByteCount: k * 4),
             ]
-        descriptor = open(partPath, O_RDWR | O_CLOEXEC | (continuing == nil ? O_CREAT : 0), 0o644)
-        guard descriptor >= 0 else {
-            let code = errno
-            guard code == ENOENT, continuing != nil else {
-                throw StorageError.systemCall("open", path: partPath, errno: code)
-            }
-            throw StorageError(
-                .missing, path: partPath, detail: "the answers that the journal tells of are not there",
-                advice: "give --restart to begin anew")
-        }
-        guard flock(descriptor, LOCK_EX | LOCK_NB) == 0 else {
-            throw StorageError(
-                .exists, path: partPath, detail: "another process is writing it",
-                advice: "wait for it or choose another name")
-        }
+        let size = stretches.reduce(head) { max($0, $1.offset + UInt64(count * $1.rowByteCount)) }
         if let continuing {
-            try check(continuing)
+            if self.claim.isNew, continuing.finished == UInt64(count),
+                (try? check(continuing, size: size, path: self.claim.place.path)) != nil
+            {
+                isPublished = true
+                self.claim.discard()
+            } else {
+                guard !self.claim.isNew else {
+                    self.claim.discard()
+                    throw StorageError(
+                        .missing, path: partPath,
+                        detail: "the answers that the journal tells of are not there",
+                        advice: "give --restart to begin anew")
+                }
+                try check(continuing, size: size, path: partPath)
+            }
             position = continuing
         } else {
-            let size = stretches.reduce(head) { max($0, $1.offset + UInt64(count * $1.rowByteCount)) }
             guard ftruncate(descriptor, 0) == 0, ftruncate(descriptor, off_t(size)) == 0 else {
                 throw StorageError.systemCall("ftruncate", path: partPath, errno: errno)
             }
         }
-    }
-
-    deinit {
-        guard descriptor >= 0 else { return }
-        // By name: a process that was forked meanwhile may still hold the descriptor, and the lock with it.
-        flock(descriptor, LOCK_UN)
-        close(descriptor)
     }
 
     /// Appends the answers of the next queries: `k` ids and as many distances each. Ids of all ones (places
@@ -135,6 +132,7 @@ public final class ResultWriter {
     /// Writes the header and brings the whole file to the device; `publish` names it.
     public func finish(header: [UInt8]) throws(StorageError) {
         precondition(Int(position.finished) == count)
+        if isPublished { return }
         if !isIvecs {
             let bytes = Scratch(header.count)
             for (index, byte) in header.enumerated() {
@@ -149,16 +147,14 @@ public final class ResultWriter {
 
     /// Gives the file its name.
     public func publish() throws(StorageError) {
-        guard rename(partPath, path) == 0 else {
-            throw StorageError.systemCall("rename", path: path, errno: errno)
-        }
-        isSettled = true
-        try Directory.sync(Directory.parent(of: path))
+        if isPublished { return }
+        isSettled = try claim.publish()
+        if !isStream { try Directory.sync(Directory.parent(of: claim.place.path)) }
     }
 
     /// Removes what was written; harmless after `publish`.
     public func discard() {
-        if !isSettled { unlink(partPath) }
+        if !isSettled && !isPublished { claim.discard() }
         isSettled = true
     }
 
@@ -185,8 +181,19 @@ public final class ResultWriter {
     }
 
     /// Compares what lies in the file with the checksums of what was written.
-    private func check(_ written: Position) throws(StorageError) {
+    private func check(_ written: Position, size: UInt64, path partPath: String) throws(StorageError) {
         let file = try InputFile(path: partPath)
+        guard file.byteCount == size else {
+            throw StorageError(
+                .corrupt, path: partPath, detail: "is not of the size that the job gave it",
+                expected: "\(size) bytes", found: "\(file.byteCount)", advice: "give --restart to begin anew")
+        }
+        guard written.finished <= UInt64(count) else {
+            throw StorageError(
+                .corrupt, path: partPath, detail: "the journal tells of more answers than there are queries",
+                expected: "at most \(count)", found: "\(written.finished)",
+                advice: "give --restart to begin anew")
+        }
         for (index, stretch) in stretches.enumerated() {
             let found = try file.checksum(
                 at: stretch.offset, byteCount: written.finished * UInt64(stretch.rowByteCount))

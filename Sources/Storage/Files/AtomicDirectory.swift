@@ -136,7 +136,7 @@ public final class AtomicDirectory {
     }
 
     /// The name without trailing slashes, and the sibling's.
-    private static func names(of path: String) throws(StorageError) -> (name: String, work: String) {
+    static func names(of path: String) throws(StorageError) -> (name: String, work: String) {
         var name = path
         while name.count > 1 && name.hasSuffix("/") { name.removeLast() }
         let parent = Directory.parent(of: name)

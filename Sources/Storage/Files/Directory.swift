@@ -122,8 +122,14 @@ final class DirectoryLock {
             guard mkdir(path, 0o755) == 0 || errno == EEXIST else {
                 throw StorageError.systemCall("mkdir", path: path, errno: errno)
             }
+            var status = stat()
+            if lstat(path, &status) == 0, status.st_mode & S_IFMT != S_IFDIR {
+                throw StorageError(
+                    .unsupported, path: path, detail: "a directory of this name is needed, and it is none",
+                    advice: "remove it or choose another name (a symlink is not followed)")
+            }
             let file = path + "/" + name
-            let descriptor = open(file, O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
+            let descriptor = open(file, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0o600)
             if descriptor < 0 {
                 if errno == ENOENT { continue }
                 throw StorageError.systemCall("open", path: file, errno: errno)

@@ -15,7 +15,8 @@ final class InputFile: Sendable {
     init(path: String, flags: Int32 = 0, unreadable: Range<UInt64> = 0..<0) throws(StorageError) {
         self.path = path
         self.unreadable = unreadable
-        descriptor = open(path, O_RDONLY | O_CLOEXEC | flags)
+        // Without waiting: opening a FIFO would, for a writer that may never come. Regular files do not care.
+        descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY | flags)
         if descriptor < 0 {
             byteCount = 0
             let code = errno
@@ -30,7 +31,9 @@ final class InputFile: Sendable {
         }
         byteCount = UInt64(max(0, status.st_size))
         guard status.st_mode & S_IFMT == S_IFREG else {
-            throw StorageError(.unsupported, path: path, detail: "is not a regular file")
+            throw StorageError(
+                .unsupported, path: path, detail: "is not a regular file",
+                advice: "files are read by offset: write it to a file first")
         }
     }
 

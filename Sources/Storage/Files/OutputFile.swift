@@ -1,6 +1,6 @@
 // A file written once from its start: large writes, a running checksum, an fsync before it counts as
 // written. With `atomically` it is written beside its name and renamed, so that the name never holds half
-// a file.
+// a file; what is no regular file (a device, a FIFO, /dev/stdout) gets the whole at the end, in place.
 
 import Glibc
 
@@ -12,6 +12,9 @@ final class OutputFile {
     private let writingPath: String
     private let atomically: Bool
     private let descriptor: Int32
+    /// Where the whole goes when it is finished, for outputs written in place; else -1.
+    private let stream: Int32
+    private let place: OutputPlace?
     private let buffer: UnsafeMutableRawPointer
     private let capacity: Int
     private var filled = 0
@@ -27,18 +30,14 @@ final class OutputFile {
         precondition(!(atomically && continuing != nil))
         self.path = path
         self.atomically = atomically
-        writingPath = atomically ? path + ".part" : path
+        let place: OutputPlace? = atomically ? try OutputPlace(path) : nil
+        self.place = place
+        writingPath = place.map { $0.isStream ? path : $0.partPath } ?? path
+        let (opened, stream) = try Self.open(writingPath, place: place, continues: continuing != nil)
         capacity = bufferByteCount
         buffer = .allocate(byteCount: bufferByteCount, alignment: 4096)
-        descriptor = open(
-            writingPath,
-            O_WRONLY | O_CLOEXEC | (continuing != nil ? 0 : O_CREAT | (atomically ? O_TRUNC : O_EXCL)), 0o644)
-        let code = errno
-        guard descriptor >= 0 else {
-            throw code == EEXIST
-                ? StorageError(.exists, path: path, detail: "exists already and is not overwritten")
-                : StorageError.systemCall("open", path: writingPath, errno: code)
-        }
+        descriptor = opened
+        self.stream = stream
         if let continuing {
             try SpillFile.cut(descriptor, path: path, to: continuing.byteCount)
             flushed = continuing.byteCount
@@ -46,12 +45,43 @@ final class OutputFile {
         }
     }
 
+    /// The file that is written, and the stream that gets it at the end.
+    private static func open(
+        _ path: String, place: OutputPlace?, continues: Bool
+    ) throws(StorageError) -> (file: Int32, stream: Int32) {
+        guard let place else {
+            // With O_EXCL no symlink is followed.
+            let flags = O_WRONLY | O_CLOEXEC | (continues ? O_NOFOLLOW : O_CREAT | O_EXCL)
+            let descriptor = Glibc.open(path, flags, 0o644)
+            guard descriptor < 0 else { return (descriptor, -1) }
+            throw errno == EEXIST
+                ? StorageError(.exists, path: path, detail: "exists already and is not overwritten")
+                : StorageError.systemCall("open", path: path, errno: errno)
+        }
+        if place.isStream {
+            let stream = try place.openStream()
+            do {
+                return (try TemporaryFile.anonymous(), stream)
+            } catch {
+                close(stream)
+                throw error
+            }
+        }
+        let descriptor = try TemporaryFile.open(path, creates: true)
+        guard ftruncate(descriptor, 0) == 0 else {
+            let code = errno
+            close(descriptor)
+            throw StorageError.systemCall("ftruncate", path: path, errno: code)
+        }
+        return (descriptor, -1)
+    }
+
     deinit {
         buffer.deallocate()
-        if descriptor >= 0 {
-            close(descriptor)
-            if atomically && !finished { unlink(writingPath) }
-        }
+        // While it is locked: afterwards the name may be another writer's.
+        if atomically && !finished && stream < 0 { unlink(writingPath) }
+        if atomically { TemporaryFile.unlockAndClose(descriptor) } else { close(descriptor) }
+        if stream >= 0 { close(stream) }
     }
 
     /// Appends bytes; they reach the file in large writes.
@@ -95,15 +125,20 @@ final class OutputFile {
     @discardableResult
     func finish() throws(StorageError) -> FileDigest {
         try flush()
+        if stream >= 0 {
+            try TemporaryFile.copy(descriptor, to: stream, path: path)
+            finished = true
+            return FileDigest(byteCount: byteCount, crc32c: checksum)
+        }
         guard fsync(descriptor) == 0 else {
             throw StorageError.systemCall("fsync", path: writingPath, errno: errno)
         }
-        if atomically {
-            guard rename(writingPath, path) == 0 else {
+        if let place {
+            guard rename(writingPath, place.path) == 0 else {
                 throw StorageError.systemCall("rename", path: path, errno: errno)
             }
             finished = true
-            try Directory.sync(Directory.parent(of: path))
+            try Directory.sync(Directory.parent(of: place.path))
         }
         finished = true
         return FileDigest(byteCount: byteCount, crc32c: checksum)

@@ -40,7 +40,8 @@ public final class SpillFile {
         isKept = true
         capacity = bufferByteCount
         buffer = .allocate(byteCount: capacity, alignment: 4096)
-        descriptor = open(path, O_RDWR | O_CLOEXEC | (continuing == nil ? O_CREAT | O_TRUNC : 0), 0o600)
+        descriptor = open(
+            path, O_RDWR | O_CLOEXEC | O_NOFOLLOW | (continuing == nil ? O_CREAT | O_TRUNC : 0), 0o600)
         guard descriptor >= 0 else { throw StorageError.systemCall("open", path: path, errno: errno) }
         guard let continuing else { return }
         try Self.cut(descriptor, path: path, to: continuing.byteCount)

@@ -36,6 +36,13 @@ public final class JobJournal<Entry: JournalEntry> {
     public init(at path: String, identity: JobIdentity, first: [Entry] = []) throws(StorageError) {
         self.path = path
         entries = []
+        var status = stat()
+        if lstat(path, &status) == 0, status.st_mode & S_IFMT != S_IFREG {
+            throw StorageError(
+                .unsupported, path: path,
+                detail: "a journal of this name is needed, and it is no regular file",
+                advice: "remove it or choose another output")
+        }
         let identityBytes = identity.encoded
         let end = JobJournalFile.headerByteCount + identityBytes.count
         let head = Scratch(end + 4 + first.count * JobJournalFile.entryByteCount)
@@ -191,7 +198,7 @@ private struct JobJournalFile {
     }
 
     static func open(_ path: String) throws(StorageError) -> Int32 {
-        let descriptor = Glibc.open(path, O_WRONLY | O_APPEND | O_CLOEXEC)
+        let descriptor = Glibc.open(path, O_WRONLY | O_APPEND | O_CLOEXEC | O_NOFOLLOW)
         guard descriptor >= 0 else { throw StorageError.systemCall("open", path: path, errno: errno) }
         return descriptor
     }

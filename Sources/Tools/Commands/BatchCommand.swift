@@ -79,7 +79,7 @@ struct BatchCommand: ParsableCommand {
     }
 
     func run() throws {
-        try requireWritable(out)
+        try requireOutputs(files: [out], inputs: [index, queries, truth] + merge)
         guard merge.isEmpty, let index, let queries else {
             let parts = try wholeParts()
             let (count, k) = try PartialResult.merge(parts, out: out)

@@ -133,6 +133,9 @@ struct BuildCommand: ParsableCommand {
     }
 
     func run() throws {
+        try requireOutputs(
+            directories: [index],
+            inputs: [base, plan, idOptions.ids, routerOptions.learn, routerOptions.learnTruth])
         var file = try input.openMain(base, first: first, skip: skip)
         var parameters = BuildParameters()
         parameters.metric = (metric ?? .l2).value

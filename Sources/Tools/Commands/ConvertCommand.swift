@@ -72,7 +72,7 @@ struct ConvertCommand: ParsableCommand {
     }
 
     func run() throws {
-        try requireWritable(out)
+        try requireOutputs(files: [out], inputs: [input])
         guard !isOfNeighbours else {
             let truth = try TruthFile.read(path: input)
             try truth.write(path: out)

@@ -68,7 +68,7 @@ struct MeasureCommand: ParsableCommand {
     }
 
     func run() throws {
-        try requireWritable(csv, json, plot)
+        try requireOutputs(files: [csv, json, plot], inputs: index + [queries, truth, cache.cacheLearn])
         if let plot { try Picture.requireFormat(plot) }
         let expected = try TruthFile.read(path: truth)
         var measured: [(name: String, measurement: Measurement)] = []

@@ -18,6 +18,7 @@ struct MergeCommand: ParsableCommand {
     @OptionGroup var resumeOptions: ResumeOptions
 
     func run() throws {
+        try requireOutputs(directories: [out], inputs: shards)
         var merger = IndexMerger()
         merger.memoryByteCount = work.memory.byteCount
         merger.progress = work.progress

@@ -60,6 +60,7 @@ struct PlanCommand: ParsableCommand {
     var skip: Int = 0
 
     func run() throws {
+        try requireOutputs(directories: [out], inputs: [base])
         let file = try input.openMain(base, first: first, skip: skip)
         var parameters = BuildParameters()
         parameters.metric = metric.value

@@ -19,7 +19,11 @@ struct PlotCommand: ParsableCommand {
 
     func run() throws {
         try Picture.requireFormat(out)
-        try requireWritable(out)
+        try requireOutputs(
+            files: [out],
+            inputs: measurements.map { argument in
+                argument.split(separator: "=", maxSplits: 1).last.map(String.init) ?? argument
+            })
         let measured = try measurements.map { argument -> (name: String, measurement: Measurement) in
             let parts = argument.split(separator: "=", maxSplits: 1).map(String.init)
             let path = parts.last ?? argument

@@ -29,7 +29,7 @@ struct SearchCommand: ParsableCommand {
         help:
             "Results: big-ann layout (n, k, ids, distances), .ids64 (ids of 64 bits), .csv, .jsonl; .ivecs or .npy: ids only."
     )
-    var out: String
+    var out: String?
 
     @Option(help: "Write the counters of each query as CSV.")
     var counters: String?
@@ -59,13 +59,16 @@ struct SearchCommand: ParsableCommand {
 
     func validate() throws {
         try policy.requireOne()
+        if out == nil && counters == nil && truth == nil {
+            throw ValidationError("give --out FILE for the answers, or --counters or --truth")
+        }
         if probing && truth == nil { throw ValidationError("--probing needs --truth FILE") }
     }
 
     func run() throws {
-        try requireWritable(out, counters)
+        try requireOutputs(files: [out, counters], inputs: [index, queries, truth, cache.cacheLearn])
         var opened = try limit.open(index)
-        try opened.requireRoomForIds(in: out)
+        if let out { try opened.requireRoomForIds(in: out) }
         let rows = try input.openQueries(queries, for: opened, first: first)
             .readAll(checkFinite: badQueries.onBadQuery == .fail)
         let given = try truth.map { try TruthFile.read(path: $0) }
@@ -80,7 +83,7 @@ struct SearchCommand: ParsableCommand {
             to: opened, policy: parameters.policy, cost: parameters.cost, threads: work.threads,
             input: input)
         let result = try opened.search(rows, parameters: parameters)
-        try result.answers.write(path: out)
+        if let out { try result.answers.write(path: out) }
         if let counters {
             try writeText(
                 ([QueryCounters.columns.joined(separator: ",")]

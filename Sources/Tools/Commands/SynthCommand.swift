@@ -62,6 +62,7 @@ struct SynthCommand: ParsableCommand {
     }
 
     func run() throws {
+        try requireOutputs(files: [out, learn, queries], inputs: [])
         // Every file is opened before the first row is made: a wrong path shows at once.
         var files = [(draw: Synth.Draw.base, count: count, writer: try writer(out))]
         if let learn { files.append((.learn, learnCount, try writer(learn))) }

@@ -51,6 +51,8 @@ struct TrainCommand: ParsableCommand {
     }
 
     func run() throws {
+        try requireOutputs(
+            directories: [out], inputs: [index, routerOptions.learn, routerOptions.learnTruth])
         let opened = try DiskIndex(path: index)
         var training = try routerOptions.training(
             router ?? (residentOptions.resident == nil ? .prototypes : .distance), copies: duplicate,

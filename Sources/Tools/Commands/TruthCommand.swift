@@ -44,7 +44,7 @@ struct TruthCommand: ParsableCommand {
     @OptionGroup var work: WorkOptions
 
     func run() throws {
-        try requireWritable(out)
+        try requireOutputs(files: [out], inputs: [base, queries, idOptions.ids])
         let baseFile = try input.openMain(base, first: first, skip: skip)
         let ids = try idOptions.ids(of: baseFile, path: base)
         let queryFile = try input.open(queries, first: firstQueries, as: baseFile.elementType)
@@ -65,6 +65,7 @@ struct TruthCommand: ParsableCommand {
         print(
             "\(queryFile.count) queries against \(baseFile.count) vectors in \(String(format: "%.2f", elapsed)) s: "
                 + String(format: "%.2f", pairs / elapsed / 1e9) + " G distances/s, "
-                + String(format: "%.0f", compared / elapsed / 1e9) + " GB/s of vectors compared")
+                + String(format: "%.0f", compared / elapsed / 1e9)
+                + " GB/s of vectors compared; the base is read through the page cache")
     }
 }

@@ -149,29 +149,13 @@ struct CommandFailure: Error, CustomStringConvertible {
     init(_ description: String) { self.description = description }
 }
 
-/// Fails at once where results could not be written later, before any work is done for them.
-func requireWritable(_ paths: String?...) throws {
-    for path in paths.compactMap({ $0 }) {
-        let parent = path.lastIndex(of: "/").map { String(path[...$0]) } ?? "."
-        var isDirectory: ObjCBool = false
-        if FileManager.default.fileExists(atPath: path, isDirectory: &isDirectory), isDirectory.boolValue {
-            throw CommandFailure("\(path): cannot write: is a directory")
-        }
-        if !FileManager.default.fileExists(atPath: parent) {
-            throw CommandFailure("\(path): cannot write: there is no directory \(parent)")
-        }
-        if access(parent, W_OK | X_OK) != 0 {
-            throw CommandFailure("\(path): cannot write: \(String(cString: strerror(errno)))")
-        }
-    }
+/// Fails at once where results could not be written later or would destroy what is read, before any work is done for
+/// them.
+func requireOutputs(files: [String?] = [], directories: [String?] = [], inputs: [String?]) throws {
+    var outputs = OutputGuard(inputs: inputs)
+    try outputs.check(directories: directories)
+    try outputs.check(files: files)
 }
 
-/// Writes a text file whole or not at all.
-func writeText(_ text: String, path: String) throws {
-    do {
-        try Data(text.utf8).write(to: URL(fileURLWithPath: path), options: .atomic)
-    } catch {
-        let cause = (error as NSError).userInfo[NSUnderlyingErrorKey] as? NSError
-        throw CommandFailure("\(path): cannot write: \((cause ?? error as NSError).localizedDescription)")
-    }
-}
+/// Writes a text file whole or not at all; in place where it is a device or a FIFO.
+func writeText(_ text: String, path: String) throws { try TextFile.write(text, path: path) }

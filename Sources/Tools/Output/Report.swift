@@ -24,7 +24,8 @@ enum Report {
         let heading = """
             \(title): \(data.n) x \(data.d) \(data.dtype), \(data.metric), \(data.queries) queries; \
             \(index.partitions) partitions, duplicate \(index.duplicate), replication \(replication), \
-            router \(index.router), index \(megabytes(index.indexByteCount)) MB
+            router \(index.router), index \(megabytes(index.indexByteCount)) MB, \
+            device \(index.device ?? "unknown")
             """
         let ks = recallDepths(measurement)
         var titles = ["policy", "parameter"] + ks.map { "recall@\($0)" }
@@ -76,7 +77,7 @@ enum Report {
         var header = ["policy", "parameter"] + ks.map { "recall@\($0)" }
         header += ["vectors", "cached", "distinct", "segments", "pages", "bytes", "reads", "rounds", "qps"]
         header += ["mean_ms", "p50_ms", "p99_ms", "p999_ms", "route_us", "wait_us", "scan_us"]
-        header += ["bound", "resident_bytes"]
+        header += ["bound", "resident_bytes", "device"]
         let lines = measurement.rows.map { row -> String in
             var cells = [row.policy, "\(row.parameter)"]
             cells += ks.map { row.recall[String($0)].map { "\($0)" } ?? "" }
@@ -87,7 +88,11 @@ enum Report {
                 row.waitMicroseconds, row.scanMicroseconds,
             ]
             cells += numbers.map { "\($0)" }
-            return (cells + [row.bound, "\(measurement.index.residentByteCount)"]).joined(separator: ",")
+            return
+                (cells + [
+                    row.bound, "\(measurement.index.residentByteCount)",
+                    measurement.index.device ?? "unknown",
+                ]).joined(separator: ",")
         }
         return ([header.joined(separator: ",")] + lines).joined(separator: "\n") + "\n"
     }
