@@ -4,7 +4,7 @@ import Foundation
 import Testing
 import Vectors
 
-@testable import Storage
+import Storage
 
 @Suite struct OutputTests {
     @Test func aSymlinkIsFollowedAndStays() throws {

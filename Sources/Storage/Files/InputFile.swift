@@ -3,7 +3,7 @@
 import Glibc
 
 /// A regular file read with pread; safe to share between threads.
-final class InputFile: Sendable {
+package final class InputFile: Sendable {
     let path: String
     let byteCount: UInt64
     let descriptor: Int32
@@ -12,7 +12,7 @@ final class InputFile: Sendable {
     private let unreadable: Range<UInt64>
 
     /// `flags` are added to those of reading.
-    init(path: String, flags: Int32 = 0, unreadable: Range<UInt64> = 0..<0) throws(StorageError) {
+    package init(path: String, flags: Int32 = 0, unreadable: Range<UInt64> = 0..<0) throws(StorageError) {
         self.path = path
         self.unreadable = unreadable
         // Without waiting: opening a FIFO would, for a writer that may never come. Regular files do not care.

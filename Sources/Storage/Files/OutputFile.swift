@@ -5,7 +5,7 @@
 import Glibc
 
 /// A file being written by one thread.
-final class OutputFile {
+package final class OutputFile {
     let path: String
     /// Bytes appended so far.
     var byteCount: UInt64 { flushed + UInt64(filled) }
@@ -24,7 +24,7 @@ final class OutputFile {
 
     /// - Parameter continuing: goes on behind these bytes of a file that is there, and whose further bytes are cut
     ///   off; what they are is not looked at (see `FileDigest.check`).
-    init(
+    package init(
         path: String, atomically: Bool, bufferByteCount: Int = 1 << 20, continuing: FileDigest? = nil
     ) throws(StorageError) {
         precondition(!(atomically && continuing != nil))
@@ -123,7 +123,7 @@ final class OutputFile {
 
     /// Everything to the device, then under the final name. Nothing may be appended after it.
     @discardableResult
-    func finish() throws(StorageError) -> FileDigest {
+    package func finish() throws(StorageError) -> FileDigest {
         try flush()
         if stream >= 0 {
             try TemporaryFile.copy(descriptor, to: stream, path: path)
@@ -183,7 +183,7 @@ final class OutputFile {
         return try file.finish()
     }
 
-    func append(_ bytes: [UInt8]) throws(StorageError) {
+    package func append(_ bytes: [UInt8]) throws(StorageError) {
         let result: Result<Void, StorageError> = bytes.withUnsafeBytes { raw in
             guard let base = raw.baseAddress else { return .success(()) }
             do throws(StorageError) {
