@@ -64,7 +64,8 @@ import Vectors
         var means = KMeans(partitions: 16, seed: 1, threads: 2)
         means.capRecords = 100
         let result = means.train(rows)
-        #expect(result.centroids.count >= 16)
+        // Centroids that are all alike would be partitions that hold nothing: one is left.
+        #expect(result.centroids.count == 1)
         #expect(result.largest == 500)
     }
 

@@ -103,7 +103,7 @@ public struct KMeans: Sendable {
         }
         meter.reach(meter.total)
         if let capRecords { try split(&lloyd, cap: max(1, capRecords), milestones, from: firstSplit) }
-        lloyd.dropEmpty()
+        lloyd.dropEmpty(isAssigned: capRecords != nil)
         return Result(
             centroids: lloyd.centroids, meanDistance: lloyd.meanDistance, iterations: lloyd.iterations,
             largest: lloyd.largest)

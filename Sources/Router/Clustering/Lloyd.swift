@@ -20,11 +20,14 @@ struct Lloyd {
     private(set) var meanDistance: Double
     private(set) var largest: Int
     private(set) var isConverged: Bool
+    /// Whether the last iteration met partitions that no row is nearest to.
+    private(set) var hadEmpty: Bool
 
     init(
         rows: VectorMatrix, means: VectorMatrix, threads: Int, iterations: Int = 0,
-        meanDistance: Double = .infinity, largest: Int = 0, isConverged: Bool = false
+        meanDistance: Double = .infinity, largest: Int = 0, isConverged: Bool = false, hadEmpty: Bool = false
     ) {
+        self.hadEmpty = hadEmpty
         self.rows = rows
         self.means = means
         self.threads = threads
@@ -101,14 +104,15 @@ struct Lloyd {
         return refilled
     }
 
-    /// Leaves out means that no row is nearest to. They come of rows that repeat: such means are alike, or no row
-    /// was found to fill them with. Where neither is so, rows are not assigned once more.
-    mutating func dropEmpty() {
-        if !assignment.partitions.isEmpty {
-            let sizes = assignment.sizes(partitionCount: means.count)
-            if !sizes.contains(0) && !hasEqualCentroids { return }
+    /// Leaves out means that no row is nearest to. They come of rows that repeat: such means are alike, or the last
+    /// iteration found some that were empty. Where neither is so, rows are not assigned once more.
+    ///
+    /// - Parameter isAssigned: whether the assignment is that of the means as they are.
+    mutating func dropEmpty(isAssigned: Bool) {
+        if !isAssigned {
+            guard hadEmpty || hasEqualCentroids else { return }
+            assign()
         }
-        assign()
         let sizes = assignment.sizes(partitionCount: means.count)
         guard sizes.contains(0) else { return }
         means = means.gather(sizes.indices.filter { sizes[$0] > 0 }.map { UInt32($0) })
@@ -129,6 +133,7 @@ struct Lloyd {
     private mutating func refill(_ order: CountingOrder) -> Int {
         var sizes = (0..<means.count).map { order.size($0) }
         let empty = sizes.indices.filter { sizes[$0] == 0 }
+        hadEmpty = !empty.isEmpty
         if empty.isEmpty { return 0 }
         var taken = Set<UInt32>()
         var refilled = 0

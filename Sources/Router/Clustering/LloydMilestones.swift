@@ -8,7 +8,7 @@ extension Lloyd {
     var state: [UInt8] {
         var writer = SectionWriter()
         writer.append(UInt64(iterations))
-        writer.append(UInt64(isConverged ? 1 : 0))
+        writer.append(UInt64((isConverged ? 1 : 0) | (hadEmpty ? 2 : 0)))
         writer.append(meanDistance.bitPattern)
         writer.append(UInt64(largest))
         writer.append(UInt64(means.count))
@@ -28,7 +28,7 @@ extension Lloyd {
         self.init(
             rows: rows, means: means, threads: threads, iterations: Int(clamping: iterations),
             meanDistance: Double(bitPattern: distance), largest: Int(clamping: largest),
-            isConverged: ended != 0)
+            isConverged: ended & 1 != 0, hadEmpty: ended & 2 != 0)
     }
 
     /// The iteration over `rows` that the last milestone of a step kept, and its part.

@@ -148,6 +148,8 @@ public struct OutputGuard {
     private static func unwritable(_ path: String, _ code: Int32) -> StorageError {
         StorageError(
             .systemCall(name: "access", errno: code), path: path,
-            detail: "cannot write: \(String(cString: strerror(code)))")
+            detail: code == ENOENT
+                ? "cannot write: there is no directory \(Directory.parent(of: path))"
+                : "cannot write: \(String(cString: strerror(code)))")
     }
 }

@@ -1,5 +1,5 @@
 // The range of every numeric option, in one place: checked before anything is parsed, so that no arithmetic on a value
-// can overflow and no command begins what it could never hold. docs/cli.md shows the same table; a test compares the
+// can overflow and no command begins what it could never hold. docs/reference/cli.md shows the same table; a test compares the
 // options that commands declare with the names here.
 
 import ArgumentParser
@@ -72,7 +72,8 @@ enum OptionRanges {
         "--block": .whole(1, most), "--budget-vectors": .whole(1, rows), "--cache": .bytes(1),
         "--candidates": .whole(1, 1 << 20), "--clusters": .whole(1, 1 << 20), "--count": .whole(1, 1 << 40),
         "--dim": .whole(1, 65_536), "--epochs": .whole(0, 10_000), "--eps1": .real(0, 1e9),
-        "--eps2": .real(0, 1e9), "--first": .whole(0, rows), "--first-id": .any, "--gain": .real(0, 1e30),
+        "--eps2": .real(0, 1e9), "--first": .whole(0, rows), "--first-queries": .whole(0, rows),
+        "--first-id": .any, "--gain": .real(0, 1e30),
         "--heads": .positive(0.5), "--hidden": widths, "--inflight": .whole(1, 4096),
         "--iterations": .whole(1, 10_000), "-k": .whole(1, most), "build -k": .whole(1, 100),
         "train -k": .whole(1, 100), "measure -k": .list(.whole(1, most), count: 64),

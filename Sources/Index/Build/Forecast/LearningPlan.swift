@@ -55,7 +55,7 @@ struct LearningWork {
     /// Bytes that the learned router adds to router.bin.
     var routerByteCount: Int {
         let parameters = training.predictor
-        let fixed = ResidentBudget.posteriorsByteCount + 32 << 10
+        let fixed = ResidentBudget.posteriorsByteCount + 112 << 10
         func network(_ widths: [Int]) -> Int {
             zip(widths, widths.dropFirst()).reduce(0) { $0 + ($1.0 + 1) * $1.1 } * 4
         }

@@ -118,7 +118,10 @@ struct PosteriorTraining {
         let numbers = try index.numbers()
         var others = TruthFile(count: rows.count, k: k)
         for (row, query) in rows.enumerated() {
-            let source = numbers.id(of: Int(sources[Int(query)]))
+            // Queries of a learn file were made from nothing that could be left out.
+            let source =
+                sources[Int(query)] == LearnQueries.noSource
+                ? TruthFile.noId : numbers.id(of: Int(sources[Int(query)]))
             var place = 0
             for rank in 0..<asked where place < k && answers.id(query: row, rank: rank) != source {
                 others.set(
