@@ -101,7 +101,7 @@ struct VectorFileTests {
         #expect(open(little([UInt32.max, 1 << 20]), "a.fbin") == .truncated)
         #expect(open(little([Int32(-1)]) + [0], "a.fvecs") == .badHeader)
         #expect(open(little([UInt32(1)]) + little([Float(1)]) + [1], "a.fvecs") == .truncated)
-        #expect(open([1, 2, 3, 4], "a.unknown") == .unsupported)
+        #expect(open([1, 2, 3, 4], "a.unknown") == .unnamedFormat)
         #expect(kind { _ = try VectorFile.open(path: directory.file("none.fbin")) } == .missing)
         #expect(kind { _ = try VectorFile.open(path: directory.path, format: .fbin) } == .unsupported)
         let none = try directory.write(little([UInt32(0), 3]), as: "none.u8bin")
@@ -120,7 +120,8 @@ struct VectorFileTests {
             #expect(
                 error.description
                     == "\(path): its header claims 2 vectors of 3 u8, which its size contradicts "
-                    + "at offset 0: expected 14 bytes, found 11")
+                    + "at offset 0: expected 14 bytes, found 11; the first 1 are there: fetch the rest, or ask for no "
+                    + "more than those")
         }
     }
 
@@ -155,7 +156,7 @@ struct VectorFileTests {
         }
         for text in [
             "{'descr': '|u1', 'fortran_order': True, 'shape': (2, 3), }",
-            "{'descr': '<f8', 'fortran_order': False, 'shape': (2, 3), }",
+            "{'descr': '<i4', 'fortran_order': False, 'shape': (2, 3), }",
             "{'descr': '>f4', 'fortran_order': False, 'shape': (2, 3), }",
             "{'descr': '|u1', 'fortran_order': False, 'shape': (6,), }",
             "{'descr': '|u1', 'fortran_order': False, 'shape': (1, 2, 3), }",

@@ -228,7 +228,8 @@ public final class VectorFile: Sendable {
     /// reading them whole.
     public func fingerprint() throws(StorageError) -> UInt32 {
         let sampled = min(count, 256)
-        let rows = try gather((0..<sampled).map { $0 * count / sampled })
+        // What rows hold is for those to judge who use them.
+        let rows = try gather((0..<sampled).map { $0 * count / sampled }, checkFinite: false)
         let head = Scratch(16)
         head.bytes.put(UInt64(count), at: 0)
         head.bytes.put(UInt32(dimension), at: 8)

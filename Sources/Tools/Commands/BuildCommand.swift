@@ -252,7 +252,7 @@ struct BuildCommand: ParsableCommand {
             stages.append(parameters.subSegments == nil ? "order" : "cells")
             stages.append("index centroids")
         }
-        stages += ["assign", "write"]
+        stages += ["assign", "group", "write"]
         if let kind = parameters.router?.predictor.kind, kind != .distance { stages.append("train") }
         return stages + ["publish"]
     }
