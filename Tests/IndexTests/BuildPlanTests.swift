@@ -77,7 +77,8 @@ struct BuildPlanTests {
     @Test func aPlanTellsOfCopies() throws {
         let fixture = try Fixture(count: 6000, dimension: 64)
         for (duplication, learns) in [(DuplicationPlan.random(seed: 1), false), (.random(seed: 1), true)] {
-            var retraining = Retraining(training: training(learns ? .prototypes : .distance))
+            var retraining = Retraining(
+                training: training(learns ? .prototypes : .distance, queries: learns ? 2000 : 0))
             retraining.duplication = duplication
             retraining.replicationMaximum = 1.5
             let builder = builder(fixture)

@@ -122,9 +122,15 @@ struct PartitioningTests {
         #expect(!directory.names.contains { $0.hasSuffix(".building") })
     }
 
-    /// Their squared distances are so small that seven over the mean of them is no number of 32 bits.
+    /// Vectors whose squares are no numbers of 32 bits any more are refused before anything is partitioned.
+    @Test func vectorsTooShortForTheirDistancesAreRefused() throws {
+        let error = #expect(throws: (any Error).self) { try build(gaussian(500, scale: 3e-20)) { _ in } }
+        #expect("\(String(describing: error))".contains("too short"))
+        #expect(!directory.names.contains { $0.hasSuffix(".building") })
+    }
+
     @Test func smallNumbersAreBuiltAndFound() throws {
-        let rows = gaussian(500, scale: 3e-20)
+        let rows = gaussian(500, scale: 1e-14)
         let (_, index) = try build(rows) { $0.partitions = 20 }
         let found = try index.ask(rows, k: 1, .nprobe(20))
         for query in 0..<500 { #expect(found.answers.distance(query: query, rank: 0) == 0) }

@@ -29,9 +29,9 @@ struct CopiesWork {
             segmentsByteCount: segmentsByteCount)
     }
 
-    /// Whether the router is learned again on the index with copies: plain distance without learn queries is not.
+    /// Whether the router is learned again on the index with copies: plain distance without any queries is not.
     var learnsAgain: Bool {
-        retraining.training.predictor.kind != .distance || retraining.training.learn != nil
+        retraining.training.predictor.kind != .distance || retraining.training.hasQueries
     }
 
     /// Records of the index with its copies, at most.
