@@ -71,10 +71,13 @@ public struct CalibratedPolicies: Sendable, Codable {
     /// nil in indexes whose thresholds were stored before they were checked.
     public var source: Source?
     public var checks: [Check]?
+    /// The distance to the nearest centroid beyond which one in ten of the calibrated queries lies (`QueryDrift`); nil
+    /// in indexes of before.
+    public var reach: Double?
 
     public init(
         model: DeviceModel, curves: [String: [Point]], reliability: Reliability, provenance: [String: String],
-        source: Source?, checks: [Check]?
+        source: Source?, checks: [Check]?, reach: Double? = nil
     ) {
         self.model = model
         self.curves = curves
@@ -82,6 +85,7 @@ public struct CalibratedPolicies: Sendable, Codable {
         self.provenance = provenance
         self.source = source
         self.checks = checks
+        self.reach = reach
     }
 
     static let section = "policies"

@@ -98,6 +98,7 @@ struct BatchCommand: ParsableCommand {
         var search = SearchParameters(
             k: k, policy: try policy.policy(for: opened, k: k, rounds: rounds), threads: work.threads,
             cost: try policy.readCost(for: opened))
+        try policy.noteDrift(try opened.drift(of: file, threads: work.threads))
         search.rounds = rounds
         search.answersInvalidEmpty = badQueries.onBadQuery == .empty
         var parameters = BatchParameters(search: search, memoryByteCount: work.memory.byteCount)

@@ -79,6 +79,7 @@ struct SearchCommand: ParsableCommand {
             cost: try policy.readCost(for: opened))
         parameters.rounds = rounds
         parameters.answersInvalidEmpty = badQueries.onBadQuery == .empty
+        policy.noteDrift(opened.drift(of: rows, threads: work.threads))
         opened = try cache.applied(
             to: opened, policy: parameters.policy, cost: parameters.cost, threads: work.threads,
             input: input)

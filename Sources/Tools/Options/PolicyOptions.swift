@@ -5,7 +5,7 @@ import Foundation
 import Index
 import Storage
 
-/// How to stop: one policy, or none where the index was planned for a recall.
+/// How to stop: one policy, or none: then the recall that the index was planned for is declared, or 0.95.
 struct PolicyOptions: ParsableArguments {
     @Option(help: "Read the N nearest partitions (with --eps2: at most N).")
     var nprobe: Int?
@@ -40,14 +40,20 @@ struct PolicyOptions: ParsableArguments {
             + (sigma == nil || sigma == .auto ? 0 : 1) + (nprobe != nil && eps2 == nil ? 1 : 0)
     }
 
+    /// The recall that is declared where no policy was given.
+    static let defaultRecall = 0.95
+
+    /// Whether a recall is declared, rather than a policy's own parameter.
+    var declaresRecall: Bool { recall != nil || givenCount == 0 }
+
     /// Whether any policy was asked for.
     var isGiven: Bool { givenCount > 0 }
 
     private static let choices =
-        "give one of --nprobe N, --eps2 E [--nprobe N], --budget-vectors N, --mass T, --gain LAMBDA, --recall R, "
+        "give at most one of --nprobe N, --eps2 E [--nprobe N], --budget-vectors N, --mass T, --gain LAMBDA, --recall R, "
         + "--sigma S, --sigma auto --recall R"
 
-    /// Refuses more than one policy; without any the recall that the index was planned for is taken.
+    /// Refuses more than one policy; none is a declared recall.
     func requireOne() throws {
         guard givenCount <= 1 else { throw ValidationError(Self.choices) }
     }
@@ -68,9 +74,10 @@ struct PolicyOptions: ParsableArguments {
         if let gain { return .gain(gain) }
         if let recall { return try declared(recall, for: index, k: k, rounds: rounds) }
         if givenCount == 0 {
-            guard let planned = index.plannedRecall else { throw ValidationError(Self.choices) }
-            say("no policy given: recall \(planned.recall), which the index was planned for")
-            return try declared(planned.recall, for: index, k: k, rounds: rounds)
+            let planned = index.plannedRecall?.recall
+            let policy = try declared(planned ?? Self.defaultRecall, for: index, k: k, rounds: rounds)
+            say("no policy given: recall \(planned.map { "\($0), which the index was planned for" } ?? "\(Self.defaultRecall)")")
+            return policy
         }
         if let eps2 { return .eps2(eps2, nprobe: nprobe ?? 64) }
         if let budgetVectors { return .vectorBudget(budgetVectors) }
@@ -97,6 +104,11 @@ extension PolicyOptions {
         } catch let error as DeclaredRecallError {
             throw IndexError.invalid("\(error); \(Self.advice(error, index: index.path))")
         }
+    }
+
+    /// Says so where a recall was declared and the queries are not like those that were calibrated.
+    func noteDrift(_ drift: @autoclosure () throws -> QueryDrift?) rethrows {
+        if declaresRecall, let note = try drift()?.note { say(note) }
     }
 
     private func say(_ note: String) {

@@ -9,7 +9,7 @@ import Vectors
 public struct LearnParameters: Sendable {
     /// Queries taken from the learn file, at most; nil: all of it.
     public var learnCount: Int?
-    /// Queries made from base vectors: leave-one-out, pulled towards a neighbour and blurred.
+    /// Base vectors as queries, each left out wherever its neighbours are counted.
     public var syntheticCount = 0
     /// Neighbours kept of each query.
     public var neighbourCount = 10
@@ -155,7 +155,7 @@ extension DiskIndex {
         var parts: [VectorMatrix] = []
         var sources: [UInt32] = []
         if parameters.syntheticCount > 0 {
-            let made = try madeQueries(parameters, checkpoints: checkpoints, progress: progress)
+            let made = try madeQueries(parameters)
             parts.append(made.queries)
             sources = made.sources
         }

@@ -103,7 +103,7 @@ extension DiskIndex {
             model: model, curves: [:],
             reliability: FetchAccount.reliability(
                 routes: routes, nearest: (0..<set.count).map { set.neighbours[$0 * set.depth] }, homes: homes),
-            provenance: provenance, source: set.source, checks: [])
+            provenance: provenance, source: set.source, checks: [], reach: QueryDrift.reach(of: routes))
         func add(_ name: String, _ ladder: [Policy], cost: ReadCost, policy: (Float) -> Policy) {
             let recalls = calibrating.recalls(ladder, cost: cost, ks: set.ks)
             for (place, k) in set.ks.enumerated() {
