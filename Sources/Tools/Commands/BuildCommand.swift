@@ -18,7 +18,7 @@ struct BuildCommand: ParsableCommand {
     @Option(help: "l2, ip or cosine (default: l2, or what the plan says).")
     var metric: MetricName?
 
-    @Option(help: "Number of partitions (default: about 4 sqrt n).")
+    @Option(help: "Number of partitions (default: chosen with codes and router for the resident bytes).")
     var partitions: Int?
 
     @Option(
@@ -49,8 +49,17 @@ struct BuildCommand: ParsableCommand {
         help: "Cells of each partition that are read by themselves (a second level of clusters), e.g. 16.")
     var subSegments: Int?
 
-    @Option(help: "Router: distance, subcentroids, prototypes (predictor), network or lira.")
-    var router: RouterKind = .distance
+    @Option(
+        help: "A code of every vector of so many bytes, or none (default: as many as fit the resident bytes)."
+    )
+    var codes: CodesName?
+
+    @Option(
+        name: .customLong("router"),
+        help: "Router: distance, subcentroids, prototypes (predictor), network or lira.")
+    var namedRouter: RouterKind?
+
+    private var router: RouterKind { namedRouter ?? .distance }
 
     @OptionGroup var input: InputOptions
 
@@ -117,6 +126,16 @@ struct BuildCommand: ParsableCommand {
     }
 
     private func validateResident() throws {
+        if codes != nil {
+            if namedRouter != nil || routerOptions.prototypes != nil || routerOptions.prototypeCodes != nil {
+                throw ValidationError("--codes chooses the router: leave --router and --prototypes out")
+            }
+            if duplicate != .none || heads != nil || subSegments != nil || pagesMax != nil || plan != nil {
+                throw ValidationError(
+                    "--codes builds whole partitions without copies: leave --duplicate, --heads, --sub-segments, "
+                        + "--pages-max and --plan out")
+            }
+        }
         guard residentOptions.resident != nil else { return }
         if router != .distance || routerOptions.prototypes != nil || routerOptions.prototypeCodes != nil {
             throw ValidationError("--resident chooses the router: leave --router and --prototypes out")
@@ -166,7 +185,14 @@ struct BuildCommand: ParsableCommand {
             ? try routerOptions.training(router, seed: seed, work: work, input: input, for: file.elementType)
             : nil
         if !duplicate.isPlanned { parameters.router = training }
-        if let goal = residentOptions.goal {
+        if let rule = try rule(for: file, parameters: parameters) {
+            let choice = try rule.choose()
+            print(choice.text)
+            choice.apply(
+                to: &parameters,
+                training: try routerOptions.training(
+                    .distance, seed: seed, work: work, input: input, for: file.elementType))
+        } else if let goal = residentOptions.goal(baseByteCount: file.count * file.rowByteCount) {
             // Refused before a minute of planning, not after it.
             if resumeOptions.start == .fresh && !dryRun { try AtomicDirectory.create(path: index).discard() }
             try self.plan(goal, for: file, parameters: parameters).applied(
@@ -184,7 +210,8 @@ struct BuildCommand: ParsableCommand {
                 duplicate,
                 training: training
                     ?? routerOptions.training(
-                        .distance, copies: duplicate, seed: seed, work: work, input: input, for: file.elementType),
+                        .distance, copies: duplicate, seed: seed, work: work, input: input,
+                        for: file.elementType),
                 seed: seed, cost: .vectors)
         if dryRun {
             print(try builder.plan(copies: copies).text(memory: work.memory))
@@ -228,6 +255,26 @@ struct BuildCommand: ParsableCommand {
             + (ProcessMemory.peakByteCount().map { ", peak memory \($0 >> 20) MiB" } ?? "")
     }
 
+    /// The rule that chooses partitions and router; nil where a plan does, or where a setting for experts was given.
+    private func rule(for file: VectorFile, parameters: BuildParameters) throws -> ResidentRule? {
+        let isNamed =
+            partitions != nil || namedRouter != nil || duplicate != .none || heads != nil
+            || subSegments != nil
+            || pagesMax != nil || plan != nil || routerOptions.prototypes != nil
+            || routerOptions.prototypeCodes != nil
+        guard codes != nil || !isNamed && residentOptions.resident == nil else { return nil }
+        var rule = ResidentRule(base: file)
+        rule.metric = parameters.metric
+        rule.codes = codes?.value ?? .fitting
+        rule.partitions = partitions
+        rule.residentByteCount = residentOptions.resident?.byteCount(of: file.count * file.rowByteCount)
+        rule.memoryByteCount = work.memory.byteCount
+        rule.greatestId = try parameters.ids.validated(
+            count: file.count, memoryByteCount: work.memory.byteCount
+        ).greatest
+        return rule
+    }
+
     /// Weighs what the resident budget can buy, and prints it.
     private func plan(
         _ goal: ResidentGoal, for file: VectorFile, parameters: BuildParameters
@@ -238,6 +285,9 @@ struct BuildCommand: ParsableCommand {
             try input.open($0, atMost: routerOptions.pairs, as: file.elementType)
         }
         planner.partitions = partitions
+        planner.greatestId = try parameters.ids.validated(
+            count: file.count, memoryByteCount: work.memory.byteCount
+        ).greatest
         planner.seed = parameters.seed
         planner.threads = work.threads
         planner.memoryByteCount = work.memory.byteCount

@@ -60,7 +60,9 @@ struct TrainCommand: ParsableCommand {
         training.predictor.checkpoints = checkpoint.map { TrainingCheckpoints(directory: $0) }
         var retraining = try replicaOptions.retraining(
             duplicate, training: training, seed: seed, index: opened)
-        if let goal = residentOptions.goal {
+        if let goal = residentOptions.goal(
+            baseByteCount: opened.count * opened.dimension * opened.elementType.byteCount)
+        {
             // Refused before a minute of planning, not after it.
             try AtomicDirectory.create(path: out).discard()
             var planner = ResidentPlanner(index: opened, goal: goal)

@@ -62,9 +62,6 @@ public struct ResidentPlan: Sendable {
     let count: Int
     public let seconds: Double
 
-    /// Queries made from the base for a router that has one number to learn.
-    private static let syntheticMaximum = 40_000
-
     public var choice: ResidentOption { options[0] }
 
     /// A table of all options for people.
@@ -132,20 +129,7 @@ public struct ResidentPlan: Sendable {
         var training = training
         training.predictor.candidates = max(training.predictor.candidates, choice.candidates)
         training.predictor.training.targets = max(training.predictor.training.targets, min(goal.k, 10))
-        training.pairs.neighbourCount = max(10, training.predictor.training.targets)
-        // One factor and its thresholds need few queries; none at all would leave the promise unchecked.
-        if !training.hasQueries { training.pairs.syntheticCount = Self.syntheticMaximum }
-        training.pairs.syntheticCount = min(training.pairs.syntheticCount, Self.syntheticMaximum)
-        switch choice.router {
-        case .centroids:
-            training.predictor.kind = .distance
-            training.predictor.codeByteCount = nil
-        case .codes(let prototypes, let byteCount):
-            training.predictor.kind = .subcentroids
-            training.predictor.prototypes =
-                prototypes.map(Double.init) ?? Double(count) / Double(choice.partitions)
-            training.predictor.codeByteCount = byteCount
-        }
+        training.take(choice.router, partitions: choice.partitions, of: count)
         return training
     }
 }

@@ -22,6 +22,8 @@ public struct ResidentPlanner: Sendable {
     private let elementType: ElementType
     /// Queries like those that will be asked; nil: base vectors that are left out of the samples.
     public var learn: VectorFile?
+    /// The greatest id of a vector, which decides how many fit a page; nil: ids are positions.
+    public var greatestId: UInt64?
     /// Only indexes of so many partitions; nil: any number.
     public var partitions: Int?
     public var seed: UInt64 = 1
@@ -74,6 +76,7 @@ public struct ResidentPlanner: Sendable {
         (count, dimension, elementType) = (index.manifest.records, index.dimension, index.elementType)
         metric = index.metric
         partitions = index.partitionCount
+        greatestId = index.layout.idByteCount == 8 ? .max : nil
     }
 
     /// A router with a number of partitions.
@@ -92,7 +95,7 @@ public struct ResidentPlanner: Sendable {
         let space = RoutingSpace(metric: metric, baseType: elementType)
         let layout = try PageLayout(
             dimension: dimension, elementType: elementType,
-            idByteCount: count <= Int(UInt32.max) ? 4 : 8)
+            idByteCount: VectorIds.byteCount(greatest: greatestId ?? UInt64(max(count, 1) - 1)))
         // Where lengths may count, routing has one dimension more.
         let budget = ResidentBudget(
             count: count, dimension: dimension + (metric == .ip ? 1 : 0), elementType: space.elementType)
