@@ -90,7 +90,9 @@ struct TrainCommand: ParsableCommand, ChoosesParts {
             print(plan.text)
             plan.apply(to: &retraining)
         }
-        print(try retraining.run(opened, to: what.out, progress: work.progress).summary)
+        print(
+            try retraining.run(opened, to: what.out, start: resumeOptions.start, progress: work.progress)
+                .summary)
         training.predictor.checkpoints?.discard()
     }
 }
