@@ -25,12 +25,13 @@ struct Sonde: ParsableCommand {
     static func main() {
         StandardOutput.keepDescriptors()
         do {
-            let given = Array(CommandLine.arguments.dropFirst())
+            let given = OldSpellings.replaced(in: Array(CommandLine.arguments.dropFirst()))
             if let text = Suggestion(commands: configuration.subcommands).complaint(given) {
                 fail(text, code: 2)
             }
-            try OptionRanges.check(CommandLine.arguments.dropFirst())
+            try OptionRanges.check(given)
             var command = try parseAsRoot(Suggestion.joiningNegatives(given))
+            try IgnoredOptions.check(given, of: command)
             try command.run()
             try StandardOutput.requireWritten()
         } catch {

@@ -98,7 +98,7 @@ struct BatchRestartTests {
         // It can still go on, and begin anew.
         #expect(try goOn().continued == 200)
         try stop(after: 2)
-        #expect(try goOn { $0.restarts = true }.continued == 0)
+        #expect(try goOn { $0.start = .restart }.continued == 0)
         #expect(try bytes("out.bin") == whole)
     }
 

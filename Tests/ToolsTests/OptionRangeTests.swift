@@ -44,7 +44,7 @@ import Testing
         ["build", "--hidden", "1,2,3,4,5,6,7,8,9"], ["train", "--replication-max=nan"],
         ["search", "-k", "-1"], ["search", "--nprobe", "0"], ["batch", "--threads=99999"],
         ["truth", "--memory", "4000000TiB"], ["synth", "--clusters", "0"], ["build", "--heads", "0.9"],
-        ["build", "-k", "101"], ["measure", "--values", "1,1e300"], ["train", "--rounds", "101"],
+        ["build", "--plan-k", "101"], ["measure", "--values", "1,1e300"], ["train", "--plan-rounds", "101"],
     ])
     func whatIsOutOfRangeIsWrongUsage(arguments: [String]) throws {
         let result = try sonde(arguments)

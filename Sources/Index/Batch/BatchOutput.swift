@@ -60,8 +60,10 @@ final class BatchOutput {
         // First the lock: what another process works with is neither read nor removed.
         let claim = try ResultClaim(path)
         journalPath = claim.journalPath
-        if parameters.restarts, let journalPath { try JobJournals.remove(at: journalPath) }
         var last: BatchEntry?
+        if let journalPath, JobJournals.exists(at: journalPath) {
+            try Self.settle(parameters.start, path: path, journalPath: journalPath)
+        }
         if let journalPath, JobJournals.exists(at: journalPath) {
             journal = try JobJournal(continuing: journalPath, identity: journalIdentity)
             last = journal?.entries.last
@@ -74,6 +76,20 @@ final class BatchOutput {
         if let last {
             journalledCount = last.position.finished
             try checkQueries(last)
+        }
+    }
+
+    /// Refuses what an earlier run has left, or removes it, where it is not to be taken up.
+    private static func settle(_ start: AtomicDirectory.Start, path: String, journalPath: String)
+        throws(StorageError)
+    {
+        switch start {
+        case .resume: return
+        case .restart: try JobJournals.remove(at: journalPath)
+        case .fresh:
+            throw StorageError(
+                .exists, path: path, detail: "an unfinished run of it has left \(journalPath)",
+                advice: "give --resume to go on with it, or --restart to begin anew")
         }
     }
 

@@ -30,8 +30,8 @@ public struct BatchParameters: Sendable {
     public var shard: Shard?
     /// Queries of a block at most, whatever the memory: what a kill may cost.
     public var queriesAtOnceMaximum: Int?
-    /// Begin anew, whatever an earlier run has left.
-    public var restarts = false
+    /// What becomes of a run that was killed: refused by name, taken up, or begun anew.
+    public var start = AtomicDirectory.Start.resume
     /// Called with the number of queries finished after each block but the last. What it throws ends the job,
     /// which another run with the same parameters continues.
     public var afterBlock: (@Sendable (Int) throws -> Void)?

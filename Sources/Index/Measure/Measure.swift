@@ -47,7 +47,7 @@ extension DiskIndex {
                 partitions: partitionCount, replication: replication, residentByteCount: residentByteCount,
                 indexByteCount: Int(manifest.totalByteCount),
                 duplicate: manifest.build["duplicate"] ?? "none",
-                router: manifest.build["router"] ?? "distance", device: deviceKind),
+                router: manifest.build["router"] ?? "distance", device: deviceKind, kernels: KernelTier.name),
             rows: rows, at: Measurement.interpolate(rows, ks: ks))
     }
 

@@ -30,16 +30,18 @@ public struct Measurement: Codable, Sendable {
         public var router: String
         /// How segments were read (see `BlockDevice.kind`); nil in results of older versions.
         public var device: String?
+        /// The tier of kernels (see `KernelTier`); nil in results of older versions.
+        public var kernels: String?
 
         enum CodingKeys: String, CodingKey {
-            case partitions, replication, duplicate, router, device
+            case partitions, replication, duplicate, router, device, kernels
             case residentByteCount = "resident_bytes"
             case indexByteCount = "index_bytes"
         }
 
         public init(
             partitions: Int, replication: Double, residentByteCount: Int, indexByteCount: Int,
-            duplicate: String, router: String, device: String? = nil
+            duplicate: String, router: String, device: String? = nil, kernels: String? = nil
         ) {
             self.partitions = partitions
             self.replication = replication
@@ -48,6 +50,7 @@ public struct Measurement: Codable, Sendable {
             self.duplicate = duplicate
             self.router = router
             self.device = device
+            self.kernels = kernels
         }
     }
 

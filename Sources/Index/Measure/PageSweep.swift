@@ -102,7 +102,8 @@ struct PageSweep {
         }
         if device.byteCount != end || (table == nil && place != end) {
             report.note(
-                "\(device.path): \(device.byteCount) bytes are not whole pages of \(layout.unitByteCount) bytes")
+                "\(device.path): \(device.byteCount) bytes are not whole pages of \(layout.unitByteCount) bytes"
+            )
         }
         return pieces
     }
@@ -156,7 +157,8 @@ struct PageSweep {
         let found = layout.recordCount(unit: bytes)
         if let expected, found != expected {
             report.note(
-                "\(name): the page at offset \(offset) holds \(found) records, segments.table expects \(expected)")
+                "\(name): the page at offset \(offset) holds \(found) records, segments.table expects \(expected)"
+            )
         }
         report.records += found
         let layout = layout

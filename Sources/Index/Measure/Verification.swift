@@ -66,7 +66,8 @@ public enum Verification {
         guard let opened else { return report }
         report.device = opened.kind
         guard let layout = try table?.layout ?? manifest.flatMap({ try layout(of: $0, on: opened) }) else {
-            report.note("\(files.segments): its pages cannot be told apart without manifest.json and segments.table")
+            report.note(
+                "\(files.segments): its pages cannot be told apart without manifest.json and segments.table")
             return report
         }
         var sweep = PageSweep(device: opened, layout: layout, table: table, report: report)
@@ -127,7 +128,9 @@ public enum Verification {
                 try? pipeline.run([extent]) { _, bytes in
                     isWhole =
                         layout.verify(unit: bytes)
-                        && (0..<layout.recordsPerUnit).contains { layout.id(unit: bytes, slot: $0) != PageLayout.noId }
+                        && (0..<layout.recordsPerUnit).contains {
+                            layout.id(unit: bytes, slot: $0) != PageLayout.noId
+                        }
                 }
             }
             if isWhole { return layout }

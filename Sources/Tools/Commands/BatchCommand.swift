@@ -6,88 +6,68 @@ import Index
 import Storage
 import Vectors
 
-struct BatchCommand: ParsableCommand {
+struct BatchCommand: ParsableCommand, ChoosesParts {
     static let configuration = CommandConfiguration(
         commandName: "batch",
         abstract: "Answer a large file of queries, reading each segment once for all of them.",
         discussion: """
-            Answers are those of `sonde search`. A run that was killed is continued by the same command. A job \
+            Answers are those of `sonde search`. A run that was killed goes on with --resume. A job \
             array gives each job --shard I/N, and joins the parts: `sonde batch --merge PART... --out F`.
             """)
 
-    @Option(help: "Index directory.")
-    var index: String?
+    @OptionGroup(title: HelpTitle.queries) var what: BatchOptions
 
-    @Option(help: "File of queries, of the index's element type and dimension.")
-    var queries: String?
+    @OptionGroup(title: HelpTitle.queries) var input: InputOptions
 
-    @Option(name: .short, help: "Neighbours wanted.")
-    var k: Int = 10
+    @OptionGroup(title: HelpTitle.queries) var badQueries: BadQueryOptions
 
-    @OptionGroup var policy: PolicyOptions
+    @OptionGroup(title: HelpTitle.stop) var policyOptions: PolicyOptions
 
-    @Option(help: "Waves of reads at most; later ones use the distances found (gain policy, trained router).")
-    var rounds: Int = 1
+    @OptionGroup(title: HelpTitle.shards) var shards: BatchShardOptions
 
-    @Option(
-        help: "Results: big-ann layout (n, k, ids, distances), .ivecs or .ids64; with --shard a part.")
-    var out: String
+    @OptionGroup(title: HelpTitle.results) var results: BatchResultOptions
 
-    @Option(help: "Answer only share I (from 0) of N of the queries, into a part for --merge.")
-    var shard: ShardName?
+    @OptionGroup(title: HelpTitle.work) var work: WorkOptions
 
-    @Option(parsing: .upToNextOption, help: "Join these parts of one job into --out.")
-    var merge: [String] = []
+    @OptionGroup(title: HelpTitle.work) var limit: ResidentLimit
 
-    @Flag(help: "Begin anew, whatever a run that was killed has left.")
-    var restart = false
+    @OptionGroup(title: HelpTitle.work) var block: BlockOption
 
-    @Option(help: "Queries of a block at most: what a kill may cost. Otherwise as many as --memory holds.")
-    var block: Int?
+    @OptionGroup(title: HelpTitle.work) var resumeOptions: ResumeOptions
 
-    @Option(help: "Truth file: print the recall (reads all answers into memory).")
-    var truth: String?
+    @OptionGroup(title: HelpTitle.research, visibility: .hidden) var published: PublishedPolicyOptions
 
-    @Option(help: "Ask only the first N queries.")
-    var first: Int?
+    private var policy: PolicyChoice { PolicyChoice(options: policyOptions, published: published) }
 
-    @Option(help: "Leave out the first N queries.")
-    var skip: Int = 0
-
-    @OptionGroup var limit: ResidentLimit
-
-    @OptionGroup var input: InputOptions
-
-    @OptionGroup var badQueries: BadQueryOptions
-
-    @OptionGroup var work: WorkOptions
+    var parts: Parts {
+        var parts = Parts()
+        parts.weighsGain = policy.weighsGain
+        parts.joins = !shards.merge.isEmpty
+        return parts
+    }
 
     func validate() throws {
-        if !merge.isEmpty {
-            if index != nil || queries != nil || shard != nil || policy.isGiven || truth != nil {
-                throw ValidationError("--merge joins parts that are there: give it only --out")
-            }
-            return
-        }
-        guard index != nil, queries != nil else {
+        guard shards.merge.isEmpty else { return }
+        guard what.index != nil, what.queries != nil else {
             throw ValidationError("give --index DIR and --queries F, or --merge PART...")
         }
-        try policy.requireOne()
-        if truth != nil && shard != nil {
+        try policy.validate()
+        if results.truth != nil && shards.shard != nil {
             throw ValidationError("--truth is of all queries: merge the shards first")
         }
     }
 
     func run() throws {
-        try requireOutputs(files: [out], inputs: [index, queries, truth] + merge)
-        guard merge.isEmpty, let index, let queries else {
-            let parts = try wholeParts()
-            let (count, k) = try PartialResult.merge(parts, out: out)
+        let (k, truth) = (what.k, results.truth)
+        try requireOutputs(files: [what.out], inputs: [what.index, what.queries, truth] + shards.merge)
+        guard shards.merge.isEmpty, let index = what.index, let queries = what.queries else {
+            let parts = try wholeParts(shards.merge)
+            let (count, k) = try PartialResult.merge(parts, out: what.out)
             print("\(parts.count) parts joined: \(count) queries, \(k) neighbours each")
             return
         }
         let opened = try limit.open(index)
-        let file = try input.openQueries(queries, for: opened, first: first, skip: skip)
+        let file = try input.openQueries(queries, for: opened, first: what.first, skip: what.skip)
         let expected = try truth.map { try TruthFile.read(path: $0) }
         if let expected { try opened.validate(truth: expected, queryCount: file.count, k: k) }
         if policy.cost == .time && opened.policies == nil {
@@ -96,35 +76,33 @@ struct BatchCommand: ParsableCommand {
                     + "have to agree on it (see sonde train)")
         }
         var search = SearchParameters(
-            k: k, policy: try policy.policy(for: opened, k: k, rounds: rounds), threads: work.threads,
+            k: k, policy: try policy.policy(for: opened, k: k), threads: work.threads,
             cost: try policy.readCost(for: opened))
         try policy.noteDrift(try opened.drift(of: file, threads: work.threads))
-        search.rounds = rounds
+        search.rounds = policy.rounds
         search.answersInvalidEmpty = badQueries.onBadQuery == .empty
         var parameters = BatchParameters(search: search, memoryByteCount: work.memory.byteCount)
-        parameters.shard = shard?.value
-        parameters.queriesAtOnceMaximum = block
-        parameters.restarts = restart
-        let summary = try opened.batch(file, out: out, parameters: parameters, progress: work.progress)
-        print(text(summary, opened: opened))
-        if let expected {
-            let answers = try TruthFile.read(path: out)
-            let checked = try opened.checked(truth: expected, path: truth ?? "", k: k, answers: answers) {
-                wanted in
-                let rows = VectorMatrix(
-                    count: wanted.count, dimension: file.dimension, elementType: file.elementType)
-                for (place, row) in wanted.enumerated() {
-                    try file.read(rows: row..<row + 1, into: rows, at: place)
-                }
-                return rows
-            }
-            let recall = Recall.mean(of: answers, against: checked, k: k, metric: opened.metric)
-            print(Report.recall(recall, k: k, truth: checked, queries: file.count))
+        parameters.shard = shards.shard?.value
+        parameters.queriesAtOnceMaximum = block.block
+        parameters.start = resumeOptions.start
+        let summary = try opened.batch(file, out: what.out, parameters: parameters, progress: work.progress)
+        var report = BatchReport(summary, parameters: search, index: opened)
+        guard let expected else {
+            print(results.json ? try Report.json(report) : report.text)
+            return
         }
+        let answers = try TruthFile.read(path: what.out)
+        let checked = try opened.checked(truth: expected, path: truth ?? "", k: k, answers: answers) {
+            try file.rows(Array($0))
+        }
+        let recall = Recall.mean(of: answers, against: checked, k: k, metric: opened.metric)
+        report.run.recall = recall
+        print(results.json ? try Report.json(report) : report.text)
+        if !results.json { print(Report.recall(recall, k: k, truth: checked, queries: file.count)) }
     }
 
     /// The parts without what killed runs of the same names have left: `part-*` meets those, too.
-    private func wholeParts() throws -> [String] {
+    private func wholeParts(_ merge: [String]) throws -> [String] {
         let parts = merge.filter { !$0.hasSuffix(".part") && !$0.hasSuffix(".journal") }
         for left in merge where left.hasSuffix(".part") {
             let whole = String(left.dropLast(".part".count))
@@ -136,23 +114,61 @@ struct BatchCommand: ParsableCommand {
         }
         return parts
     }
+}
 
-    private func text(_ summary: BatchSummary, opened: DiskIndex) -> String {
-        func seconds(_ value: Double) -> String { String(format: "%.3f s", value) }
-        let sweep = summary.sweep
-        let peak = ProcessMemory.peakByteCount().map { ", peak memory \($0 >> 20) MiB" } ?? ""
-        let each = String(format: "%.1f", Double(sweep.comparisons) / Double(max(summary.queries, 1)))
-        return "\(summary.queries) queries in \(seconds(summary.wallSeconds)), "
-            + String(format: "%.0f", summary.queriesPerSecond) + " a second (\(opened.deviceKind))"
-            + (summary.continued > 0 ? ", after \(summary.continued) of a run before" : "")
-            + "; blocks \(summary.blocks), waves \(summary.waves), reads \(sweep.reads), bytes \(sweep.bytes) at "
-            + String(format: "%.2f GB/s", summary.bytesPerSecond / 1e9)
-            + ", segments \(sweep.segments), records read \(sweep.vectors), comparisons \(sweep.comparisons) "
-            + "(\(each) a query); files \(seconds(summary.fileSeconds)), route \(seconds(summary.routeSeconds)), wait "
-            + "\(seconds(summary.waitSeconds)), scan \(seconds(summary.scanSeconds))\(peak); "
-            + "resident \(opened.residentByteCount) bytes"
-            + BadQueryOptions.text(summary.invalidQueries)
+extension VectorFile {
+    /// Some rows, wherever they lie.
+    fileprivate func rows(_ wanted: [Int]) throws -> VectorMatrix {
+        let rows = VectorMatrix(count: wanted.count, dimension: dimension, elementType: elementType)
+        for (place, row) in wanted.enumerated() { try read(rows: row..<row + 1, into: rows, at: place) }
+        return rows
     }
+}
+
+/// What is asked, and where the answers go.
+struct BatchOptions: ParsableArguments {
+    @Option(help: "Index directory.")
+    var index: String?
+
+    @Option(help: "File of queries, of the index's element type and dimension.")
+    var queries: String?
+
+    @Option(name: .short, help: "Neighbours wanted.")
+    var k: Int = 10
+
+    @Option(
+        help: "Results: big-ann layout (n, k, ids, distances), .ivecs or .ids64; with --shard a part.")
+    var out: String
+
+    @Option(help: "Ask only the first N queries.")
+    var first: Int?
+
+    @Option(help: "Leave out the first N queries.")
+    var skip: Int = 0
+}
+
+/// One job of an array, and what joins them.
+struct BatchShardOptions: ParsableArguments {
+    @Option(help: "Answer only share I (from 0) of N of the queries, into a part for --merge.")
+    var shard: ShardName?
+
+    @Option(parsing: .upToNextOption, help: "Join these parts of one job into --out.")
+    var merge: [String] = []
+}
+
+/// What a batch tells of itself.
+struct BatchResultOptions: ParsableArguments {
+    @Option(help: "Truth file: print the recall (reads all answers into memory).")
+    var truth: String?
+
+    @Flag(help: "Print the summary as JSON.")
+    var json = false
+}
+
+/// What a kill may cost.
+struct BlockOption: ParsableArguments {
+    @Option(help: "Queries of a block at most: what a kill may cost. Otherwise as many as --memory holds.")
+    var block: Int?
 }
 
 /// "I/N": share I, from 0, of N.

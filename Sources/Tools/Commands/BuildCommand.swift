@@ -5,119 +5,90 @@ import Index
 import Storage
 import Vectors
 
-struct BuildCommand: ParsableCommand {
+struct BuildCommand: ParsableCommand, ChoosesParts {
     static let configuration = CommandConfiguration(
         commandName: "build", abstract: "Build an index on the SSD from a file of vectors.")
 
-    @Option(help: "Vectors to index: fbin, f16bin, u8bin, i8bin, fvecs, bvecs or npy.")
-    var base: String
+    @OptionGroup(title: HelpTitle.index) var what: BuildOptions
 
-    @Option(help: "Directory to create.")
-    var index: String
+    @OptionGroup(title: HelpTitle.index) var residentOptions: ResidentOptions
 
-    @Option(help: "l2, ip or cosine (default: l2, or what the plan says).")
-    var metric: MetricName?
+    @OptionGroup(title: HelpTitle.index) var input: InputOptions
 
-    @Option(help: "Number of partitions (default: chosen with codes and router for the resident bytes).")
-    var partitions: Int?
+    @OptionGroup(title: HelpTitle.index) var rows: RowOptions
 
-    @Option(
-        help: "Second copies of vectors: none, closure (SPANN), soar, random, slots, paper, gain or moves.")
-    var duplicate: DuplicateName = .none
+    @OptionGroup(title: HelpTitle.index) var idOptions: IdOptions
 
-    @Option(help: "Share of the base that become resident heads, as SPANN does it (0.10-0.16).")
-    var heads: Double?
+    @OptionGroup(title: HelpTitle.codes) var codesOption: CodesOption
 
-    @OptionGroup var replicaOptions: ReplicaOptions
+    @OptionGroup(title: HelpTitle.codes) var goalOptions: GoalOptions
 
-    @Option(help: "Partitions hold at most what fits into this many 4 KiB pages.")
-    var pagesMax: Int?
+    @OptionGroup(title: HelpTitle.router) var routerOptions: RouterOptions
 
-    @Option(
-        help:
-            "Vectors that partitions are learned from (default: all that fit, up to four million or 256 a partition)."
-    )
-    var sample: Int?
+    @OptionGroup(title: HelpTitle.copies) var copyOptions: CopyOptions
 
-    @Option(help: "Rounds of Lloyd's algorithm (default: 20).")
-    var iterations: Int?
+    @OptionGroup(title: HelpTitle.shards) var shards: ShardOptions
 
-    @Option(help: "Seed (default: 1); the same seed gives the same index on any number of threads.")
-    var seed: UInt64?
+    @OptionGroup(title: HelpTitle.work) var work: WorkOptions
 
-    @Option(
-        help: "Cells of each partition that are read by themselves (a second level of clusters), e.g. 16.")
-    var subSegments: Int?
+    @OptionGroup(title: HelpTitle.work) var resumeOptions: ResumeOptions
 
-    @Option(
-        help: "A code of every vector of so many bytes, or none (default: as many as fit the resident bytes)."
-    )
-    var codes: CodesName?
+    @OptionGroup(title: HelpTitle.work) var dryRunOption: DryRunOption
 
-    @Option(
-        name: .customLong("router"),
-        help: "Router: distance, subcentroids, prototypes (predictor), network or lira.")
-    var namedRouter: RouterKind?
+    @OptionGroup(title: HelpTitle.research, visibility: .hidden) var research: BuildResearchOptions
 
-    private var router: RouterKind { namedRouter ?? .distance }
+    private var method: MethodName? { research.method }
+    private var router: RouterKind { routerOptions.router ?? method?.router ?? .distance }
+    private var duplicate: DuplicateName { copyOptions.duplicate ?? method?.duplicate ?? .none }
+    private var heads: Double? { research.heads ?? method?.heads }
 
-    @OptionGroup var input: InputOptions
+    private var routerChoice: RouterChoice {
+        RouterChoice(options: routerOptions, research: research.router, method: method)
+    }
 
-    @OptionGroup var routerOptions: RouterOptions
+    private var copies: Copies {
+        Copies(kind: duplicate, options: research.copies, goal: goalOptions, method: method)
+    }
 
-    @OptionGroup var residentOptions: ResidentOptions
-
-    @OptionGroup var work: WorkOptions
-
-    @Option(help: "Index only the first N vectors.")
-    var first: Int?
-
-    @Option(help: "Leave out the first N vectors of the file; ids count from the one after them.")
-    var skip: Int = 0
-
-    @OptionGroup var idOptions: IdOptions
-
-    @Option(help: "Partitions of this plan (sonde plan), which decides metric, partitions and seed.")
-    var plan: String?
-
-    @Option(help: "Build only share I (from 0) of N of the plan's base, for sonde merge.")
-    var shard: ShardName?
-
-    @Flag(help: "With --shard: the base file holds only the rows of this shard.")
-    var ownRows = false
-
-    @Flag(
-        help:
-            "Leave out vectors that are not finite, or zero under cosine, instead of failing; the others keep their ids."
-    )
-    var skipInvalid = false
-
-    @OptionGroup var resumeOptions: ResumeOptions
-
-    @Flag(help: "Print the plan (stages, bytes, disk space, memory, time) and build nothing.")
-    var dryRun = false
+    var parts: Parts {
+        var parts = Parts(router: router, duplicate: duplicate, method: method)
+        parts.hasHeads = heads != nil
+        parts.hasPlan = shards.plan != nil
+        parts.isResident = residentOptions.resident != nil && codesOption.codes == nil
+        parts.isPlain = research.router.mode == .plain
+        parts.hasPrototypes = research.router.prototypes != nil
+        parts.hasLearn = routerOptions.learn != nil
+        parts.trains =
+            router != .distance || routerChoice.namesQueries || parts.isResident || choosesByRule
+            || duplicate.needsQueries
+        return parts
+    }
 
     func validate() throws {
-        if shard != nil && plan == nil {
-            throw ValidationError("--shard needs --plan: shards share partitions")
-        }
-        if ownRows && shard == nil { throw ValidationError("--own-rows belongs to --shard") }
-        if ownRows && idOptions.ids == nil && idOptions.firstId == nil {
+        let shard = shards.shard
+        if shards.ownRows && idOptions.ids == nil && idOptions.firstId == nil {
             throw ValidationError(
                 "--own-rows needs --first-id or --ids: where the rows stand is not told by the file")
         }
-        if shard != nil && (duplicate.isPlanned || router != .distance || routerOptions.namesQueries) {
+        if shard != nil && (duplicate.isPlanned || router != .distance || routerChoice.namesQueries) {
             throw ValidationError(
                 "routers and planned copies need the whole base: merge first, then `sonde train`")
         }
-        if skipInvalid && (shard != nil || heads != nil) {
+        if what.skipInvalid && (shard != nil || heads != nil) {
             throw ValidationError(
                 "--skip-invalid goes with neither --shard nor --heads, which count by position")
         }
+        if research.router.learnTruth != nil
+            && (routerOptions.learn == nil || (research.router.synthetic ?? 0) > 0)
+        {
+            throw ValidationError("--learn-truth belongs to --learn, without --synthetic")
+        }
         try validateResident()
-        guard plan != nil else { return }
-        if metric != nil || partitions != nil || heads != nil || pagesMax != nil || sample != nil
-            || iterations != nil || seed != nil || subSegments != nil
+        let partitions = research.partitions
+        guard shards.plan != nil else { return }
+        if what.metric != nil || what.partitions != nil || heads != nil || partitions.pagesMax != nil
+            || partitions.sample != nil || partitions.iterations != nil || partitions.seed != nil
+            || partitions.subSegments != nil
         {
             throw ValidationError(
                 "the plan decides --metric, --partitions, --heads, --pages-max, --sample, --iterations, --seed and "
@@ -126,26 +97,32 @@ struct BuildCommand: ParsableCommand {
     }
 
     private func validateResident() throws {
-        if codes != nil {
-            if namedRouter != nil || routerOptions.prototypes != nil || routerOptions.prototypeCodes != nil {
+        if codesOption.codes != nil {
+            if routerOptions.router != nil || research.router.prototypes != nil
+                || research.router.prototypeCodes != nil
+            {
                 throw ValidationError("--codes chooses the router: leave --router and --prototypes out")
             }
-            if duplicate != .none || heads != nil || subSegments != nil || pagesMax != nil || plan != nil {
+            if duplicate != .none || heads != nil || research.partitions.subSegments != nil
+                || research.partitions.pagesMax != nil || shards.plan != nil
+            {
                 throw ValidationError(
                     "--codes builds whole partitions without copies: leave --duplicate, --heads, --sub-segments, "
                         + "--pages-max and --plan out")
             }
         }
         guard residentOptions.resident != nil else { return }
-        if router != .distance || routerOptions.prototypes != nil || routerOptions.prototypeCodes != nil {
+        if router != .distance || research.router.prototypes != nil || research.router.prototypeCodes != nil {
             throw ValidationError("--resident chooses the router: leave --router and --prototypes out")
         }
-        if duplicate != .none || heads != nil || subSegments != nil || pagesMax != nil {
+        if duplicate != .none || heads != nil || research.partitions.subSegments != nil
+            || research.partitions.pagesMax != nil
+        {
             throw ValidationError(
                 "--resident plans indexes of whole partitions without copies: leave --duplicate, --heads, "
                     + "--sub-segments and --pages-max out")
         }
-        if plan != nil {
+        if shards.plan != nil {
             throw ValidationError(
                 "--resident plans partitions: `sonde train --resident` plans a router for those of --plan")
         }
@@ -153,36 +130,24 @@ struct BuildCommand: ParsableCommand {
 
     func run() throws {
         try requireOutputs(
-            directories: [index],
-            inputs: [base, plan, idOptions.ids, routerOptions.learn, routerOptions.learnTruth])
-        var file = try input.openMain(base, first: first, skip: skip)
-        var parameters = BuildParameters()
-        parameters.metric = (metric ?? .l2).value
-        parameters.partitions = partitions
-        parameters.duplication = duplication
-        parameters.headShare = heads
-        parameters.pagesMaximum = pagesMax
-        parameters.subSegments = subSegments
-        parameters.sampleCount = sample
-        parameters.iterations = iterations ?? parameters.iterations
-        parameters.seed = seed ?? parameters.seed
-        parameters.ids = try idOptions.ids(of: file, path: base)
-        parameters.threads = work.threads
-        parameters.memoryByteCount = work.memory.byteCount
-        if let plan {
+            directories: [what.index],
+            inputs: [what.base, shards.plan, idOptions.ids, routerOptions.learn, research.router.learnTruth])
+        var file = try input.openMain(what.base, first: rows.first, skip: rows.skip)
+        var parameters = try parameters(for: file)
+        if let plan = shards.plan {
             let learned = try PartitionPlan.read(path: plan)
             try learned.apply(to: &parameters)
-            if let shard {
+            if let shard = shards.shard {
                 file = try learned.apply(
-                    to: &parameters, shard: shard.value, base: file, holdsOwnRows: ownRows)
+                    to: &parameters, shard: shard.value, base: file, holdsOwnRows: shards.ownRows)
             }
         }
-        let skipped = skipInvalid ? try leaveOutInvalid(of: &file, parameters: &parameters) : 0
+        let skipped = what.skipInvalid ? try leaveOutInvalid(of: &file, parameters: &parameters) : 0
         let seed = parameters.seed
         // Plain centroid distance needs no pairs; with queries its beta and thresholds are calibrated.
         let training =
-            router != .distance || routerOptions.namesQueries
-            ? try routerOptions.training(router, seed: seed, work: work, input: input, for: file.elementType)
+            router != .distance || routerChoice.namesQueries
+            ? try routerChoice.training(router, seed: seed, work: work, input: input, for: file.elementType)
             : nil
         if !duplicate.isPlanned { parameters.router = training }
         if let rule = try rule(for: file, parameters: parameters) {
@@ -190,50 +155,64 @@ struct BuildCommand: ParsableCommand {
             print(choice.text)
             choice.apply(
                 to: &parameters,
-                training: try routerOptions.training(
+                training: try routerChoice.training(
                     .distance, seed: seed, work: work, input: input, for: file.elementType))
-        } else if let goal = residentOptions.goal(baseByteCount: file.count * file.rowByteCount) {
+        } else if let resident = residentOptions.resident {
+            let goal = goalOptions.goal(resident, baseByteCount: file.count * file.rowByteCount)
             // Refused before a minute of planning, not after it.
-            if resumeOptions.start == .fresh && !dryRun { try AtomicDirectory.create(path: index).discard() }
+            if resumeOptions.start == .fresh && !dryRunOption.dryRun {
+                try AtomicDirectory.create(path: what.index).discard()
+            }
             try self.plan(goal, for: file, parameters: parameters).applied(
-                to: &parameters, routerOptions, work: work, input: input, for: file.elementType)
+                to: &parameters, routerChoice, work: work, input: input, for: file.elementType)
         }
         let builder = IndexBuilder(
-            base: file, directory: index, parameters: parameters,
+            base: file, directory: what.index, parameters: parameters,
             progress: work.progress(stages: Self.stages(of: parameters)))
-        builder.unit = resumeOptions.workUnit
+        builder.unit = research.unit.workUnit
         builder.start = resumeOptions.start
-        let copies =
-            try !duplicate.isPlanned
+        let copies = copies
+        // Planned replicas need an index to plan on, and what its router learns.
+        let after =
+            !duplicate.isPlanned
             ? nil
-            : replicaOptions.retraining(
-                duplicate,
-                training: training
-                    ?? routerOptions.training(
-                        .distance, copies: duplicate, seed: seed, work: work, input: input,
-                        for: file.elementType),
-                seed: seed, cost: .vectors)
-        if dryRun {
-            print(try builder.plan(copies: copies).text(memory: work.memory))
+            : try training
+                ?? routerChoice.training(
+                    .distance, copies: duplicate, seed: seed, work: work, input: input, for: file.elementType)
+        let expected = after.map { copies.retraining($0, seed: seed, cost: .vectors) }
+        if dryRunOption.dryRun {
+            print(try builder.plan(copies: expected).text(memory: work.memory))
             return
         }
-        guard duplicate.isPlanned else {
+        guard let after else {
             print(Self.text(try builder.build(), skipped: skipped))
             return
         }
-        // Planned replicas need an index to plan on, which lies within the directory of the build.
-        let after =
-            try training
-            ?? routerOptions.training(
-                .distance, copies: duplicate, seed: seed, work: work, input: input, for: file.elementType)
         let plan = try after.identity().map { ("planned copies, " + $0.name, $0.value) }
-        var planned = PlannedBuild(
-            builder: builder, plan: [("planned copies", replicaOptions.described(duplicate))] + plan)
-        planned.copies = copies
-        let report = try planned.run { opened in
-            try replicaOptions.retraining(duplicate, training: after, seed: seed, index: opened)
-        }
+        // That index lies within the directory of the build.
+        var planned = PlannedBuild(builder: builder, plan: [("planned copies", copies.described)] + plan)
+        planned.copies = expected
+        let report = try planned.run { try copies.retraining(after, seed: seed, index: $0) }
         print(Self.text(report, skipped: skipped))
+    }
+
+    private func parameters(for file: VectorFile) throws -> BuildParameters {
+        var parameters = BuildParameters()
+        parameters.metric = (what.metric ?? .l2).value
+        parameters.partitions = what.partitions
+        parameters.duplication = copies.duplication
+        parameters.headShare = heads
+        parameters.pagesMaximum =
+            research.partitions.pagesMax ?? method?.pagesMax(file.elementType, dimension: file.dimension)
+        parameters.subSegments = research.partitions.subSegments
+        parameters.sampleCount = research.partitions.sample
+        parameters.iterations = research.partitions.iterations ?? parameters.iterations
+        parameters.seed = research.partitions.seed ?? parameters.seed
+        parameters.ids = try idOptions.ids(of: file, path: what.base)
+        parameters.threads = work.threads
+        parameters.memoryByteCount = work.memory.byteCount
+        if let method { parameters.notes["method"] = method.rawValue }
+        return parameters
     }
 
     /// How many vectors the base has that mean nothing under the metric; they are no part of what is built.
@@ -242,7 +221,7 @@ struct BuildCommand: ParsableCommand {
             of: file, metric: parameters.metric, memoryByteCount: work.memory.byteCount,
             progress: work.progress)
         if rows.count == file.count && !rows.isEmpty {
-            throw CommandFailure("\(base): none of its \(file.count) vectors can be indexed")
+            throw CommandFailure("\(what.base): none of its \(file.count) vectors can be indexed")
         }
         file = file.leavingOut(rows)
         parameters.ids = parameters.ids.leavingOut(rows)
@@ -255,18 +234,23 @@ struct BuildCommand: ParsableCommand {
             + (ProcessMemory.peakByteCount().map { ", peak memory \($0 >> 20) MiB" } ?? "")
     }
 
-    /// The rule that chooses partitions and router; nil where a plan does, or where a setting for experts was given.
-    private func rule(for file: VectorFile, parameters: BuildParameters) throws -> ResidentRule? {
+    /// Whether partitions and router are chosen by rule: neither by a plan, nor by a setting for experts.
+    private var choosesByRule: Bool {
         let isNamed =
-            partitions != nil || namedRouter != nil || duplicate != .none || heads != nil
-            || subSegments != nil
-            || pagesMax != nil || plan != nil || routerOptions.prototypes != nil
-            || routerOptions.prototypeCodes != nil
-        guard codes != nil || !isNamed && residentOptions.resident == nil else { return nil }
+            what.partitions != nil || routerOptions.router != nil || duplicate != .none || heads != nil
+            || research.partitions.subSegments != nil || research.partitions.pagesMax != nil
+            || shards.plan != nil || research.router.prototypes != nil
+            || research.router.prototypeCodes != nil || method != nil
+        return codesOption.codes != nil || !isNamed && residentOptions.resident == nil
+    }
+
+    /// The rule that chooses them.
+    private func rule(for file: VectorFile, parameters: BuildParameters) throws -> ResidentRule? {
+        guard choosesByRule else { return nil }
         var rule = ResidentRule(base: file)
         rule.metric = parameters.metric
-        rule.codes = codes?.value ?? .fitting
-        rule.partitions = partitions
+        rule.codes = codesOption.codes?.value ?? .fitting
+        rule.partitions = what.partitions
         rule.residentByteCount = residentOptions.resident?.byteCount(of: file.count * file.rowByteCount)
         rule.memoryByteCount = work.memory.byteCount
         rule.greatestId = try parameters.ids.validated(
@@ -284,7 +268,7 @@ struct BuildCommand: ParsableCommand {
         planner.learn = try routerOptions.learn.map {
             try input.open($0, atMost: routerOptions.pairs, as: file.elementType)
         }
-        planner.partitions = partitions
+        planner.partitions = what.partitions
         planner.greatestId = try parameters.ids.validated(
             count: file.count, memoryByteCount: work.memory.byteCount
         ).greatest
@@ -306,20 +290,12 @@ struct BuildCommand: ParsableCommand {
         if let kind = parameters.router?.predictor.kind, kind != .distance { stages.append("train") }
         return stages + ["publish"]
     }
-
-    private var duplication: Duplication {
-        switch duplicate {
-        case .closure: .closure(replicas: replicaOptions.replicas, eps1: replicaOptions.eps1)
-        case .soar: .soar(lambda: replicaOptions.lambda)
-        case .none, .random, .slots, .paper, .gain, .moves, .lira: .none
-        }
-    }
 }
 
 extension ResidentPlan {
     /// Prints the plan and gives its router to a build.
     fileprivate func applied(
-        to parameters: inout BuildParameters, _ options: RouterOptions, work: WorkOptions,
+        to parameters: inout BuildParameters, _ options: RouterChoice, work: WorkOptions,
         input: InputOptions,
         for type: ElementType
     ) throws {
@@ -331,36 +307,67 @@ extension ResidentPlan {
     }
 }
 
-/// Values of `--metric`.
-enum MetricName: String, ExpressibleByArgument, CaseIterable {
-    case l2, ip, cosine
+/// What is indexed, and as what.
+struct BuildOptions: ParsableArguments {
+    @Option(help: "Vectors to index: fbin, f16bin, u8bin, i8bin, fvecs, bvecs or npy.")
+    var base: String
 
-    var value: Metric {
-        switch self {
-        case .l2: .l2
-        case .ip: .ip
-        case .cosine: .cosine
+    @Option(help: "Directory to create.")
+    var index: String
+
+    @Option(help: "l2, ip or cosine (default: l2, or what the plan says).")
+    var metric: MetricName?
+
+    @Option(help: "Number of partitions (default: chosen with codes and router for the resident bytes).")
+    var partitions: Int?
+
+    @Flag(
+        help:
+            "Leave out vectors that are not finite, or zero under cosine, instead of failing; the others keep their ids."
+    )
+    var skipInvalid = false
+}
+
+/// What one machine builds of a base that many build together.
+struct ShardOptions: ParsableArguments {
+    @Option(help: "Partitions of this plan (sonde plan), which decides metric, partitions and seed.")
+    var plan: String?
+
+    @Option(help: "Build only share I (from 0) of N of the plan's base, for sonde merge.")
+    var shard: ShardName?
+
+    @Flag(help: "With --shard: the base file holds only the rows of this shard.")
+    var ownRows = false
+
+    func validate() throws {
+        if shard != nil && plan == nil {
+            throw ValidationError("--shard needs --plan: shards share partitions")
         }
+        if ownRows && shard == nil { throw ValidationError("--own-rows belongs to --shard") }
     }
 }
 
-/// Values of `--duplicate`.
-enum DuplicateName: String, ExpressibleByArgument, CaseIterable {
-    case none, closure, soar, random, slots, paper, gain, moves, lira
+struct DryRunOption: ParsableArguments {
+    @Flag(help: "Print the plan (stages, bytes, disk space, memory, time) and build nothing.")
+    var dryRun = false
+}
 
-    /// Whether they are planned by what queries want.
-    var needsQueries: Bool {
-        switch self {
-        case .none, .closure, .soar, .random, .slots: false
-        case .paper, .gain, .moves, .lira: true
-        }
-    }
+/// What the authors of a method turn.
+struct BuildResearchOptions: ParsableArguments {
+    @Option(
+        help:
+            "A published system with its published settings: kmeans, spann, soar, storage-nn or lira; it decides router and copies."
+    )
+    var method: MethodName?
 
-    /// Whether replicas are planned on an index that stands, instead of while vectors are assigned.
-    var isPlanned: Bool {
-        switch self {
-        case .none, .closure, .soar: false
-        case .random, .slots, .paper, .gain, .moves, .lira: true
-        }
-    }
+    @Option(help: "Share of the base that become resident heads, as SPANN does it (0.10-0.16).")
+    var heads: Double?
+
+    @OptionGroup var partitions: PartitionResearchOptions
+
+    @OptionGroup var router: RouterResearchOptions
+
+    @OptionGroup var copies: CopyResearchOptions
+
+    @OptionGroup var unit: UnitOption
 }

@@ -40,10 +40,10 @@ struct VerifyCommand: ParsableCommand {
     @Flag(help: "Print JSON.")
     var json = false
 
-    @OptionGroup var work: WorkOptions
+    @OptionGroup var quiet: QuietOption
 
     func run() throws {
-        let report = try Verification.run(path: index, progress: work.progress)
+        let report = try Verification.run(path: index, progress: quiet.progress)
         print(json ? try Report.json(report) : report.text)
         if !report.damage.isEmpty { throw ExitCode.failure }
     }

@@ -6,106 +6,93 @@ import Index
 import Storage
 import Vectors
 
-struct MeasureCommand: ParsableCommand {
+struct MeasureCommand: ParsableCommand, ChoosesParts {
     static let configuration = CommandConfiguration(
         commandName: "measure", abstract: "Sweep a policy and tabulate recall against cost.")
 
-    @Option(help: "Index directory; several give several curves in the picture.")
-    var index: [String]
+    @OptionGroup(title: HelpTitle.queries) var what: MeasureOptions
 
-    @Option(help: "File of queries.")
-    var queries: String
+    @OptionGroup(title: HelpTitle.queries) var input: InputOptions
 
-    @Option(help: "Exact neighbours of the queries (sonde truth).")
-    var truth: String
+    @OptionGroup(title: HelpTitle.stop) var stop: SweepOptions
 
-    @Option(name: .short, help: "Recalls to report.")
-    var k: IntList = IntList([1, 10, 100])
+    @OptionGroup(title: HelpTitle.results) var results: MeasureResultOptions
 
-    @Option(help: "What to vary: nprobe, eps2, budget-vectors, mass, gain or sigma.")
-    var sweep: SweepName = .nprobe
+    @OptionGroup(title: HelpTitle.work) var inFlight: InFlightOption
 
-    @Option(help: "Values of the swept parameter (default: a ladder that suits it).")
-    var values: NumberList?
+    @OptionGroup(title: HelpTitle.work) var threads: ThreadOption
 
-    @Option(help: "gain and mass: what a gain is measured against: vectors, bytes, reads or time.")
-    var cost: CostName = .vectors
+    @OptionGroup(title: HelpTitle.work) var cache: CacheOptions
 
-    @Option(help: "gain: rounds of reads at most; later ones use the distances found.")
-    var rounds: Int = 1
+    @OptionGroup(title: HelpTitle.work) var quiet: QuietOption
 
-    @Option(help: "eps2: partitions read at most.")
-    var nprobe: Int = 128
+    @OptionGroup(title: HelpTitle.research, visibility: .hidden) var research: MeasureResearchOptions
 
-    @Option(help: "Queries that each thread keeps in flight in the throughput runs.")
-    var inflight: Int = 8
+    private var sweep: SweepName { stop.sweep ?? research.method?.sweep ?? .nprobe }
 
-    @Option(help: "Ask only the first N queries.")
-    var first: Int?
+    private var values: [Double]? { stop.values?.values ?? research.method?.values }
 
-    @Option(help: "Write the rows as CSV.")
-    var csv: String?
+    private var nprobe: Int { stop.nprobe ?? research.method?.nprobe ?? 128 }
 
-    @Option(help: "Write everything as JSON; an array where there are several indexes.")
-    var json: String?
-
-    @Option(help: "Draw vectors fetched against each recall, as .svg (.png and .pdf by rsvg-convert).")
-    var plot: String?
-
-    @OptionGroup var cache: CacheOptions
-
-    @OptionGroup var input: InputOptions
-
-    @OptionGroup var work: WorkOptions
+    var parts: Parts {
+        var parts = Parts(method: research.method)
+        parts.sweep = sweep
+        parts.weighsGain = sweep == .gain || sweep == .mass
+        return parts
+    }
 
     func validate() throws {
-        if index.isEmpty { throw ValidationError("give --index DIR") }
         if sweep == .nprobe || sweep == .budgetVectors,
-            let odd = values?.values.first(where: { Int(exactly: $0) == nil })
+            let odd = stop.values?.values.first(where: { Int(exactly: $0) == nil })
         {
             throw ValidationError("--values of \(sweep.rawValue) are whole numbers, found \(odd)")
         }
     }
 
     func run() throws {
-        try requireOutputs(files: [csv, json, plot], inputs: index + [queries, truth, cache.cacheLearn])
-        if let plot { try Picture.requireFormat(plot) }
+        let truth = what.truth
+        try requireOutputs(
+            files: [results.csv, results.json, results.plot],
+            inputs: what.index + [what.queries, truth, cache.cacheLearn])
+        if let plot = results.plot { try Picture.requireFormat(plot) }
         let expected = try TruthFile.read(path: truth)
         var measured: [(name: String, measurement: Measurement)] = []
-        for path in index {
+        for path in what.index {
             var opened = try DiskIndex(path: path)
-            let rows = try input.openQueries(queries, for: opened, first: first).readAll()
-            let cost = try self.cost.value(for: opened)
+            let rows = try input.openQueries(what.queries, for: opened, first: what.first).readAll()
+            let cost = try (stop.cost ?? .vectors).value(for: opened)
             let policies = policies(for: opened, cost: cost)
             // One cache for the whole sweep, chosen for its middle.
             opened = try cache.applied(
-                to: opened, policy: policies[policies.count / 2], cost: cost, threads: work.threads,
+                to: opened, policy: policies[policies.count / 2], cost: cost, threads: threads.threads,
                 input: input)
             var parameters = SearchParameters(
-                k: 1, policy: .nprobe(1), threads: work.threads, inFlight: inflight, cost: cost)
-            parameters.rounds = rounds
+                k: 1, policy: .nprobe(1), threads: threads.threads, inFlight: inFlight.inflight, cost: cost)
+            parameters.rounds = stop.rounds
             let measurement = try opened.measure(
-                queries: rows, truth: expected, truthPath: truth, ks: k.values, policies: policies,
+                queries: rows, truth: expected, truthPath: truth, ks: what.k.values, policies: policies,
                 parameters: parameters,
-                progress: work.progress)
+                progress: quiet.progress)
             measured.append((URL(fileURLWithPath: path).lastPathComponent, measurement))
             print(Report.table(measurement, title: path))
             if let reliability = opened.policies?.reliability { print(Report.table(reliability)) }
         }
-        if let csv {
+        if let csv = results.csv {
             try writeText(measured.map { Report.csv($0.measurement) }.joined(separator: "\n"), path: csv)
         }
-        if let json {
+        if let json = results.json {
             try writeText(
                 measured.count == 1
                     ? Report.json(measured[0].measurement) : Report.json(measured.map(\.measurement)),
                 path: json)
         }
-        if let plot { try Picture.write(svg: Report.plot(measured, ks: k.values), path: plot) }
+        if let plot = results.plot {
+            try Picture.write(svg: Report.plot(measured, ks: what.k.values), path: plot)
+        }
     }
 
     private func policies(for opened: DiskIndex, cost: ReadCost) -> [Policy] {
-        let given = values?.values
+        let given = values
         switch sweep {
         case .nprobe:
             let ladder = [1.0, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128].filter {
@@ -130,6 +117,68 @@ struct MeasureCommand: ParsableCommand {
                 ?? Policy.gainLadder(for: opened.table, cost: cost, count: 16)
         }
     }
+}
+
+/// What is measured, and against what.
+struct MeasureOptions: ParsableArguments {
+    @Option(help: "Index directory; several give several curves in the picture.")
+    var index: [String]
+
+    @Option(help: "File of queries.")
+    var queries: String
+
+    @Option(help: "Exact neighbours of the queries (sonde truth).")
+    var truth: String
+
+    @Option(name: .short, help: "Recalls to report.")
+    var k: IntList = IntList([1, 10, 100])
+
+    @Option(help: "Ask only the first N queries.")
+    var first: Int?
+
+    func validate() throws {
+        if index.isEmpty { throw ValidationError("give --index DIR") }
+    }
+}
+
+/// What varies.
+struct SweepOptions: ParsableArguments {
+    @Option(help: "What to vary: nprobe, eps2, budget-vectors, mass, gain or sigma (default: nprobe).")
+    var sweep: SweepName?
+
+    @Option(help: "Values of the swept parameter (default: a ladder that suits it).")
+    var values: NumberList?
+
+    @Option(
+        help: "gain, mass: what a gain is measured against: vectors, bytes, reads or time (default: vectors)."
+    )
+    var cost: CostName?
+
+    @Option(help: "gain: rounds of reads at most; later ones use the distances found.")
+    var rounds: Int = 1
+
+    @Option(help: "eps2: partitions read at most (default: 128).")
+    var nprobe: Int?
+}
+
+/// What is written besides the table.
+struct MeasureResultOptions: ParsableArguments {
+    @Option(help: "Write the rows as CSV.")
+    var csv: String?
+
+    @Option(help: "Write everything as JSON; an array where there are several indexes.")
+    var json: String?
+
+    @Option(help: "Draw vectors fetched against each recall, as .svg (.png and .pdf by rsvg-convert).")
+    var plot: String?
+}
+
+struct MeasureResearchOptions: ParsableArguments {
+    @Option(
+        help:
+            "The policy that a system is published with: kmeans, soar (nprobe), spann (eps2), storage-nn (budget-vectors) or lira (sigma)."
+    )
+    var method: MethodName?
 }
 
 /// Values of `--sweep`.

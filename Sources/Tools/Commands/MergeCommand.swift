@@ -10,20 +10,29 @@ struct MergeCommand: ParsableCommand {
     @Argument(help: "All shards of the base, in any order.")
     var shards: [String]
 
-    @Option(help: "Index directory to create.")
-    var out: String
+    @OptionGroup(title: HelpTitle.index) var target: MergeOptions
 
-    @OptionGroup var work: WorkOptions
+    @OptionGroup(title: HelpTitle.work) var memory: MemoryOption
 
-    @OptionGroup var resumeOptions: ResumeOptions
+    @OptionGroup(title: HelpTitle.work) var quiet: QuietOption
+
+    @OptionGroup(title: HelpTitle.work) var resumeOptions: ResumeOptions
+
+    @OptionGroup(title: HelpTitle.research, visibility: .hidden) var unit: UnitOption
 
     func run() throws {
-        try requireOutputs(directories: [out], inputs: shards)
+        try requireOutputs(directories: [target.out], inputs: shards)
         var merger = IndexMerger()
-        merger.memoryByteCount = work.memory.byteCount
-        merger.progress = work.progress
+        merger.memoryByteCount = memory.memory.byteCount
+        merger.progress = quiet.progress
         merger.start = resumeOptions.start
-        merger.unit = resumeOptions.workUnit
-        print(try merger.merge(shards, to: out).summary)
+        merger.unit = unit.workUnit
+        print(try merger.merge(shards, to: target.out).summary)
     }
+}
+
+/// What is made.
+struct MergeOptions: ParsableArguments {
+    @Option(help: "Index directory to create.")
+    var out: String
 }

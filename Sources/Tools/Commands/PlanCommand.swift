@@ -14,6 +14,43 @@ struct PlanCommand: ParsableCommand {
             `sonde merge SHARD... --out DIR` joins them into one index.
             """)
 
+    @OptionGroup(title: HelpTitle.index) var what: PlanOptions
+
+    @OptionGroup(title: HelpTitle.index) var input: InputOptions
+
+    @OptionGroup(title: HelpTitle.index) var rows: RowOptions
+
+    @OptionGroup(title: HelpTitle.work) var work: WorkOptions
+
+    @OptionGroup(title: HelpTitle.work) var resumeOptions: ResumeOptions
+
+    @OptionGroup(title: HelpTitle.research, visibility: .hidden) var research: PartitionResearchOptions
+
+    @OptionGroup(title: HelpTitle.research, visibility: .hidden) var unit: UnitOption
+
+    func run() throws {
+        try requireOutputs(directories: [what.out], inputs: [what.base])
+        let file = try input.openMain(what.base, first: rows.first, skip: rows.skip)
+        var parameters = BuildParameters()
+        parameters.metric = what.metric.value
+        parameters.partitions = what.partitions
+        parameters.pagesMaximum = research.pagesMax
+        parameters.subSegments = research.subSegments
+        parameters.sampleCount = research.sample
+        parameters.iterations = research.iterations ?? parameters.iterations
+        parameters.seed = research.seed ?? parameters.seed
+        parameters.wholeCount = what.count
+        parameters.threads = work.threads
+        parameters.memoryByteCount = work.memory.byteCount
+        let report = try PartitionPlan.learn(
+            base: file, parameters: parameters, directory: what.out, progress: work.progress,
+            start: resumeOptions.start, unit: unit.workUnit)
+        print(report.summary)
+    }
+}
+
+/// What is planned, and from what.
+struct PlanOptions: ParsableArguments {
     @Option(help: "Vectors to learn from: the whole base, or some of it with --count.")
     var base: String
 
@@ -28,54 +65,4 @@ struct PlanCommand: ParsableCommand {
 
     @Option(help: "Number of partitions (default: about 4 sqrt n).")
     var partitions: Int?
-
-    @Option(help: "Partitions hold at most what fits into this many 4 KiB pages, as far as the sample tells.")
-    var pagesMax: Int?
-
-    @Option(
-        help:
-            "Vectors that partitions are learned from (default: all that fit, up to four million or 256 a partition)."
-    )
-    var sample: Int?
-
-    @Option(help: "Rounds of Lloyd's algorithm.")
-    var iterations: Int = 20
-
-    @Option(help: "Seed; the same seed gives the same plan on any number of threads.")
-    var seed: UInt64 = 1
-
-    @Option(help: "Cells of each partition that are read by themselves, as in build.")
-    var subSegments: Int?
-
-    @OptionGroup var input: InputOptions
-
-    @OptionGroup var work: WorkOptions
-
-    @OptionGroup var resumeOptions: ResumeOptions
-
-    @Option(help: "Learn from the first N vectors only.")
-    var first: Int?
-
-    @Option(help: "Leave out the first N vectors of the file.")
-    var skip: Int = 0
-
-    func run() throws {
-        try requireOutputs(directories: [out], inputs: [base])
-        let file = try input.openMain(base, first: first, skip: skip)
-        var parameters = BuildParameters()
-        parameters.metric = metric.value
-        parameters.partitions = partitions
-        parameters.pagesMaximum = pagesMax
-        parameters.subSegments = subSegments
-        parameters.sampleCount = sample
-        parameters.iterations = iterations
-        parameters.seed = seed
-        parameters.wholeCount = count
-        parameters.threads = work.threads
-        parameters.memoryByteCount = work.memory.byteCount
-        let report = try PartitionPlan.learn(
-            base: file, parameters: parameters, directory: out, progress: work.progress,
-            start: resumeOptions.start, unit: resumeOptions.workUnit)
-        print(report.summary)
-    }
 }

@@ -35,19 +35,25 @@ struct SynthCommand: ParsableCommand {
     @Option(help: "File of queries to write as well.")
     var queries: String?
 
-    @Option(help: "Queries to make.")
-    var queryCount: Int = 10_000
+    @Option(help: "Queries to make (default: 10000).")
+    var queryCount: Int?
 
     @Option(help: "File of learn vectors to write as well.")
     var learn: String?
 
-    @Option(help: "Learn vectors to make.")
-    var learnCount: Int = 100_000
+    @Option(help: "Learn vectors to make (default: 100000).")
+    var learnCount: Int?
 
-    @OptionGroup var work: WorkOptions
+    @OptionGroup var threads: ThreadOption
+
+    @OptionGroup var quiet: QuietOption
 
     func validate() throws {
-        for (name, value) in [("count", count), ("query-count", queryCount), ("learn-count", learnCount)]
+        if queryCount != nil && queries == nil { throw ValidationError("--query-count is of --queries FILE") }
+        if learnCount != nil && learn == nil { throw ValidationError("--learn-count is of --learn FILE") }
+        for (name, value) in [
+            ("count", count), ("query-count", queryCount ?? 1), ("learn-count", learnCount ?? 1),
+        ]
         where !(1...(1 << 40)).contains(value) {
             throw ValidationError("--\(name) must be at least 1, found \(value)")
         }
@@ -65,14 +71,14 @@ struct SynthCommand: ParsableCommand {
         try requireOutputs(files: [out, learn, queries], inputs: [])
         // Every file is opened before the first row is made: a wrong path shows at once.
         var files = [(draw: Synth.Draw.base, count: count, writer: try writer(out))]
-        if let learn { files.append((.learn, learnCount, try writer(learn))) }
-        if let queries { files.append((.query, queryCount, try writer(queries))) }
+        if let learn { files.append((.learn, learnCount ?? 100_000, try writer(learn))) }
+        if let queries { files.append((.query, queryCount ?? 10_000, try writer(queries))) }
         let synth = try Synth(
             SynthParameters(dimension: dim, elementType: dtype.value, seed: seed, clusters: clusters))
-        let progress = work.progress
+        let progress = quiet.progress
         for file in files {
             try synth.write(
-                file.draw, count: file.count, into: file.writer, threads: work.threads, progress: progress)
+                file.draw, count: file.count, into: file.writer, threads: threads.threads, progress: progress)
         }
     }
 

@@ -7,58 +7,6 @@ import Router
 import Storage
 import Vectors
 
-/// How a command may work: threads, memory, and whether it talks meanwhile.
-struct WorkOptions: ParsableArguments {
-    @Option(help: "Threads.")
-    var threads: Int = Workers.processorCount
-
-    @Option(help: "Working memory at most, e.g. 512MiB or 2GiB.")
-    var memory: ByteCount = ByteCount(2 << 30)
-
-    @Flag(name: .shortAndLong, help: "No progress on stderr.")
-    var quiet = false
-
-    func validate() throws {
-        if !(1...1024).contains(threads) {
-            throw ValidationError("--threads must be from 1 to 1024, found \(threads)")
-        }
-        if memory.byteCount < 1 << 20 {
-            throw ValidationError("--memory must be at least 1MiB, found \(memory)")
-        }
-    }
-
-    /// A receiver of progress for one piece of work: a bar, lines, or nothing under --quiet.
-    var progress: Progress { progress(stages: []) }
-
-    /// The same for work whose stages are known, in order: each is told as one of so many.
-    func progress(stages: [String]) -> Progress { quiet ? .none : ProgressDisplay(stages: stages).progress }
-}
-
-/// What becomes of a job that was killed, and what a kill may cost.
-struct ResumeOptions: ParsableArguments {
-    @Flag(help: "Go on where a run of this command that was killed, or failed, has left it; else just begin.")
-    var resume = false
-
-    @Flag(help: "Begin anew, whatever an unfinished run has left.")
-    var restart = false
-
-    @Option(
-        help: "What a kill may cost: a unit of work ends after so many bytes of vectors, or five seconds.")
-    var unit: ByteCount = ByteCount(256 << 20)
-
-    func validate() throws {
-        if resume && restart { throw ValidationError("give --resume or --restart, not both") }
-    }
-
-    var start: AtomicDirectory.Start { resume ? .resume : restart ? .restart : .fresh }
-
-    var workUnit: BuildUnit {
-        var result = BuildUnit()
-        result.byteCount = unit.byteCount
-        return result
-    }
-}
-
 /// A size in bytes: a number with K, M, G or T (also KiB, MiB, ...; powers of 1024) or KB, MB, ... (powers of
 /// 1000).
 struct ByteCount: ExpressibleByArgument, CustomStringConvertible, Equatable {

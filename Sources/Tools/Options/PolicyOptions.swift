@@ -5,46 +5,75 @@ import Foundation
 import Index
 import Storage
 
-/// How to stop: one policy, or none: then the recall that the index was planned for is declared, or 0.95.
+/// How to stop: one policy, or none where the index was planned for a recall.
 struct PolicyOptions: ParsableArguments {
+    @Option(help: "Mean recall@k wanted: the threshold that reached it on held-out pairs.")
+    var recall: Double?
+
     @Option(help: "Read the N nearest partitions (with --eps2: at most N).")
     var nprobe: Int?
-
-    @Option(help: "Read partitions within (1 + E) times the nearest one's squared distance.")
-    var eps2: Float?
-
-    @Option(help: "Read partitions in order while their records sum to at most N.")
-    var budgetVectors: Int?
-
-    @Option(help: "Read by gain until the probabilities read sum to T.")
-    var mass: Float?
 
     @Option(help: "Read every partition whose probability over its cost exceeds LAMBDA.")
     var gain: Float?
 
+    @Option(help: "Read by gain until the probabilities read sum to T.")
+    var mass: Float?
+
+    @Option(help: "Read partitions in order while their records sum to at most N.")
+    var budgetVectors: Int?
+
+    @Option(help: "What a gain is measured against: vectors, bytes, reads or time (default: vectors).")
+    var cost: CostName?
+
+    @Option(
+        help: "Rounds of reads at most; later ones use the distances found (gain policy, trained router).")
+    var rounds: Int = 1
+}
+
+/// The policies of published methods.
+struct PublishedPolicyOptions: ParsableArguments {
+    @Option(help: "SPANN: read partitions within (1 + E) times the nearest one's squared distance.")
+    var eps2: Float?
+
     @Option(
         help:
-            "Read every partition whose own probability exceeds S (a lira router); auto: the S that reaches --recall."
+            "LIRA: read every partition whose own probability exceeds S (a lira router); auto: the S that reaches --recall."
     )
     var sigma: Sigma?
+}
 
-    @Option(help: "Mean recall@k wanted: the threshold that reached it on held-out pairs.")
-    var recall: Double?
+/// The policy that is asked for: one, or none: then the recall that the index was planned for is declared, or 0.95.
+struct PolicyChoice {
+    /// The recall that is declared where no policy was given.
+    static let defaultRecall = 0.95
 
-    @Option(help: "What a gain is measured against: vectors, bytes, reads or time.")
-    var cost: CostName = .vectors
+
+    var options: PolicyOptions
+    var published: PublishedPolicyOptions
+
+    private var nprobe: Int? { options.nprobe }
+    private var gain: Float? { options.gain }
+    private var mass: Float? { options.mass }
+    private var budgetVectors: Int? { options.budgetVectors }
+    private var recall: Double? { options.recall }
+    private var eps2: Float? { published.eps2 }
+    private var sigma: Sigma? { published.sigma }
+    var cost: CostName { options.cost ?? .vectors }
+    var rounds: Int { options.rounds }
+
+    /// Whether a recall is declared, rather than a policy's own parameter.
+    var declaresRecall: Bool { recall != nil || givenCount == 0 }
+
+    /// Whether reads are chosen by what they are likely to find.
+    var weighsGain: Bool {
+        eps2 == nil && nprobe == nil && budgetVectors == nil && sigma == nil
+    }
 
     private var givenCount: Int {
         [eps2, mass, gain].filter { $0 != nil }.count + (budgetVectors == nil ? 0 : 1)
             + (recall == nil ? 0 : 1)
             + (sigma == nil || sigma == .auto ? 0 : 1) + (nprobe != nil && eps2 == nil ? 1 : 0)
     }
-
-    /// The recall that is declared where no policy was given.
-    static let defaultRecall = 0.95
-
-    /// Whether a recall is declared, rather than a policy's own parameter.
-    var declaresRecall: Bool { recall != nil || givenCount == 0 }
 
     /// Whether any policy was asked for.
     var isGiven: Bool { givenCount > 0 }
@@ -54,11 +83,8 @@ struct PolicyOptions: ParsableArguments {
         + "--sigma S, --sigma auto --recall R"
 
     /// Refuses more than one policy; none is a declared recall.
-    func requireOne() throws {
-        guard givenCount <= 1 else { throw ValidationError(Self.choices) }
-    }
-
     func validate() throws {
+        guard givenCount <= 1 else { throw ValidationError(Self.choices) }
         if sigma == .auto && recall == nil { throw ValidationError("--sigma auto needs --recall R") }
         if let recall, !(recall > 0 && recall < 1) {
             throw ValidationError("--recall must be between 0 and 1")
@@ -68,15 +94,16 @@ struct PolicyOptions: ParsableArguments {
     func readCost(for index: DiskIndex) throws -> ReadCost { try cost.value(for: index) }
 
     /// The policy asked for; thresholds for a wanted recall@k are the index's own.
-    func policy(for index: DiskIndex, k: Int, rounds: Int = 1) throws -> Policy {
+    func policy(for index: DiskIndex, k: Int) throws -> Policy {
         if case .value(let sigma) = sigma { return .sigma(sigma) }
         if let mass { return .mass(mass) }
         if let gain { return .gain(gain) }
-        if let recall { return try declared(recall, for: index, k: k, rounds: rounds) }
+        if let recall { return try declared(recall, for: index, k: k) }
         if givenCount == 0 {
             let planned = index.plannedRecall?.recall
-            let policy = try declared(planned ?? Self.defaultRecall, for: index, k: k, rounds: rounds)
-            say("no policy given: recall \(planned.map { "\($0), which the index was planned for" } ?? "\(Self.defaultRecall)")")
+            let policy = try declared(planned ?? Self.defaultRecall, for: index, k: k)
+            let why = planned.map { "\($0), which the index was planned for" } ?? "\(Self.defaultRecall)"
+            say("no policy given: recall \(why)")
             return policy
         }
         if let eps2 { return .eps2(eps2, nprobe: nprobe ?? 64) }
@@ -85,9 +112,9 @@ struct PolicyOptions: ParsableArguments {
     }
 }
 
-extension PolicyOptions {
+extension PolicyChoice {
     /// The threshold for a recall, with whatever has to be known of it on stderr.
-    private func declared(_ recall: Double, for index: DiskIndex, k: Int, rounds: Int) throws -> Policy {
+    private func declared(_ recall: Double, for index: DiskIndex, k: Int) throws -> Policy {
         do {
             guard let policies = index.policies else {
                 throw DeclaredRecallError.uncalibrated(path: index.path)

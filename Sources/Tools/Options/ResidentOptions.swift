@@ -1,43 +1,24 @@
-// The options of a plan for a resident budget, shared by build and train.
+// How much memory an open index may hold.
 
 import ArgumentParser
 import Index
 import Storage
-import Vectors
 
-extension ResidentGoal.Saving: ExpressibleByArgument {}
-
+/// The budget that an index is planned for, shared by build and train.
 struct ResidentOptions: ParsableArguments {
     @Option(
         help:
             "Memory that the open index may hold, e.g. 64MiB, or 5% of the base's bytes: partitions and router are planned for it, and no search exceeds it (default of build: an eighth, spent by rule)."
     )
     var resident: ResidentSize?
+}
 
-    @Option(help: "--resident: the recall@k at which little is to be fetched.")
-    var recall: Double = 0.9
-
-    @Option(name: .short, help: "--resident: the k of that recall.")
-    var k: Int = 1
-
-    @Option(help: "--resident: what is to be fetched least: pages or vectors.")
-    var minimise: ResidentGoal.Saving = .pages
-
-    func validate() throws {
-        guard recall > 0 && recall < 1 else { throw ValidationError("--recall must be between 0 and 1") }
-        guard (1...100).contains(k) else { throw ValidationError("-k must be from 1 to 100") }
-    }
-
-    /// What is promised of vectors of so many bytes; nil without a budget.
-    func goal(baseByteCount: Int) -> ResidentGoal? {
-        resident.map {
-            var goal = ResidentGoal(residentByteCount: $0.byteCount(of: baseByteCount))
-            goal.recall = recall
-            goal.k = k
-            goal.saving = minimise
-            return goal
-        }
-    }
+/// A code of every vector, in build.
+struct CodesOption: ParsableArguments {
+    @Option(
+        help: "A code of every vector of so many bytes, or none (default: as many as fit the resident bytes)."
+    )
+    var codes: CodesName?
 }
 
 /// A size in bytes, or a share of the vectors' bytes such as "12.5%".

@@ -13,7 +13,8 @@ enum Report {
     static func recall(_ recall: Double, k: Int, truth: TruthFile, queries: Int) -> String {
         let short = Recall.shortRows(truth, count: queries, k: k)
         return "recall@\(k) " + String(format: "%.4f", recall)
-            + (short == 0 ? "" : " (\(short) queries have fewer than \(k) true neighbours: counted over those)")
+            + (short == 0
+                ? "" : " (\(short) queries have fewer than \(k) true neighbours: counted over those)")
     }
 
     /// The sweep as a Markdown table with aligned columns, below it what each wanted recall costs.

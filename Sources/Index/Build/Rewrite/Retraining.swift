@@ -27,23 +27,8 @@ public struct Retraining: Sendable {
 
     public init(training: RouterTraining) { self.training = training }
 
-    /// Writes `directory` from `index`.
-    ///
-    /// - Throws: as building does. Nothing is left behind then.
-    public func run(_ index: DiskIndex, to directory: String, progress: Progress = .none) throws
-        -> BuildReport
-    {
-        // Refused before hours of work, not after them; the name is kept until the end.
-        let target = try AtomicDirectory.create(path: directory)
-        do {
-            return try run(index, to: target, progress: progress)
-        } catch {
-            target.discard()
-            throw error
-        }
-    }
-
-    /// The same into a directory that was begun before, where replicas that an earlier run has placed are found again.
+    /// Writes into a directory that may have been begun before, where replicas that an earlier run has placed are found
+    /// again.
     func run(_ index: DiskIndex, to target: AtomicDirectory, progress: Progress) throws -> BuildReport {
         let start = monotonicNanoseconds()
         if duplication == .none { return try publish(index, to: target, start: start, progress: progress) }
