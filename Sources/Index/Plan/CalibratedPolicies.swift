@@ -50,14 +50,11 @@ public struct CalibratedPolicies: Sendable, Codable {
         /// Queries that set thresholds, and others that checked them.
         public var calibrating: Int
         public var checking: Int
-        /// Part of what may be missed that thresholds leave unused, since made queries are not those that will be asked.
-        public var caution: Double
 
-        public init(isMade: Bool, calibrating: Int, checking: Int, caution: Double) {
+        public init(isMade: Bool, calibrating: Int, checking: Int) {
             self.isMade = isMade
             self.calibrating = calibrating
             self.checking = checking
-            self.caution = caution
         }
     }
 
@@ -133,8 +130,9 @@ public struct DeclaredRecall: Sendable {
         }
         if source.isMade {
             notes.append(
-                "recall \(recall) was calibrated on \(source.calibrating) queries made from the base, with a margin; "
-                    + "what is really asked may find less: give a learn file to be sure")
+                "recall \(recall) was calibrated on \(source.calibrating) queries made from the base, so that it "
+                    + "holds for the harder half of them; what is really asked may find less: give a learn file to be sure"
+            )
         }
         if let check, check.fails {
             notes.append(
@@ -274,20 +272,17 @@ extension CalibratedPolicies {
     private func threshold(
         recall: Double, curve name: String, k: Int
     ) throws(DeclaredRecallError) -> Float {
-        let caution = source?.caution ?? 0
-        let wanted = 1 - (1 - recall) * (1 - caution)
         let points = (curves[Self.curveName(name, k: k)] ?? [])
             .map { (lambda: $0.lambda, sure: $0.recall - ($0.error ?? 0)) }.sorted { $0.lambda > $1.lambda }
         // Falling thresholds read more and more: from the first that is sure on, the others are.
-        guard let above = points.firstIndex(where: { $0.sure >= wanted }) else {
+        guard let above = points.firstIndex(where: { $0.sure >= recall }) else {
             let highest = points.reduce(0) { max($0, $1.sure) }
             throw .notReached(
-                recall: recall, k: k, highest: max(0, 1 - (1 - highest) / (1 - caution)),
-                calibrating: source?.calibrating)
+                recall: recall, k: k, highest: max(0, highest), calibrating: source?.calibrating)
         }
         if above == 0 { return Float(points[0].lambda) }
         let (low, high) = (points[above - 1], points[above])
-        let share = (wanted - low.sure) / max(high.sure - low.sure, 1e-12)
+        let share = (recall - low.sure) / max(high.sure - low.sure, 1e-12)
         // Lambdas lie on a logarithmic ladder.
         return Float(exp(log(low.lambda) + share * (log(high.lambda) - log(low.lambda))))
     }

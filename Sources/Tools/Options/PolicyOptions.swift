@@ -76,7 +76,9 @@ struct PolicyOptions: ParsableArguments {
         if givenCount == 0 {
             let planned = index.plannedRecall?.recall
             let policy = try declared(planned ?? Self.defaultRecall, for: index, k: k, rounds: rounds)
-            say("no policy given: recall \(planned.map { "\($0), which the index was planned for" } ?? "\(Self.defaultRecall)")")
+            say(
+                "no policy given: recall \(planned.map { "\($0), which the index was planned for" } ?? "\(Self.defaultRecall)")"
+            )
             return policy
         }
         if let eps2 { return .eps2(eps2, nprobe: nprobe ?? 64) }
