@@ -108,8 +108,7 @@ public struct DeclaredRecall: Sendable {
     public let k: Int
     /// The threshold: a gain's lambda, or a sigma.
     public let threshold: Float
-    /// The calibrated depths that it was taken from: k itself, or those around it, of whose thresholds the one that
-    /// reads more is taken.
+    /// The calibrated depths that it was taken from: k itself, or those around it.
     public let depths: [Int]
     public let source: CalibratedPolicies.Source?
     /// The check nearest to what is asked, of those kept in the index.
@@ -119,8 +118,9 @@ public struct DeclaredRecall: Sendable {
     /// failed. Empty where all is as it should be.
     public var notes: [String] {
         var notes: [String] = []
-        if depths != [k], let deep = depths.last {
-            notes.append("k \(k) uses the calibration of k \(deep)")
+        if depths != [k] {
+            notes.append(
+                "k \(k) uses the calibration of k \(depths.map(String.init).joined(separator: " and "))")
         }
         guard let source else {
             notes.append(
@@ -255,12 +255,15 @@ extension CalibratedPolicies {
         guard k >= 1, let deep = calibrated.first(where: { $0 >= k }) else {
             throw .depth(k: k, calibrated: calibrated)
         }
-        // Between two depths the threshold that reads more is taken: what is found falls slowly and steadily with the
-        // rank of a neighbour, so that neither end misleads alone.
-        let around = deep == k ? [k] : [calibrated.last { $0 < k }, deep].compactMap { $0 }
-        var threshold = Float.infinity
-        for depth in around {
-            threshold = min(threshold, try self.threshold(recall: recall, curve: name, k: depth))
+        // What is found falls slowly and steadily with the rank of a neighbour: between two depths the logarithms of
+        // their thresholds are met in proportion to the logarithm of k.
+        let shallow = calibrated.last { $0 < k }
+        let around = deep == k ? [k] : [shallow, deep].compactMap { $0 }
+        var threshold = try self.threshold(recall: recall, curve: name, k: deep)
+        if deep != k, let shallow {
+            let other = try self.threshold(recall: recall, curve: name, k: shallow)
+            let share = log(Float(k) / Float(shallow)) / log(Float(deep) / Float(shallow))
+            threshold = exp(log(other) + share * (log(threshold) - log(other)))
         }
         let near = checks?.filter { $0.curve == name && $0.k == deep }
             .min { abs($0.declared - recall) < abs($1.declared - recall) }
