@@ -152,7 +152,7 @@ extension DiskIndex {
     /// Segments are held while they are asked where they take no more than one part of so many of the memory.
     static let heldShare = 4
     /// Two rounds are asked up to the recall beyond which a search would read much of the index.
-    private static let highestRecall = 0.985
+    private static func highestRecall(k: Int) -> Double { k <= 10 ? 0.985 : 0.96 }
 
     /// Recall of two rounds by threshold. What later rounds read hangs on what is found, so queries are really asked:
     /// once for the nearest and once for all other depths, which share a posterior.
@@ -189,7 +189,7 @@ extension DiskIndex {
                     queries, routes: routes, excluded: excluded, parameters: parameters
                 ).answers
                 let recalls = Self.recalls(of: answers, nearest: nearest, depth: set.depth, ks: ks)
-                var likeliest = 0.0
+                var isHighest = true
                 for (place, k) in ks.enumerated() {
                     let name = CalibratedPolicies.curveName(CalibratedPolicies.laterRoundsName, k: k)
                     var (calibrated, checked) = (MeanRecall(), MeanRecall())
@@ -202,9 +202,9 @@ extension DiskIndex {
                     }
                     policies.curves[name, default: []].append(calibrated.point(policy.parameter))
                     checking[name, default: []].append(checked.point(policy.parameter))
-                    if k <= 10 { likeliest = calibrated.mean }
+                    if calibrated.mean < Self.highestRecall(k: k) { isHighest = false }
                 }
-                if likeliest > Self.highestRecall { break }
+                if isHighest { break }
             }
         }
         let declared = policies.declarations(of: CalibratedPolicies.laterRoundsName)
