@@ -130,6 +130,12 @@ private struct Inspected: Decodable {
             #expect(result.code == 0, "\(result.err)")
         }
         #expect(try scratch.bytes("search") == scratch.bytes("batch"))
+        let without = try sonde([
+            "search", "--index", scratch.file("index"), "--queries", scratch.file("q.u8bin"), "-k", "1",
+            "--out",
+            scratch.file("without"), "-q",
+        ])
+        #expect(without.code == 0 && without.err.contains("recall 0.9, which the index was planned for"))
         let inspected = try sonde(["inspect", scratch.file("index"), "--process"])
         #expect(inspected.out.contains("of 65536 promised") && inspected.out.contains("process: "))
         // The planner's choices are not given beside it.

@@ -106,4 +106,22 @@ import Testing
         ])
         #expect(result.code == 1 && result.err.contains("did not finish"), "\(result.err)")
     }
+
+    /// An index without thresholds cannot declare a recall: that is said, with what to do.
+    @Test func aSearchWithoutPolicyOrThresholdsIsRefused() throws {
+        let scratch = try Scratch()
+        try succeed([
+            "synth", "--out", scratch.file("a.u8bin"), "--count", "300", "--dim", "8", "--query-count", "9",
+            "--queries", scratch.file("q.u8bin"), "-q",
+        ])
+        try succeed([
+            "build", "--base", scratch.file("a.u8bin"), "--index", scratch.file("i"), "--heads", "0.1", "-q",
+        ])
+        let result = try sonde([
+            "search", "--index", scratch.file("i"), "--queries", scratch.file("q.u8bin"), "--out",
+            scratch.file("o"),
+        ])
+        #expect(result.code == 1 && result.err.contains("no thresholds"), "\(result.err)")
+        #expect(result.err.contains("--nprobe"))
+    }
 }

@@ -35,7 +35,7 @@ public struct DeclaredRecallReport: Codable, Sendable {
         }
         let origin =
             source.isMade
-            ? "queries made from the base (margin \(source.caution))"
+            ? "queries made from the base (and on the harder half of them alone)"
             : "queries of \(learn ?? "a learn file")"
         var lines = [
             "recall can be declared for \(calibrated)",

@@ -50,14 +50,11 @@ public struct CalibratedPolicies: Sendable, Codable {
         /// Queries that set thresholds, and others that checked them.
         public var calibrating: Int
         public var checking: Int
-        /// Part of what may be missed that thresholds leave unused, since made queries are not those that will be asked.
-        public var caution: Double
 
-        public init(isMade: Bool, calibrating: Int, checking: Int, caution: Double) {
+        public init(isMade: Bool, calibrating: Int, checking: Int) {
             self.isMade = isMade
             self.calibrating = calibrating
             self.checking = checking
-            self.caution = caution
         }
     }
 
@@ -111,8 +108,7 @@ public struct DeclaredRecall: Sendable {
     public let k: Int
     /// The threshold: a gain's lambda, or a sigma.
     public let threshold: Float
-    /// The calibrated depths that it was taken from: k itself, or those around it, of whose thresholds the one that
-    /// reads more is taken.
+    /// The calibrated depths that it was taken from: k itself, or those around it.
     public let depths: [Int]
     public let source: CalibratedPolicies.Source?
     /// The check nearest to what is asked, of those kept in the index.
@@ -122,8 +118,9 @@ public struct DeclaredRecall: Sendable {
     /// failed. Empty where all is as it should be.
     public var notes: [String] {
         var notes: [String] = []
-        if depths != [k], let deep = depths.last {
-            notes.append("k \(k) uses the calibration of k \(deep)")
+        if depths != [k] {
+            notes.append(
+                "k \(k) uses the calibration of k \(depths.map(String.init).joined(separator: " and "))")
         }
         guard let source else {
             notes.append(
@@ -133,8 +130,9 @@ public struct DeclaredRecall: Sendable {
         }
         if source.isMade {
             notes.append(
-                "recall \(recall) was calibrated on \(source.calibrating) queries made from the base, with a margin; "
-                    + "what is really asked may find less: give a learn file to be sure")
+                "recall \(recall) was calibrated on \(source.calibrating) queries made from the base, so that it "
+                    + "holds for the harder half of them; what is really asked may find less: give a learn file to be sure"
+            )
         }
         if let check, check.fails {
             notes.append(
@@ -257,12 +255,15 @@ extension CalibratedPolicies {
         guard k >= 1, let deep = calibrated.first(where: { $0 >= k }) else {
             throw .depth(k: k, calibrated: calibrated)
         }
-        // Between two depths the threshold that reads more is taken: what is found falls slowly and steadily with the
-        // rank of a neighbour, so that neither end misleads alone.
-        let around = deep == k ? [k] : [calibrated.last { $0 < k }, deep].compactMap { $0 }
-        var threshold = Float.infinity
-        for depth in around {
-            threshold = min(threshold, try self.threshold(recall: recall, curve: name, k: depth))
+        // What is found falls slowly and steadily with the rank of a neighbour: between two depths the logarithms of
+        // their thresholds are met in proportion to the logarithm of k.
+        let shallow = calibrated.last { $0 < k }
+        let around = deep == k ? [k] : [shallow, deep].compactMap { $0 }
+        var threshold = try self.threshold(recall: recall, curve: name, k: deep)
+        if deep != k, let shallow {
+            let other = try self.threshold(recall: recall, curve: name, k: shallow)
+            let share = log(Float(k) / Float(shallow)) / log(Float(deep) / Float(shallow))
+            threshold = exp(log(other) + share * (log(threshold) - log(other)))
         }
         let near = checks?.filter { $0.curve == name && $0.k == deep }
             .min { abs($0.declared - recall) < abs($1.declared - recall) }
@@ -274,20 +275,17 @@ extension CalibratedPolicies {
     private func threshold(
         recall: Double, curve name: String, k: Int
     ) throws(DeclaredRecallError) -> Float {
-        let caution = source?.caution ?? 0
-        let wanted = 1 - (1 - recall) * (1 - caution)
         let points = (curves[Self.curveName(name, k: k)] ?? [])
             .map { (lambda: $0.lambda, sure: $0.recall - ($0.error ?? 0)) }.sorted { $0.lambda > $1.lambda }
         // Falling thresholds read more and more: from the first that is sure on, the others are.
-        guard let above = points.firstIndex(where: { $0.sure >= wanted }) else {
+        guard let above = points.firstIndex(where: { $0.sure >= recall }) else {
             let highest = points.reduce(0) { max($0, $1.sure) }
             throw .notReached(
-                recall: recall, k: k, highest: max(0, 1 - (1 - highest) / (1 - caution)),
-                calibrating: source?.calibrating)
+                recall: recall, k: k, highest: max(0, highest), calibrating: source?.calibrating)
         }
         if above == 0 { return Float(points[0].lambda) }
         let (low, high) = (points[above - 1], points[above])
-        let share = (wanted - low.sure) / max(high.sure - low.sure, 1e-12)
+        let share = (recall - low.sure) / max(high.sure - low.sure, 1e-12)
         // Lambdas lie on a logarithmic ladder.
         return Float(exp(log(low.lambda) + share * (log(high.lambda) - log(low.lambda))))
     }

@@ -29,7 +29,8 @@ public struct QueryDrift: Sendable, Equatable {
     /// What people read; nil where queries are like those that were calibrated.
     public var note: String? {
         guard isOtherKind else { return nil }
-        return "these queries are of another kind than those that were calibrated: \(far) of \(asked) lie farther from the "
+        return
+            "these queries are of another kind than those that were calibrated: \(far) of \(asked) lie farther from the "
             + "partitions than 9 in 10 of those did, so that the declared recall does not carry; train with a learn file "
             + "of this kind"
     }

@@ -11,6 +11,8 @@ struct CalibrationSet: Sendable {
     let queries: VectorMatrix
     /// The base vectors that they were made from, by number; empty where they are of a learn file.
     let sources: [UInt32]
+    /// Of queries that were made from the base: whether thresholds must hold for them alone, too; empty: of none.
+    let isHard: [Bool]
     /// `depth` a query by number, nearest first.
     let neighbours: [UInt32]
     let depth: Int
@@ -25,22 +27,33 @@ struct CalibrationSet: Sendable {
         min(countRange.upperBound, max(countRange.lowerBound, comparisons / max(vectors, 1)))
     }
 
-    /// Part of what may be missed that thresholds leave unused where queries were made from the base.
-    static let caution = 0.3
-
     var count: Int { queries.count }
     /// The queries that set thresholds, and those that check them.
     var calibrating: Range<Int> { 0..<count / 2 }
     var checking: Range<Int> { count / 2..<count }
 
-    func neighbours(of range: Range<Int>) -> [UInt32] {
-        Array(neighbours[range.lowerBound * depth..<range.upperBound * depth])
+    /// Rows of a range by the groups whose recalls are told apart: all, and those that are hard.
+    func groups(of range: Range<Int>) -> [[Int]] {
+        isHard.isEmpty ? [Array(range)] : [Array(range), range.filter { isHard[$0] }]
+    }
+
+    /// The half of queries that lies farther from its nearest neighbours. Base vectors have near copies in the base (of
+    /// one photo, of one page) that what is asked from outside has not: a threshold that counts them alike finds up to
+    /// 0.04 less than it declares, one that must hold for this half, too, no less (docs/results/declared-recall.md).
+    static func hardHalf(distances: [Float]) -> [Bool] {
+        let rising = distances.indices.sorted { (distances[$0], $0) < (distances[$1], $1) }
+        var isHard = [Bool](repeating: false, count: distances.count)
+        for row in rising.suffix((distances.count + 1) / 2) { isHard[row] = true }
+        return isHard
+    }
+
+    func neighbours(of rows: some Sequence<Int>) -> [UInt32] {
+        rows.flatMap { neighbours[$0 * depth..<($0 + 1) * depth] }
     }
 
     var source: CalibratedPolicies.Source {
         .init(
-            isMade: !sources.isEmpty, calibrating: calibrating.count, checking: checking.count,
-            caution: sources.isEmpty ? 0 : Self.caution)
+            isMade: !sources.isEmpty, calibrating: calibrating.count, checking: checking.count)
     }
 }
 
@@ -61,6 +74,9 @@ struct MeanRecall: Sendable {
         guard count > 1 else { return 1 }
         return (max(0, squares / Double(count) - mean * mean) / Double(count - 1)).squareRoot()
     }
+
+    /// What it is, but for bad luck: one standard error below.
+    var sure: Double { mean - error }
 
     /// As thresholds are stored: no more digits than mean something.
     func point(_ lambda: Double) -> CalibratedPolicies.Point {
@@ -83,8 +99,9 @@ extension DiskIndex {
         let exact = try exactNeighbours(
             of: queries, sources: sources, k: depth, threads: threads, stage: "calibrate", progress: progress)
         return CalibrationSet(
-            queries: queries, sources: sources, neighbours: exact.numbers, depth: depth,
-            ks: CalibratedPolicies.depths.filter { $0 <= depth })
+            queries: queries, sources: sources,
+            isHard: kept.areMade ? CalibrationSet.hardHalf(distances: exact.nearestDistances) : [],
+            neighbours: exact.numbers, depth: depth, ks: CalibratedPolicies.depths.filter { $0 <= depth })
     }
 
     /// Thresholds of one round of reads, and what they find on the queries that check them.
@@ -93,19 +110,21 @@ extension DiskIndex {
         provenance: [String: String]
     ) -> CalibratedPolicies {
         let routes = routes(of: set.queries, router: router, threads: threads)
-        func account(_ range: Range<Int>) -> FetchAccount {
-            FetchAccount(
-                index: self, routes: Array(routes[range]), neighbours: set.neighbours(of: range),
-                depth: set.depth, homes: homes, model: model, threads: threads)
+        func accounts(_ range: Range<Int>) -> [FetchAccount] {
+            set.groups(of: range).map { rows in
+                FetchAccount(
+                    index: self, routes: rows.map { routes[$0] }, neighbours: set.neighbours(of: rows),
+                    depth: set.depth, homes: homes, model: model, threads: threads)
+            }
         }
-        let (calibrating, checking) = (account(set.calibrating), account(set.checking))
+        let (calibrating, checking) = (accounts(set.calibrating), accounts(set.checking))
         var policies = CalibratedPolicies(
             model: model, curves: [:],
             reliability: FetchAccount.reliability(
                 routes: routes, nearest: (0..<set.count).map { set.neighbours[$0 * set.depth] }, homes: homes),
             provenance: provenance, source: set.source, checks: [], reach: QueryDrift.reach(of: routes))
         func add(_ name: String, _ ladder: [Policy], cost: ReadCost, policy: (Float) -> Policy) {
-            let recalls = calibrating.recalls(ladder, cost: cost, ks: set.ks)
+            let recalls = calibrating.leastRecalls(ladder, cost: cost, ks: set.ks)
             for (place, k) in set.ks.enumerated() {
                 policies.curves[CalibratedPolicies.curveName(name, k: k)] = zip(ladder, recalls).map {
                     $1[place].point($0.parameter)
@@ -113,14 +132,14 @@ extension DiskIndex {
             }
             // Every declared recall has a threshold of its own: all are tried at once.
             let declared = policies.declarations(of: name)
-            let found = checking.recalls(declared.map { policy($0.threshold) }, cost: cost, ks: set.ks)
+            let found = checking.leastRecalls(declared.map { policy($0.threshold) }, cost: cost, ks: set.ks)
             for (one, recalls) in zip(declared, found) {
                 guard let place = set.ks.firstIndex(of: one.k) else { continue }
                 policies.checks?.append(recalls[place].check(one, curve: name))
             }
         }
         for cost in [ReadCost.vectors, .bytes, .reads, .time(model)] {
-            add(cost.name, calibrating.lambdaLadder(cost: cost), cost: cost) { .gain($0) }
+            add(cost.name, Policy.gainLadder(for: table, cost: cost, count: 48), cost: cost) { .gain($0) }
         }
         if !(router is Predictor) {
             add(CalibratedPolicies.sigmaName, Policy.sigmaLadder, cost: .vectors) { .sigma($0) }
@@ -133,7 +152,7 @@ extension DiskIndex {
     /// Segments are held while they are asked where they take no more than one part of so many of the memory.
     static let heldShare = 4
     /// Two rounds are asked up to the recall beyond which a search would read much of the index.
-    private static let highestRecall = 0.985
+    private static func highestRecall(k: Int) -> Double { k <= 10 ? 0.985 : 0.96 }
 
     /// Recall of two rounds by threshold. What later rounds read hangs on what is found, so queries are really asked:
     /// once for the nearest and once for all other depths, which share a posterior.
@@ -170,7 +189,7 @@ extension DiskIndex {
                     queries, routes: routes, excluded: excluded, parameters: parameters
                 ).answers
                 let recalls = Self.recalls(of: answers, nearest: nearest, depth: set.depth, ks: ks)
-                var likeliest = 0.0
+                var isHighest = true
                 for (place, k) in ks.enumerated() {
                     let name = CalibratedPolicies.curveName(CalibratedPolicies.laterRoundsName, k: k)
                     var (calibrated, checked) = (MeanRecall(), MeanRecall())
@@ -183,9 +202,9 @@ extension DiskIndex {
                     }
                     policies.curves[name, default: []].append(calibrated.point(policy.parameter))
                     checking[name, default: []].append(checked.point(policy.parameter))
-                    if k <= 10 { likeliest = calibrated.mean }
+                    if calibrated.mean < Self.highestRecall(k: k) { isHighest = false }
                 }
-                if likeliest > Self.highestRecall { break }
+                if isHighest { break }
             }
         }
         let declared = policies.declarations(of: CalibratedPolicies.laterRoundsName)
@@ -217,6 +236,21 @@ extension DiskIndex {
             }
         }
         return recalls
+    }
+}
+
+extension [FetchAccount] {
+    /// The recalls of every policy by k: of the group of queries that each finds least for.
+    fileprivate func leastRecalls(_ policies: [Policy], cost: ReadCost, ks: [Int]) -> [[MeanRecall]] {
+        guard var least = first?.recalls(policies, cost: cost, ks: ks) else { return [] }
+        for account in dropFirst() {
+            for (policy, recalls) in account.recalls(policies, cost: cost, ks: ks).enumerated() {
+                for place in ks.indices where recalls[place].sure < least[policy][place].sure {
+                    least[policy][place] = recalls[place]
+                }
+            }
+        }
+        return least
     }
 }
 
