@@ -3,6 +3,7 @@
 
 import ArgumentParser
 import Foundation
+import Index
 import Storage
 
 @main
@@ -33,6 +34,9 @@ struct Sonde: ParsableCommand {
             var command = try parseAsRoot(Suggestion.joiningNegatives(given))
             try command.run()
             try StandardOutput.requireWritten()
+        } catch let error as UnreadResult {
+            // Done, whatever more cannot be said of it.
+            FileHandle.standardError.write(Data("sonde: \(error)\n".utf8))
         } catch {
             finish(error)
         }

@@ -166,7 +166,19 @@ struct BuildCommand: ParsableCommand {
             ? try routerOptions.training(router, seed: seed, work: work, input: input, for: file.elementType)
             : nil
         if !duplicate.isPlanned { parameters.router = training }
+        var request: JobIdentity?
         if let goal = residentOptions.goal {
+            let asked = IndexBuilder(base: file, directory: index, parameters: parameters)
+            let learned = try routerOptions.training(
+                .distance, seed: seed, work: work, input: input, for: file.elementType)
+            request = JobIdentity(
+                try asked.identity().entries + goal.identity
+                    + learned.identity().map { ("plan: " + $0.name, $0.value) })
+            if resumeOptions.resume, let request, let report = try FinishedJob.report(at: index, of: request)
+            {
+                print(Self.text(report, skipped: skipped))
+                return
+            }
             // Refused before a minute of planning, not after it.
             if resumeOptions.start == .fresh && !dryRun { try AtomicDirectory.create(path: index).discard() }
             try self.plan(goal, for: file, parameters: parameters).applied(
@@ -177,6 +189,7 @@ struct BuildCommand: ParsableCommand {
             progress: work.progress(stages: Self.stages(of: parameters)))
         builder.unit = resumeOptions.workUnit
         builder.start = resumeOptions.start
+        builder.request = request
         let copies =
             try !duplicate.isPlanned
             ? nil
@@ -184,7 +197,8 @@ struct BuildCommand: ParsableCommand {
                 duplicate,
                 training: training
                     ?? routerOptions.training(
-                        .distance, copies: duplicate, seed: seed, work: work, input: input, for: file.elementType),
+                        .distance, copies: duplicate, seed: seed, work: work, input: input,
+                        for: file.elementType),
                 seed: seed, cost: .vectors)
         if dryRun {
             print(try builder.plan(copies: copies).text(memory: work.memory))

@@ -40,6 +40,9 @@ struct TrainCommand: ParsableCommand {
     )
     var checkpoint: String?
 
+    @Flag(help: "End well at once where --out is what this very command has made before; else train.")
+    var resume = false
+
     @OptionGroup var work: WorkOptions
 
     func validate() throws {
@@ -52,7 +55,8 @@ struct TrainCommand: ParsableCommand {
 
     func run() throws {
         try requireOutputs(
-            directories: [out], inputs: [index, routerOptions.learn, routerOptions.learnTruth])
+            directories: [out], shared: [checkpoint],
+            inputs: [index, routerOptions.learn, routerOptions.learnTruth])
         let opened = try DiskIndex(path: index)
         var training = try routerOptions.training(
             router ?? (residentOptions.resident == nil ? .prototypes : .distance), copies: duplicate,
@@ -60,6 +64,14 @@ struct TrainCommand: ParsableCommand {
         training.predictor.checkpoints = checkpoint.map { TrainingCheckpoints(directory: $0) }
         var retraining = try replicaOptions.retraining(
             duplicate, training: training, seed: seed, index: opened)
+        let request = JobIdentity(
+            [("index", opened.manifest.checksum), ("copies", replicaOptions.described(duplicate))]
+                + (try training.identity()) + (residentOptions.goal?.identity ?? []))
+        if resume, let report = try FinishedJob.report(at: out, of: request) {
+            print(report.summary)
+            return
+        }
+        retraining.request = request
         if let goal = residentOptions.goal {
             // Refused before a minute of planning, not after it.
             try AtomicDirectory.create(path: out).discard()
