@@ -19,7 +19,7 @@ let package = Package(
     targets: [
         .target(name: "CUring", cSettings: c, linkerSettings: [.linkedLibrary("uring")]),
         .target(name: "CKernels", cSettings: c, linkerSettings: [.linkedLibrary("m")]),
-        .systemLibrary(name: "CBLAS", pkgConfig: "openblas", providers: [.apt(["libopenblas-dev"])]),
+        .target(name: "CBLAS", cSettings: c, linkerSettings: [.linkedLibrary("dl")]),
         .target(name: "Vectors", dependencies: ["CKernels"], swiftSettings: swift),
         .target(name: "Storage", dependencies: ["Vectors", "CUring", "CKernels"], swiftSettings: swift),
         .target(name: "Router", dependencies: ["Vectors", "CKernels", "CBLAS"], swiftSettings: swift),

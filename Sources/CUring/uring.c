@@ -16,6 +16,9 @@ struct sonde_ring {
     int defers;
     /// Rings start disabled, so that the thread that first submits becomes the single issuer.
     int disabled;
+    /// Calls that are refused without being made, and with what.
+    uint32_t refused_calls;
+    int refusal;
 };
 
 int sonde_ring_open(sonde_ring **out, uint32_t depth, int file) {
@@ -72,7 +75,17 @@ int sonde_ring_queue_read(sonde_ring *ring, void *to, uint32_t size, uint64_t of
     return 0;
 }
 
+void sonde_ring_refuse(sonde_ring *ring, int error, uint32_t calls) {
+    ring->refusal = error;
+    ring->refused_calls = calls;
+}
+
+/// What comes before each call that enters the kernel.
 static int enable(sonde_ring *ring) {
+    if (ring->refused_calls > 0) {
+        ring->refused_calls--;
+        return -ring->refusal;
+    }
     if (!ring->disabled) return 0;
     // io_uring_enable_rings is declared by liburing 2.3 and not exported by its library.
     if (syscall(SYS_io_uring_register, ring->ring.ring_fd, IORING_REGISTER_ENABLE_RINGS, NULL, 0) != 0)
@@ -110,6 +123,37 @@ int sonde_ring_submit_and_wait(sonde_ring *ring, uint32_t least) {
     if (result < 0) return result;
     result = io_uring_submit_and_wait(&ring->ring, least);
     return result < 0 ? result : 0;
+}
+
+/// Takes back the entries that the kernel has not consumed: it looks at them only when it is entered.
+static uint32_t withdraw(struct io_uring *ring) {
+    const unsigned consumed = __atomic_load_n(ring->sq.khead, __ATOMIC_ACQUIRE);
+    const uint32_t count = ring->sq.sqe_tail - consumed;
+    ring->sq.sqe_head = ring->sq.sqe_tail = consumed;
+    __atomic_store_n(ring->sq.ktail, consumed, __ATOMIC_RELEASE);
+    return count;
+}
+
+int sonde_ring_settle(sonde_ring *ring, uint32_t in_flight, uint32_t patience) {
+    const uint32_t withdrawn = withdraw(&ring->ring);
+    uint32_t left = in_flight > withdrawn ? in_flight - withdrawn : 0;
+    uint32_t waited = 0;
+    while (left > 0) {
+        // Most completions arrive by themselves; those of a ring that defers them only when it is entered, which is
+        // tried again however often it is refused.
+        if (enable(ring) == 0) (void)io_uring_get_events(&ring->ring);
+        const uint32_t ready = io_uring_cq_ready(&ring->ring);
+        if (ready > 0) {
+            io_uring_cq_advance(&ring->ring, ready);
+            left -= ready < left ? ready : left;
+            waited = 0;
+            continue;
+        }
+        if (waited == patience) return -ETIMEDOUT;
+        usleep(1000);
+        waited++;
+    }
+    return 0;
 }
 
 uint32_t sonde_ring_reap(sonde_ring *ring, sonde_completion *out, uint32_t capacity) {

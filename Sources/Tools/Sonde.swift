@@ -3,6 +3,7 @@
 
 import ArgumentParser
 import Foundation
+import Index
 import Storage
 
 @main
@@ -34,6 +35,9 @@ struct Sonde: ParsableCommand {
             try IgnoredOptions.check(given, of: command)
             try command.run()
             try StandardOutput.requireWritten()
+        } catch let error as UnreadResult {
+            // Done, whatever more cannot be said of it.
+            FileHandle.standardError.write(Data("sonde: \(error)\n".utf8))
         } catch {
             finish(error)
         }

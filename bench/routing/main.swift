@@ -110,14 +110,18 @@ do {
     let product = UnsafeMutablePointer<Float>.allocate(capacity: m * n)
     defer { product.deallocate() }
     func sgemm(_ threads: Int) -> Double {
-        openblas_set_num_threads(Int32(threads))
         let count = min(m, a.count)
+        nonisolated(unsafe) let product = product
         let spent = seconds {
             for _ in 0..<20 {
-                cblas_sgemm(
-                    CblasRowMajor, CblasNoTrans, CblasTrans, Int32(count), Int32(n), Int32(k), 1, a.floats,
-                    Int32(k),
-                    b.floats, Int32(k), 0, product, Int32(n))
+                Workers.forEachBlock(
+                    count: count, blockSize: (count + threads - 1) / threads, threads: threads
+                ) { _, rows in
+                    let from = rows.lowerBound
+                    sonde_sgemm(
+                        false, true, Int32(rows.count), Int32(n), Int32(k), 1, a.floats + from * k, Int32(k),
+                        b.floats, Int32(k), 0, product + from * n, Int32(n))
+                }
             }
         }
         return 20 * 2 * Double(count * n * k) / spent / 1e9

@@ -48,6 +48,15 @@ int sonde_ring_submit(sonde_ring *ring);
 /// The same, then waits until at least `least` completions can be reaped.
 int sonde_ring_submit_and_wait(sonde_ring *ring, uint32_t least);
 
+/// After the kernel has refused a submit: takes back what was queued and not handed over, then waits until all of the
+/// `in_flight` reads that it has are complete, and drops their results. 0, or -ETIMEDOUT where for `patience`
+/// milliseconds none came.
+int sonde_ring_settle(sonde_ring *ring, uint32_t in_flight, uint32_t patience);
+
+/// For tests: the next `calls` submits and waits are refused with `error` (an errno), and so is what settling asks
+/// where there are calls left.
+void sonde_ring_refuse(sonde_ring *ring, int error, uint32_t calls);
+
 /// Takes up to `capacity` completions and returns how many.
 uint32_t sonde_ring_reap(sonde_ring *ring, sonde_completion *out, uint32_t capacity);
 #endif

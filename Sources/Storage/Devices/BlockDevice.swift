@@ -38,9 +38,7 @@ public protocol ReadQueue: AnyObject {
     /// that have. With 0 it only looks.
     ///
     /// When a read fails, the call waits for all the others, forgets them, and throws the first failure:
-    /// `inFlight` is then 0, `completions` as it was, and the arena the caller's again. Where the kernel takes no calls
-    /// any more, reads can be forgotten and not waited for: the queue then throws that failure for ever, and keeps the
-    /// arena for good.
+    /// `inFlight` is then 0, `completions` as it was, and the arena the caller's again.
     func wait(atLeast: Int, into completions: inout [ReadCompletion]) throws(StorageError)
 
     /// Waits for all reads in flight and forgets them.

@@ -21,6 +21,9 @@ public final class DirectFile: BlockDevice {
     package init(path: String, largestRead: Int) throws(StorageError) {
         file = try Self.openDirect(path)
         self.largestRead = largestRead
+        if getenv("SONDE_RING").map({ strcmp($0, "off") == 0 }) ?? false {
+            throw Self.unsupported(path, "io_uring is switched off (SONDE_RING=off)")
+        }
         do {
             // Filters refuse each of its three calls by itself: all are tried.
             try makeRing(depth: 1, arena: ReadArena(byteCount: PageLayout.pageByteCount)).probe()

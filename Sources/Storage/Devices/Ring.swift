@@ -22,6 +22,8 @@ public final class RingQueue: ReadQueue {
     private let largestRead: Int
     /// Why the kernel takes no calls of this ring any more.
     private var broken: StorageError?
+    /// Milliseconds without a completion after which a kernel that refuses calls counts as lost.
+    private var patience: UInt32 = 10_000
     /// Reads queued and perhaps not yet handed to the kernel.
     private var queued = 0
 
@@ -49,7 +51,7 @@ public final class RingQueue: ReadQueue {
 
     deinit {
         // Reads under way land in the arena, which goes with this object.
-        if ledger.inFlight > 0 && broken == nil { try? drain() }
+        if ledger.inFlight > 0 { try? drain() }
         sonde_ring_close(ring)
         finished.deallocate()
     }
@@ -81,7 +83,7 @@ public final class RingQueue: ReadQueue {
         do {
             try enter { sonde_ring_submit(ring) }
         } catch {
-            throw abandon(error)
+            throw settle(error)
         }
     }
 
@@ -94,15 +96,25 @@ public final class RingQueue: ReadQueue {
         }
     }
 
-    /// Forgets all reads: the kernel cannot be asked for them. Those under way may still land in the arena, which is
-    /// therefore never given back.
-    private func abandon(_ error: StorageError) -> StorageError {
-        if broken == nil {
+    /// Waits for the reads that the kernel has, though it has refused a call, and forgets all.
+    ///
+    /// Where it completes none for long, as a kernel does that takes no calls any more, the queue is of no more use: it
+    /// throws that failure for ever, and keeps the arena for good, in which those reads may still land.
+    private func settle(_ error: StorageError) -> StorageError {
+        if broken == nil, ledger.inFlight > 0,
+            sonde_ring_settle(ring, UInt32(ledger.inFlight), patience) != 0
+        {
             broken = error
-            if ledger.inFlight > 0 { _ = Unmanaged.passRetained(arena) }
+            _ = Unmanaged.passRetained(arena)
         }
         ledger.endAll()
         return error
+    }
+
+    /// For tests: the kernel seems to refuse the next calls.
+    package func refuseCalls(_ count: Int, errno: Int32, patience: Int) {
+        sonde_ring_refuse(ring, errno, UInt32(count))
+        self.patience = UInt32(patience)
     }
 
     public func wait(atLeast: Int, into completions: inout [ReadCompletion]) throws(StorageError) {
@@ -117,7 +129,7 @@ public final class RingQueue: ReadQueue {
                 }
             } catch {
                 completions.removeSubrange(start...)
-                throw abandon(error)
+                throw settle(error)
             }
             let count = Int(sonde_ring_reap(ring, finished, UInt32(depth)))
             for index in 0..<count {

@@ -88,8 +88,12 @@ public enum Directory {
         return names.sorted()
     }
 
+    /// A directory whose sync fails in what a test runs.
+    @TaskLocal package static var unsyncable: String?
+
     /// fsync of a file or a directory.
     public static func sync(_ path: String) throws(StorageError) {
+        if unsyncable == path { throw StorageError.systemCall("fsync", path: path, errno: EIO) }
         let descriptor = open(path, O_RDONLY | O_CLOEXEC)
         guard descriptor >= 0 else { throw StorageError.systemCall("open", path: path, errno: errno) }
         defer { close(descriptor) }

@@ -67,6 +67,17 @@ public struct OutputGuard {
         }
     }
 
+    /// Checks directories, perhaps there already, that files of names of their own are put into. Before the others.
+    public mutating func check(shared: [String?]) throws(StorageError) {
+        for case let path? in shared {
+            try refuseInput(path, output: path)
+            try refuseWithin(Self.identity(path) == nil ? Directory.parent(of: path) : path, path)
+            try refuseTwice([path], output: path)
+            // What empties a directory must not empty this one.
+            if Self.identity(path) != nil { addAncestors(of: path, named: path) }
+        }
+    }
+
     private mutating func refuseTwice(_ names: [String], output: String) throws(StorageError) {
         for name in names {
             let parent = Self.identity(Directory.parent(of: name))?.identity
@@ -124,7 +135,12 @@ public struct OutputGuard {
         }
         guard depth == 0 else { return }
         // Through its parent where it is a file: a symlink's target may lie elsewhere, and is what counts.
-        var above = mode & S_IFMT == S_IFDIR ? path : Directory.parent(of: Self.resolved(path))
+        addAncestors(
+            of: mode & S_IFMT == S_IFDIR ? path : Directory.parent(of: Self.resolved(path)), named: named)
+    }
+
+    private mutating func addAncestors(of path: String, named: String) {
+        var above = path
         var last: Identity?
         while let found = Self.identity(above), found.identity != last {
             ancestors[found.identity] = named

@@ -22,6 +22,14 @@ public struct JobIdentity: Sendable, Equatable {
         }
     }
 
+    /// Tells finished jobs from others, wherever and whenever their files were written.
+    public var digest: String {
+        let bytes = JobIdentity(
+            entries.filter { !["base's size", "base's time of modification"].contains($0.name) }
+        ).encoded
+        return "\(bytes.count)-\(Checksum.text(Checksum.crc32c(bytes, count: bytes.count)))"
+    }
+
     var encoded: [UInt8] { Array(entries.map { "\($0.name): \($0.value)\n" }.joined().utf8) }
 
     public static func == (a: JobIdentity, b: JobIdentity) -> Bool {

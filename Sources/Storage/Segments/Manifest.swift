@@ -62,6 +62,8 @@ public struct Manifest: Sendable, Equatable, Codable {
     public var ids: IdRange?
     /// Where this is one shard of a base: which.
     public var shard: ShardIdentity?
+    /// What tells the job that made it from others (`JobIdentity.digest`); nil where nobody may ask for it again.
+    public var job: String?
     /// By name within the directory.
     public var files: [String: FileDigest]
     /// CRC-32C of the file's text with these eight digits as zeros; set by writing and reading.

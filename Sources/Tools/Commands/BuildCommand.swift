@@ -150,6 +150,7 @@ struct BuildCommand: ParsableCommand, ChoosesParts {
             ? try routerChoice.training(router, seed: seed, work: work, input: input, for: file.elementType)
             : nil
         if !duplicate.isPlanned { parameters.router = training }
+        var request: JobIdentity?
         if let rule = try rule(for: file, parameters: parameters) {
             let choice = try rule.choose()
             print(choice.text)
@@ -159,6 +160,18 @@ struct BuildCommand: ParsableCommand, ChoosesParts {
                     .distance, seed: seed, work: work, input: input, for: file.elementType))
         } else if let resident = residentOptions.resident {
             let goal = goalOptions.goal(resident, baseByteCount: file.count * file.rowByteCount)
+            let asked = IndexBuilder(base: file, directory: what.index, parameters: parameters)
+            let learned = try routerChoice.training(
+                .distance, seed: seed, work: work, input: input, for: file.elementType)
+            request = JobIdentity(
+                try asked.identity().entries + goal.identity
+                    + learned.identity().map { ("plan: " + $0.name, $0.value) })
+            if resumeOptions.resume, let request,
+                let report = try FinishedJob.report(at: what.index, of: request)
+            {
+                print(Self.text(report, skipped: skipped))
+                return
+            }
             // Refused before a minute of planning, not after it.
             if resumeOptions.start == .fresh && !dryRunOption.dryRun {
                 try AtomicDirectory.create(path: what.index).discard()
@@ -171,6 +184,7 @@ struct BuildCommand: ParsableCommand, ChoosesParts {
             progress: work.progress(stages: Self.stages(of: parameters)))
         builder.unit = research.unit.workUnit
         builder.start = resumeOptions.start
+        builder.request = request
         let copies = copies
         // Planned replicas need an index to plan on, and what its router learns.
         let after =

@@ -67,19 +67,30 @@ struct TrainCommand: ParsableCommand, ChoosesParts {
 
     func run() throws {
         try requireOutputs(
-            directories: [what.out], inputs: [what.index, routerOptions.learn, research.router.learnTruth])
+            directories: [what.out], shared: [research.checkpoint],
+            inputs: [what.index, routerOptions.learn, research.router.learnTruth])
         let opened = try DiskIndex(path: what.index)
         var training = try routerChoice.training(
             router, copies: duplicate, seed: research.seed, work: work, input: input, for: opened.elementType)
         training.predictor.checkpoints = research.checkpoint.map { TrainingCheckpoints(directory: $0) }
         let copies = Copies(kind: duplicate, options: research.copies, goal: goalOptions)
         var retraining = try copies.retraining(training, seed: research.seed, index: opened)
-        if let resident = residentOptions.resident {
+        let goal = residentOptions.resident.map {
+            goalOptions.goal(
+                $0, baseByteCount: opened.count * opened.dimension * opened.elementType.byteCount)
+        }
+        let request = JobIdentity(
+            [("index", opened.manifest.checksum), ("copies", copies.described)]
+                + (try training.identity()) + (goal?.identity ?? []))
+        if resumeOptions.resume, let report = try FinishedJob.report(at: what.out, of: request) {
+            print(report.summary)
+            return
+        }
+        retraining.request = request
+        if let goal {
             // Refused before a minute of planning, not after it.
             if resumeOptions.start == .fresh { try AtomicDirectory.create(path: what.out).discard() }
-            var planner = ResidentPlanner(
-                index: opened, goal: goalOptions.goal(
-                    resident, baseByteCount: opened.count * opened.dimension * opened.elementType.byteCount))
+            var planner = ResidentPlanner(index: opened, goal: goal)
             planner.learn = training.learn.map {
                 $0.range(0..<min($0.count, training.pairs.learnCount ?? $0.count))
             }

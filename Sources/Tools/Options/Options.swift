@@ -99,8 +99,13 @@ struct CommandFailure: Error, CustomStringConvertible {
 
 /// Fails at once where results could not be written later or would destroy what is read, before any work is done for
 /// them.
-func requireOutputs(files: [String?] = [], directories: [String?] = [], inputs: [String?]) throws {
+///
+/// - Parameter shared: directories, perhaps there already, that files are put into.
+func requireOutputs(
+    files: [String?] = [], directories: [String?] = [], shared: [String?] = [], inputs: [String?]
+) throws {
     var outputs = OutputGuard(inputs: inputs)
+    try outputs.check(shared: shared)
     try outputs.check(directories: directories)
     try outputs.check(files: files)
 }

@@ -66,6 +66,13 @@ enum CodesName: ExpressibleByArgument, Equatable {
     }
 }
 
+extension ResidentGoal {
+    /// All of it by name, for the identity of a job.
+    var identity: [(name: String, value: String)] {
+        [("resident", "\(residentByteCount) bytes, recall@\(k) \(recall), fewest \(saving.rawValue)")]
+    }
+}
+
 /// The limit on what an open index holds, shared by search and batch.
 struct ResidentLimit: ParsableArguments {
     @Option(

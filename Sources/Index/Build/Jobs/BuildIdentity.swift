@@ -10,7 +10,7 @@ extension IndexBuilder {
     private static let formatVersion = 2
 
     /// All that decides the bytes; threads do not, memory only by what it makes of the sample and the buckets.
-    func identity() throws -> JobIdentity {
+    public func identity() throws -> JobIdentity {
         let duplication: String =
             switch parameters.duplication {
             case .none: "none"

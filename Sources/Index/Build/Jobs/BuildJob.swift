@@ -89,6 +89,8 @@ final class BuildJob {
     let files: IndexFiles
     /// What the build is.
     let identity: JobIdentity
+    /// What was asked for, as the manifest keeps it.
+    private(set) var digest: String
     /// Told of each unit that is finished, by stage and position. What it throws ends the build.
     var afterUnit: ((String, Int) throws -> Void)?
     private let journal: JobJournal<BuildEntry>
@@ -101,17 +103,23 @@ final class BuildJob {
     ///
     /// - Parameters:
     ///   - identity: all that decides its bytes.
+    ///   - request: what was asked for, where that is not the same.
     ///   - base: the file that the job begins with, for messages.
     ///   - work: does what is not finished yet, and publishes. Not called where only the remains of a job that was
-    ///     killed behind its publishing are to be removed.
+    ///     killed behind its publishing are to be removed, or it was finished before.
+    /// - Returns: whether there was work.
     /// - Throws: what `work` throws; `UnfinishedBuild` where the job can be gone on with; `StorageError` where `path` is
     ///   taken, or what is left of it is another job's, in use or damaged.
+    @discardableResult
     static func run(
         _ path: String, start: AtomicDirectory.Start, identity: @autoclosure () throws -> JobIdentity,
-        base: String,
+        request: JobIdentity? = nil, base: String,
         progress: Progress, afterUnit: ((String, Int) throws -> Void)?, work: (BuildJob) throws -> Void
-    ) throws {
-        if start == .resume, try clearUp(path, identity: identity(), base: base) { return }
+    ) throws -> Bool {
+        if start == .resume {
+            if try clearUp(path, identity: identity(), base: base) { return false }
+            if try FinishedJob.exists(at: path, of: request ?? identity()) { return false }
+        }
         let target = try AtomicDirectory.create(path: path, start: start)
         let job: BuildJob
         do {
@@ -122,11 +130,13 @@ final class BuildJob {
             throw error
         }
         job.afterUnit = afterUnit
+        if let request { job.digest = request.digest }
         do {
             try work(job)
         } catch {
             throw job.end(after: error)
         }
+        return true
     }
 
     /// Removes what is left of a job that was killed after it had published; false where there is none.
@@ -149,6 +159,7 @@ final class BuildJob {
     init(_ target: AtomicDirectory, identity: JobIdentity, base: String, progress: Progress) throws {
         self.target = target
         self.identity = identity
+        digest = identity.digest
         files = IndexFiles(directory: target.contentPath)
         let path = target.journalPath
         isContinued = JobJournals.exists(at: path)

@@ -47,7 +47,8 @@ public struct IndexRewriter {
     @discardableResult
     func write(
         to target: AtomicDirectory, plan: ReplicaPlan = ReplicaPlan(),
-        sections: [(tag: String, bytes: [UInt8])]? = nil, build: [String: String] = [:]
+        sections: [(tag: String, bytes: [UInt8])]? = nil, build: [String: String] = [:],
+        job: JobIdentity? = nil
     ) throws -> Manifest {
         try validate(plan)
         for name in try Directory.names(target.contentPath) { try Directory.removeTree(target.file(name)) }
@@ -73,6 +74,7 @@ public struct IndexRewriter {
         manifest.build.merge(build) { $1 }
         // With another router or other records it joins its siblings no more.
         manifest.shard = nil
+        manifest.job = job?.digest
         manifest.files[IndexFiles.routerName] = try TaggedFile.write(
             path: files.router, sections: try routerSections(sections))
         try manifest.write(path: files.manifest)

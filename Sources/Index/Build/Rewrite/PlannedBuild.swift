@@ -27,10 +27,11 @@ public struct PlannedBuild {
     /// - Parameter retraining: what to do with the partitioned index.
     /// - Throws: as `IndexBuilder.build`.
     public func run(retraining: (DiskIndex) throws -> Retraining) throws -> BuildReport {
-        if builder.start == .resume,
-            try BuildJob.clearUp(builder.directory, identity: identity(), base: builder.base.path)
-        {
-            return BuildReport(of: try DiskIndex(path: builder.directory), stages: [])
+        if builder.start == .resume {
+            if try BuildJob.clearUp(builder.directory, identity: identity(), base: builder.base.path) {
+                return BuildReport(of: try DiskIndex(path: builder.directory), stages: [])
+            }
+            if let report = try FinishedJob.report(at: builder.directory, of: identity()) { return report }
         }
         let target = try AtomicDirectory.create(path: builder.directory, start: builder.start)
         let journal = target.journalPath
@@ -84,6 +85,7 @@ public struct PlannedBuild {
         }
         let opened = try DiskIndex(path: partitioned)
         var work = try retraining(opened)
+        work.request = try identity()
         work.training.predictor.checkpoints = TrainingCheckpoints(directory: target.temporary("training"))
         var report = try work.run(opened, to: target, progress: builder.progress)
         report.stages = stages + report.stages

@@ -25,6 +25,9 @@ public struct Retraining: Sendable {
     /// What the manifest keeps besides, such as the plan that chose the router.
     public var notes: [String: String] = [:]
 
+    /// What was asked for: by this a finished retraining is known again.
+    public var request: JobIdentity?
+
     public init(training: RouterTraining) { self.training = training }
 
     /// Writes into a directory that may have been begun before, where replicas that an earlier run has placed are found
@@ -65,7 +68,7 @@ public struct Retraining: Sendable {
         }
         let manifest = try IndexRewriter(index: index).write(
             to: target, sections: try trained?.sections(),
-            build: (learns ? training.predictor.description : [:]).merging(notes) { $1 })
+            build: (learns ? training.predictor.description : [:]).merging(notes) { $1 }, job: request)
         var report = BuildReport(
             count: index.count, partitions: index.partitionCount, records: manifest.records,
             replication: index.replication, indexByteCount: manifest.totalByteCount,

@@ -65,7 +65,7 @@ public struct IndexMerger: Sendable {
         let layout = try mergedLayout(sources)
         let window = try window(sources, layout: layout)
         var (unitsCopied, units) = (0, 0)
-        try BuildJob.run(
+        let worked = try BuildJob.run(
             directory, start: start, identity: Self.identity(sources), base: sources[0].path,
             progress: progress, afterUnit: afterUnit
         ) { job in
@@ -84,7 +84,8 @@ public struct IndexMerger: Sendable {
             }
             try job.target.publish()
         }
-        let manifest = try Manifest.read(path: IndexFiles(directory: directory).manifest)
+        let read = { try Manifest.read(path: IndexFiles(directory: directory).manifest) }
+        let manifest = worked ? try UnreadResult.reading(directory, read) : try read()
         return MergeReport(
             shards: sources.count, count: manifest.count, partitions: manifest.partitions,
             records: manifest.records, shardByteCount: sources.reduce(0) { $0 + $1.table.byteCount },
@@ -118,6 +119,7 @@ public struct IndexMerger: Sendable {
         for path in [files.table, files.router, files.manifest] { try Directory.removeTree(path) }
         var manifest = sources[0].manifest
         manifest.shard = nil
+        manifest.job = job.digest
         manifest.count = sources.reduce(0) { $0 + $1.manifest.count }
         manifest.records = table.recordCount
         manifest.ids = mergedIds(sources)

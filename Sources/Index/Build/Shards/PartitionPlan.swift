@@ -77,14 +77,16 @@ public struct PartitionPlan: Sendable {
         func identity() throws -> JobIdentity {
             JobIdentity(try builder.identity().entries + [("plan for", "\(builder.wholeCount) vectors")])
         }
-        try BuildJob.run(
+        let worked = try BuildJob.run(
             directory, start: start, identity: identity(), base: base.path, progress: progress,
             afterUnit: afterUnit
         ) { job in
             if !job.hasReached(.publish) { try write(job, builder) }
             try job.target.publish()
         }
-        let plan = try read(path: directory)
+        let plan =
+            worked
+            ? try UnreadResult.reading(directory) { try read(path: directory) } : try read(path: directory)
         return Report(
             plan: plan, sampled: plan.sampled ?? base.count,
             seconds: Double(monotonicNanoseconds() - begun) / 1e9)
@@ -105,11 +107,12 @@ public struct PartitionPlan: Sendable {
         builder.noteLeftOut(partitions: kept.router.partitionCount, in: &build)
         build["duplicate"] = nil
         build["router"] = nil
-        let manifest = Manifest(
+        var manifest = Manifest(
             metric: builder.parameters.metric.name, elementType: builder.base.elementType.name,
             dimension: builder.base.dimension, count: builder.wholeCount,
             partitions: kept.router.partitionCount, records: 0, build: build,
             files: [IndexFiles.routerName: digest])
+        manifest.job = job.digest
         try builder.refuseChangedBase(job)
         try job.finish(
             .publish, position: 1,

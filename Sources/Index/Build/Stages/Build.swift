@@ -36,7 +36,7 @@ public struct BuildReport: Sendable {
             + String(format: "%.3f", replication) + ", \(indexByteCount) bytes on disk, "
             + "\(residentByteCount) resident"
             + (nearestShare.map { String(format: ", %.1f %% in their nearest partition", $0 * 100) } ?? "")
-            + "; " + String(format: "%.1f s", total) + " (\(parts))"
+            + (stages.isEmpty ? "; finished before" : "; " + String(format: "%.1f s", total) + " (\(parts))")
             + promises.map { "\n" + $0 }.joined()
     }
 }
@@ -76,6 +76,8 @@ public final class IndexBuilder {
     /// Told of each unit of work that is finished, by stage and position. What it throws ends the build, which another
     /// run goes on with.
     public var afterUnit: ((String, Int) throws -> Void)?
+    /// What was asked for, where a plan has decided the parameters since: by this a finished build is known again.
+    public var request: JobIdentity?
     /// What a planned build does with this index afterwards: there has to be room for it.
     var copies: Retraining?
     private var stages: [(name: String, seconds: Double)] = []
@@ -110,9 +112,9 @@ public final class IndexBuilder {
     ///   behind then that was not there before. `UnfinishedBuild` where the build can be gone on with.
     public func build() throws -> BuildReport {
         try prepare()
-        try BuildJob.run(
-            directory, start: start, identity: identity(), base: base.path, progress: progress,
-            afterUnit: afterUnit
+        let worked = try BuildJob.run(
+            directory, start: start, identity: identity(), request: request, base: base.path,
+            progress: progress, afterUnit: afterUnit
         ) { job in
             if !job.hasReached(.publish) { try write(job) }
             try stage("publish") {
@@ -121,7 +123,8 @@ public final class IndexBuilder {
                 progress(stage: "publish", done: 1, total: 1)
             }
         }
-        return BuildReport(of: try DiskIndex(path: directory), stages: stages)
+        let report = { BuildReport(of: try DiskIndex(path: self.directory), stages: self.stages) }
+        return worked ? try UnreadResult.reading(directory, report) : try report()
     }
 
     /// All stages up to a whole directory that has not its name yet.
@@ -235,6 +238,7 @@ public final class IndexBuilder {
             count: base.count, partitions: table.count, records: table.recordCount,
             build: describe(heads: heads),
             files: [IndexFiles.segmentsName: segmentsDigest])
+        manifest.job = job.digest
         manifest.build["assigned-nearest"] = nearestShare.map { String($0) }
         noteLeftOut(partitions: table.count, in: &manifest.build)
         if let idRange, idRange.kind == .external || idRange.least > 0 { manifest.ids = idRange }

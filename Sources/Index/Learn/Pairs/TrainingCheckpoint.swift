@@ -5,6 +5,7 @@
 import Foundation
 import Router
 import Storage
+import Synchronization
 
 /// A directory of checkpoints.
 public struct TrainingCheckpoints: Sendable {
@@ -13,6 +14,8 @@ public struct TrainingCheckpoints: Sendable {
     var afterStore: (@Sendable () throws -> Void)?
     /// Queries of a block of labels for each record that is read for it, about.
     var queriesARecord = 1024
+    /// Files that this run has read or written: what lies there besides is another's.
+    private let own = OwnFiles()
     private static let suffix = ".training"
     private static let (identityTag, stateTag) = ("identity", "state")
 
@@ -29,6 +32,7 @@ public struct TrainingCheckpoints: Sendable {
         guard sections[Self.identityTag] == Array(identity.utf8), let state = sections[Self.stateTag] else {
             return
         }
+        own.add(path)
         guard take(state) else {
             throw IndexError.inconsistent(
                 path: path, detail: "holds no state of this training; remove the file to train from the start"
@@ -41,6 +45,8 @@ public struct TrainingCheckpoints: Sendable {
         try FileManager.default.createDirectory(atPath: directory, withIntermediateDirectories: true)
         let path = path(identity)
         let fresh = path + ".new"
+        own.add(path)
+        own.add(fresh)
         try? FileManager.default.removeItem(atPath: fresh)
         try TaggedFile.write(
             path: fresh, sections: [(Self.identityTag, Array(identity.utf8)), (Self.stateTag, state)])
@@ -50,12 +56,9 @@ public struct TrainingCheckpoints: Sendable {
         try afterStore?()
     }
 
-    /// Removes all checkpoints, and the directory where nothing else lies in it.
+    /// Removes the checkpoints that this run has read or written, and the directory where nothing else lies in it.
     public func discard() {
-        let names = (try? FileManager.default.contentsOfDirectory(atPath: directory)) ?? []
-        for name in names where name.hasSuffix(Self.suffix) || name.hasSuffix(Self.suffix + ".new") {
-            try? FileManager.default.removeItem(atPath: directory + "/" + name)
-        }
+        for path in own.paths { unlink(path) }
         rmdir(directory)
     }
 
@@ -63,6 +66,15 @@ public struct TrainingCheckpoints: Sendable {
         let bytes = Array(identity.utf8)
         return directory + "/" + Checksum.text(Checksum.crc32c(bytes, count: bytes.count)) + Self.suffix
     }
+}
+
+/// Paths, noted from any thread.
+private final class OwnFiles: Sendable {
+    private let noted = Mutex<Set<String>>([])
+
+    var paths: Set<String> { noted.withLock { $0 } }
+
+    func add(_ path: String) { noted.withLock { _ = $0.insert(path) } }
 }
 
 extension DiskIndex {

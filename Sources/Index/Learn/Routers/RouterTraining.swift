@@ -140,6 +140,10 @@ extension FetchAccount {
 extension PredictorParameters {
     /// Refuses values that mean nothing.
     func validate() throws(IndexError) {
+        if let failure = MatrixProduct.failure {
+            throw .invalid(
+                "training a router needs OpenBLAS, which cannot be loaded (\(failure)): install libopenblas0")
+        }
         if !(prototypes >= 1 && prototypes <= 65536) {
             throw .invalid("prototypes must be from 1 to 65536 a partition, found \(prototypes)")
         }
