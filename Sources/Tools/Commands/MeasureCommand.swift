@@ -49,8 +49,10 @@ struct MeasureCommand: ParsableCommand {
     @Option(help: "Write everything as JSON; an array where there are several indexes.")
     var json: String?
 
-    @Option(help: "Draw vectors fetched against each recall, as .svg (.png and .pdf by rsvg-convert).")
+    @Option(help: "Draw what each recall costs, as .svg (.png and .pdf by rsvg-convert).")
     var plot: String?
+
+    @OptionGroup var picture: PlotOptions
 
     @OptionGroup var cache: CacheOptions
 
@@ -101,7 +103,7 @@ struct MeasureCommand: ParsableCommand {
                     ? Report.json(measured[0].measurement) : Report.json(measured.map(\.measurement)),
                 path: json)
         }
-        if let plot { try Picture.write(svg: Report.plot(measured, ks: k.values), path: plot) }
+        if let plot { try Picture.write(svg: picture.curves(ks: k.values).svg(measured), path: plot) }
     }
 
     private func policies(for opened: DiskIndex, cost: ReadCost) -> [Policy] {
