@@ -119,7 +119,10 @@ struct Plot {
         if let mark {
             let y = yAxis.place(mark.value)
             body.append(PlotMarks.line(left, y, right, y, "#555", dash: "1 3"))
-            body.append(PlotMarks.text(mark.name, left + 6, y - 5, colour: "#555", more: " font-size=\"12\""))
+            body.append(
+                PlotMarks.text(
+                    mark.name, left + 6, y - 5, colour: "#555",
+                    more: " font-size=\"12\" paint-order=\"stroke\" stroke=\"#fff\" stroke-width=\"3\""))
         }
         body.append(
             "<rect x=\"\(PlotMarks.coordinate(left))\" y=\"\(PlotMarks.coordinate(top))\" "
