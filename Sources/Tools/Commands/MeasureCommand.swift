@@ -34,6 +34,8 @@ struct MeasureCommand: ParsableCommand, ChoosesParts {
 
     private var nprobe: Int { stop.nprobe ?? research.method?.nprobe ?? 128 }
 
+    @OptionGroup(title: HelpTitle.results) var picture: PlotOptions
+
     var parts: Parts {
         var parts = Parts(method: research.method)
         parts.sweep = sweep
@@ -87,7 +89,7 @@ struct MeasureCommand: ParsableCommand, ChoosesParts {
                 path: json)
         }
         if let plot = results.plot {
-            try Picture.write(svg: Report.plot(measured, ks: what.k.values), path: plot)
+            try Picture.write(svg: picture.curves(ks: what.k.values).svg(measured), path: plot)
         }
     }
 

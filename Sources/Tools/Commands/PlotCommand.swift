@@ -14,37 +14,49 @@ struct PlotCommand: ParsableCommand {
     @Option(help: "Picture to write: .svg, or .png or .pdf where rsvg-convert is there.")
     var out: String
 
-    @Option(name: .short, help: "The k of recall@k.")
-    var k: Int = 1
+    @Option(name: .short, help: "The k of recall@k; several, e.g. 1,10, give a curve each.")
+    var k: IntList = IntList([1])
+
+    @OptionGroup var picture: PlotOptions
 
     func run() throws {
         try Picture.requireFormat(out)
-        try requireOutputs(
-            files: [out],
-            inputs: measurements.map { argument in
-                argument.split(separator: "=", maxSplits: 1).last.map(String.init) ?? argument
-            })
-        let measured = try measurements.map { argument -> (name: String, measurement: Measurement) in
-            let parts = argument.split(separator: "=", maxSplits: 1).map(String.init)
-            let path = parts.last ?? argument
-            let stem = URL(fileURLWithPath: path).deletingPathExtension().lastPathComponent
-            return (parts.count == 2 ? parts[0] : stem, try read(path))
+        try requireOutputs(files: [out], inputs: measurements.map { Self.named($0).path })
+        let measured = try measurements.flatMap { argument in
+            let (name, path) = Self.named(argument)
+            let found = try read(path)
+            // `measure` of several indexes writes an array.
+            return found.enumerated().map { number, measurement in
+                (name: found.count == 1 ? name : "\(name) \(number + 1)", measurement: measurement)
+            }
         }
-        for (argument, measurement) in zip(measurements, measured.map(\.measurement))
-        where !Report.recallDepths(measurement).contains(k) {
-            throw CommandFailure("\(argument): holds no recall@\(k)")
+        for entry in measured {
+            for k in k.values where !Report.recallDepths(entry.measurement).contains(k) {
+                throw CommandFailure("\(entry.name): holds no recall@\(k)")
+            }
         }
-        try Picture.write(svg: Report.plot(measured, ks: [k]), path: out)
+        try Picture.write(svg: picture.curves(ks: k.values).svg(measured), path: out)
     }
 
-    private func read(_ path: String) throws -> Measurement {
+    /// FILE, or NAME=FILE.
+    private static func named(_ argument: String) -> (name: String, path: String) {
+        let parts = argument.split(separator: "=", maxSplits: 1).map(String.init)
+        let path = parts.last ?? argument
+        return (
+            parts.count == 2
+                ? parts[0] : URL(fileURLWithPath: path).deletingPathExtension().lastPathComponent,
+            path
+        )
+    }
+
+    private func read(_ path: String) throws -> [Measurement] {
         guard let data = FileManager.default.contents(atPath: path) else {
             throw CommandFailure("\(path): cannot be read")
         }
-        do {
-            return try JSONDecoder().decode(Measurement.self, from: data)
-        } catch {
+        if let one = try? JSONDecoder().decode(Measurement.self, from: data) { return [one] }
+        guard let several = try? JSONDecoder().decode([Measurement].self, from: data), !several.isEmpty else {
             throw CommandFailure("\(path): is no result of `sonde measure --json`")
         }
+        return several
     }
 }

@@ -1,58 +1,86 @@
-// A picture of a few curves over a logarithmic x axis, written as SVG by hand: no library, no fonts shipped,
-// readable on light and dark pages because it brings its own background.
+// A picture of a few curves, a panel an x axis, written as SVG by hand: no library, no fonts shipped, readable on
+// light and dark pages because it brings its own background.
 
 import Foundation
 
-/// Curves of y (a share, 0...1) against x > 0 on a logarithmic axis.
+/// Curves of one y against several x > 0, each on a logarithmic axis in a panel of its own.
 struct Plot {
     typealias Point = (x: Double, y: Double)
 
-    var title: String
-    var xLabel: String
-    var yLabel: String
-    var curves: [(name: String, points: [Point])]
+    struct Curve {
+        var name: String
+        var style: PlotStyle
+        /// A list of points a panel.
+        var points: [[Point]]
+    }
 
-    init(title: String, xLabel: String, yLabel: String, curves: [(name: String, points: [Point])]) {
+    var title: String
+    /// One a panel.
+    var xLabels: [String]
+    var yLabel: String
+    /// Shares from 0 to 1 on a linear axis, or on a logarithmic one.
+    var isLogarithmicInY: Bool
+    /// A level of y that is marked across all panels, with its name.
+    var mark: (value: Double, name: String)?
+    var curves: [Curve]
+
+    init(
+        title: String, xLabels: [String], yLabel: String, isLogarithmicInY: Bool = false,
+        mark: (value: Double, name: String)? = nil, curves: [Curve]
+    ) {
         self.title = title
-        self.xLabel = xLabel
+        self.xLabels = xLabels
         self.yLabel = yLabel
-        self.curves = curves.map { name, points in
-            (name, points.filter { $0.x > 0 && $0.x.isFinite && $0.y.isFinite }.sorted { $0.x < $1.x })
+        self.isLogarithmicInY = isLogarithmicInY
+        self.mark = mark
+        self.curves = curves.map { curve in
+            var kept = curve
+            // A logarithmic axis has no place for nothing.
+            kept.points = curve.points.map { points in
+                points.filter {
+                    $0.x > 0 && $0.x.isFinite && $0.y.isFinite && (!isLogarithmicInY || $0.y > 0)
+                }.sorted { $0.x < $1.x }
+            }
+            return kept
         }
     }
 
-    /// Okabe and Ito's colours, told apart by colour-blind readers too.
-    private static let colours = [
-        "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#333333",
-    ]
-
-    private static let width = 760.0
-    private static let height = 480.0
     private static let left = 68.0
-    private static let right = 736.0
-    private static let top = 56.0
-    private static let bottom = 416.0
+    private static let margin = 24.0
+    private static let panelHeight = 360.0
+    private static let gap = 28.0
+    private static let titleSize = 16.0
+    private static let rowHeight = 22.0
+
+    private var panelWidth: Double { xLabels.count == 1 ? 668 : 450 }
+
+    private var width: Double {
+        Self.left + Double(xLabels.count) * (panelWidth + Self.gap) - Self.gap + Self.margin
+    }
 
     /// The whole picture.
     var svg: String {
-        let points = curves.flatMap(\.points)
-        let low = points.map(\.x).min() ?? 1
-        let high = max(points.map(\.x).max() ?? 10, low * 2)
-        // Half a step of air on both sides.
-        let air = pow(high / low, 0.03)
-        let axis = Axis(
-            xLow: log10(low / air), xHigh: log10(high * air),
-            yLow: Self.lowestTick(points.map(\.y).min() ?? 0), yHigh: max(1, points.map(\.y).max() ?? 1))
-        var body = [background]
-        body += horizontalGrid(axis) + verticalGrid(axis, from: low / air, to: high * air)
+        let titles = PlotMarks.wrapped(title, width: width - Self.left - Self.margin, size: Self.titleSize)
+        let rows = legendRows
+        let titleEnd = 14 + Double(titles.count) * 21
+        let top = titleEnd + 14 + Double(rows.count) * Self.rowHeight
+        let bottom = top + Self.panelHeight
+        let height = bottom + 62
+        var body = ["<rect width=\"100%\" height=\"100%\" fill=\"#ffffff\"/>"]
+        body += titles.enumerated().map { number, line in
+            PlotMarks.text(
+                line, Self.left, 32 + Double(number) * 21,
+                more: " font-size=\"\(Int(Self.titleSize))\" font-weight=\"600\"")
+        }
+        body += legend(rows, from: titleEnd + 8)
+        let yAxis = yAxis(top: top, bottom: bottom)
+        for panel in xLabels.indices { body += drawn(panel, yAxis, top: top, bottom: bottom) }
         body.append(
-            "<rect x=\"\(Self.left)\" y=\"\(Self.top)\" width=\"\(Self.right - Self.left)\" "
-                + "height=\"\(Self.bottom - Self.top)\" fill=\"none\" stroke=\"#888\"/>")
-        for (number, curve) in curves.enumerated() { body += drawn(curve.points, colour(number), axis) }
-        body += legend + labels
+            "<text transform=\"translate(20 \(PlotMarks.coordinate((top + bottom) / 2))) rotate(-90)\" "
+                + "text-anchor=\"middle\">" + PlotMarks.escaped(yLabel) + "</text>")
         return """
-            <svg xmlns="http://www.w3.org/2000/svg" width="\(Int(Self.width))" height="\(Int(Self.height))" \
-            viewBox="0 0 \(Int(Self.width)) \(Int(Self.height))" \
+            <svg xmlns="http://www.w3.org/2000/svg" width="\(Int(width))" height="\(Int(height))" \
+            viewBox="0 0 \(Int(width)) \(Int(height))" \
             font-family="Helvetica, Arial, DejaVu Sans, sans-serif" font-size="13" fill="#222">
             \(body.joined(separator: "\n"))
             </svg>
@@ -60,134 +88,92 @@ struct Plot {
             """
     }
 
-    private struct Axis {
-        var xLow: Double
-        var xHigh: Double
-        var yLow: Double
-        var yHigh: Double
-
-        func x(_ value: Double) -> Double {
-            Plot.left + (log10(value) - xLow) / (xHigh - xLow) * (Plot.right - Plot.left)
-        }
-
-        func y(_ value: Double) -> Double {
-            Plot.bottom - (value - yLow) / (yHigh - yLow) * (Plot.bottom - Plot.top - 8)
-        }
+    private func yAxis(top: Double, bottom: Double) -> PlotAxis {
+        let values = curves.flatMap { $0.points.joined().map(\.y) } + (mark.map { [$0.value] } ?? [])
+        return isLogarithmicInY
+            ? PlotAxis(logarithmic: values, from: bottom, to: top, air: 0.05, most: 1)
+            : PlotAxis(shares: values, from: bottom, to: top + 8)
     }
 
-    /// The tenth below the smallest share, so that the upper end, where curves differ, gets the room.
-    private static func lowestTick(_ smallest: Double) -> Double {
-        min(max(((smallest - 0.01) * 10).rounded(.down) / 10, 0), 0.9)
-    }
-
-    private var background: String {
-        "<rect width=\"100%\" height=\"100%\" fill=\"#ffffff\"/>"
-    }
-
-    private func horizontalGrid(_ axis: Axis) -> [String] {
-        let step = axis.yHigh - axis.yLow > 0.55 ? 0.1 : axis.yHigh - axis.yLow > 0.25 ? 0.05 : 0.02
-        let count = Int(((axis.yHigh - axis.yLow) / step + 0.001).rounded(.down))
-        return (0...count).flatMap { index -> [String] in
-            let value = axis.yLow + Double(index) * step
-            let y = axis.y(value)
-            return [
-                line(Self.left, y, Self.right, y, "#e4e4e4"),
-                text(String(format: "%.2f", value), Self.left - 8, y + 4.5, anchor: "end", colour: "#444"),
-            ]
-        }
-    }
-
-    private func verticalGrid(_ axis: Axis, from low: Double, to high: Double) -> [String] {
-        var marks: [String] = []
-        let decades = axis.xHigh - axis.xLow
-        for decade in Int(axis.xLow.rounded(.down))...Int(axis.xHigh.rounded(.up)) {
-            for digit in 1...9 {
-                let value = Double(digit) * pow(10, Double(decade))
-                if value < low || value > high { continue }
-                let x = axis.x(value)
-                marks.append(line(x, Self.top, x, Self.bottom, digit == 1 ? "#cfcfcf" : "#eeeeee"))
-                // Labels where there is room for them: over few decades 2 and 5 as well.
-                let named = digit == 1 || (decades < 3.5 && (digit == 2 || digit == 5))
-                if named {
-                    marks.append(
-                        text(Self.tick(value), x, Self.bottom + 18, anchor: "middle", colour: "#444"))
-                }
+    /// One panel: grid, ticks, frame, the marked level, curves.
+    private func drawn(_ panel: Int, _ yAxis: PlotAxis, top: Double, bottom: Double) -> [String] {
+        let left = Self.left + Double(panel) * (panelWidth + Self.gap)
+        let right = left + panelWidth
+        let axis = PlotAxis(
+            logarithmic: curves.flatMap { $0.points[panel].map(\.x) }, from: left, to: right)
+        var body: [String] = []
+        for tick in yAxis.ticks(room: 20) {
+            let y = yAxis.place(tick.value)
+            body.append(PlotMarks.line(left, y, right, y, tick.name.isEmpty ? "#f0f0f0" : "#e0e0e0"))
+            if panel == 0 && !tick.name.isEmpty {
+                body.append(PlotMarks.text(tick.name, left - 8, y + 4.5, anchor: "end", colour: "#444"))
             }
         }
-        return marks
-    }
-
-    private static func tick(_ value: Double) -> String {
-        if value >= 1e6 { return String(format: "%gM", value / 1e6) }
-        if value >= 1e3 { return String(format: "%gk", value / 1e3) }
-        return String(format: "%g", value)
-    }
-
-    private func drawn(_ points: [Point], _ colour: String, _ axis: Axis) -> [String] {
-        let path = points.map { point in
-            Self.coordinate(axis.x(point.x)) + "," + Self.coordinate(axis.y(point.y))
+        for tick in axis.ticks(room: 38) {
+            let x = axis.place(tick.value)
+            body.append(PlotMarks.line(x, top, x, bottom, tick.name.isEmpty ? "#f0f0f0" : "#e0e0e0"))
+            if !tick.name.isEmpty {
+                body.append(PlotMarks.text(tick.name, x, bottom + 18, anchor: "middle", colour: "#444"))
+            }
         }
-        let dots = points.map { point in
-            "<circle cx=\"\(Self.coordinate(axis.x(point.x)))\" cy=\"\(Self.coordinate(axis.y(point.y)))\" r=\"3.2\" "
-                + "fill=\"#fff\" stroke=\"\(colour)\" stroke-width=\"1.8\"/>"
+        if let mark {
+            let y = yAxis.place(mark.value)
+            body.append(PlotMarks.line(left, y, right, y, "#555", dash: "1 3"))
+            body.append(
+                PlotMarks.text(
+                    mark.name, left + 6, y - 5, colour: "#555",
+                    more: " font-size=\"12\" paint-order=\"stroke\" stroke=\"#fff\" stroke-width=\"3\""))
         }
-        return [
-            "<polyline fill=\"none\" stroke=\"\(colour)\" stroke-width=\"2.2\" stroke-linejoin=\"round\" points=\""
-                + path.joined(separator: " ") + "\"/>"
-        ] + dots
+        body.append(
+            "<rect x=\"\(PlotMarks.coordinate(left))\" y=\"\(PlotMarks.coordinate(top))\" "
+                + "width=\"\(PlotMarks.coordinate(panelWidth))\" height=\"\(Self.panelHeight)\" "
+                + "fill=\"none\" stroke=\"#888\"/>")
+        for curve in curves {
+            let points = curve.points[panel].map { (x: axis.place($0.x), y: yAxis.place($0.y)) }
+            if points.isEmpty { continue }
+            body.append(PlotMarks.polyline(points, curve.style))
+            body += points.map { PlotMarks.mark($0.x, $0.y, curve.style) }
+        }
+        body.append(
+            PlotMarks.text(xLabels[panel], (left + right) / 2, bottom + 44, anchor: "middle"))
+        return body
     }
 
-    /// Lower right: curves of recall leave it free.
-    private var legend: [String] {
-        let longest = curves.map(\.name.count).max() ?? 0
-        let boxWidth = min(Double(longest) * 7.2 + 52, Self.right - Self.left - 20)
-        let boxHeight = Double(curves.count) * 21 + 12
-        let x = Self.right - boxWidth - 12
-        let y = Self.bottom - boxHeight - 12
-        var marks = [
-            "<rect x=\"\(Self.coordinate(x))\" y=\"\(Self.coordinate(y))\" width=\"\(Self.coordinate(boxWidth))\" "
-                + "height=\"\(boxHeight)\" rx=\"4\" fill=\"#fff\" fill-opacity=\"0.92\" stroke=\"#ccc\"/>"
-        ]
+    /// Which curves stand side by side above the panels, where no curve runs through their names.
+    private var legendRows: [[(curve: Int, name: String, x: Double)]] {
+        var rows: [[(curve: Int, name: String, x: Double)]] = []
+        var x = Self.left
+        let end = width - Self.margin
         for (number, curve) in curves.enumerated() {
-            let middle = y + 16.5 + Double(number) * 21
-            marks.append(line(x + 12, middle, x + 34, middle, colour(number), width: 2.2))
-            marks.append(
-                "<circle cx=\"\(Self.coordinate(x + 23))\" cy=\"\(Self.coordinate(middle))\" r=\"3.2\" fill=\"#fff\" "
-                    + "stroke=\"\(colour(number))\" stroke-width=\"1.8\"/>")
-            marks.append(text(curve.name, x + 42, middle + 4.5, anchor: "start", colour: "#222"))
+            let name = Self.shortened(curve.name, width: end - Self.left - 46)
+            let wide = 46 + PlotMarks.width(name)
+            if rows.isEmpty || x + wide > end {
+                rows.append([])
+                x = Self.left
+            }
+            rows[rows.count - 1].append((number, name, x))
+            x += wide + 20
         }
-        return marks
+        return rows
     }
 
-    private var labels: [String] {
-        let middleX = (Self.left + Self.right) / 2
-        let middleY = (Self.top + Self.bottom) / 2
-        return [
-            "<text x=\"\(Self.left)\" y=\"34\" font-size=\"16\" font-weight=\"600\">\(Self.escaped(title))</text>",
-            text(xLabel, middleX, Self.bottom + 44, anchor: "middle", colour: "#222"),
-            "<text transform=\"translate(20 \(middleY)) rotate(-90)\" text-anchor=\"middle\">"
-                + Self.escaped(yLabel) + "</text>",
-        ]
+    private static func shortened(_ name: String, width: Double) -> String {
+        let most = Int(width / PlotMarks.width(" "))
+        return name.count <= most ? name : name.prefix(most - 1) + "…"
     }
 
-    private func colour(_ number: Int) -> String { Self.colours[number % Self.colours.count] }
-
-    private func line(
-        _ x1: Double, _ y1: Double, _ x2: Double, _ y2: Double, _ colour: String, width: Double = 1
-    ) -> String {
-        let ends = zip(["x1", "y1", "x2", "y2"], [x1, y1, x2, y2]).map { "\($0)=\"\(Self.coordinate($1))\"" }
-        return "<line \(ends.joined(separator: " ")) stroke=\"\(colour)\" stroke-width=\"\(width)\"/>"
-    }
-
-    private func text(_ text: String, _ x: Double, _ y: Double, anchor: String, colour: String) -> String {
-        "<text x=\"\(Self.coordinate(x))\" y=\"\(Self.coordinate(y))\" text-anchor=\"\(anchor)\" fill=\"\(colour)\">"
-            + Self.escaped(text) + "</text>"
-    }
-
-    private static func coordinate(_ value: Double) -> String { String(format: "%.1f", value) }
-
-    private static func escaped(_ text: String) -> String {
-        text.replacingOccurrences(of: "&", with: "&amp;").replacingOccurrences(of: "<", with: "&lt;")
-            .replacingOccurrences(of: ">", with: "&gt;")
+    private func legend(_ rows: [[(curve: Int, name: String, x: Double)]], from top: Double) -> [String] {
+        rows.enumerated().flatMap { row, entries in
+            let middle = top + (Double(row) + 0.5) * Self.rowHeight
+            return entries.flatMap { entry -> [String] in
+                let style = curves[entry.curve].style
+                return [
+                    PlotMarks.polyline([(entry.x, middle), (entry.x + 38, middle)], style)
+                        .replacingOccurrences(of: "<polyline", with: "<polyline class=\"legend\""),
+                    PlotMarks.mark(entry.x + 19, middle, style),
+                    PlotMarks.text(entry.name, entry.x + 46, middle + 4.5),
+                ]
+            }
+        }
     }
 }

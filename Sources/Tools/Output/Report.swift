@@ -1,4 +1,4 @@
-// Measurements as people want them: a table to paste, CSV, JSON, and the curves of a picture.
+// Measurements as people want them: a table to paste, CSV and JSON.
 
 import Foundation
 import Index
@@ -105,33 +105,6 @@ enum Report {
         return String(decoding: try encoder.encode(value), as: UTF8.self) + "\n"
     }
 
-    /// Vectors fetched against recall@k, a curve a measurement, as SVG.
-    static func plot(_ measured: [(name: String, measurement: Measurement)], ks: [Int]) -> String {
-        let data = measured.map { entry in
-            let data = entry.measurement.data
-            return "\(grouped(data.n)) × \(data.d) \(data.dtype), \(data.metric)"
-        }
-        // Curves of several data sets stand in one picture, but none under another's name.
-        let isOne = Set(data).count == 1
-        let what = ks.count == 1 ? "recall@\(ks[0])" : "recall@k"
-        let title = "Recall" + what.dropFirst("recall".count) + " against vectors fetched"
-        return Plot(
-            title: title + (isOne ? " · " + data[0] : ""), xLabel: "vectors fetched a query", yLabel: what,
-            curves: zip(measured, data).flatMap { entry, data in
-                ks.map { k in
-                    let name =
-                        entry.name + (ks.count == 1 ? "" : ", k = \(k)") + (isOne ? "" : " (\(data))")
-                    return (
-                        name,
-                        entry.measurement.rows.compactMap { row in
-                            row.recall[String(k)].map { (row.vectors, $0) }
-                        }
-                    )
-                }
-            }
-        ).svg
-    }
-
     /// A probing report: means, then both histograms by doubling widths.
     static func text(_ report: ProbingReport) -> String {
         var ends = [0, 1]
@@ -182,7 +155,6 @@ enum Report {
             + "\n"
     }
 
-    /// Digits that carry meaning in a mean: none after the point from 1000 on.
     /// Predicted against observed probabilities, ten bins.
     static func table(_ reliability: Reliability) -> String {
         let rows = reliability.bins.enumerated().map { bin, value in
@@ -196,6 +168,7 @@ enum Report {
             + aligned(["probability", "candidates", "predicted", "observed"], rows, leftColumns: [0])
     }
 
+    /// Digits that carry meaning in a mean: none after the point from 1000 on.
     private static func short(_ value: Double) -> String {
         String(format: value >= 1000 ? "%.0f" : value >= 10 ? "%.1f" : "%.2f", value)
     }
