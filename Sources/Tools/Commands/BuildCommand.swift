@@ -214,11 +214,15 @@ struct BuildCommand: ParsableCommand {
                         for: file.elementType),
                 seed: seed, cost: .vectors)
         if dryRun {
+            if residentOptions.resident != nil && !resumeOptions.resume {
+                PlanTrials(besideIndex: index).discard()
+            }
             print(try builder.plan(copies: copies).text(memory: work.memory))
             return
         }
         guard duplicate.isPlanned else {
             print(Self.text(try builder.build(), skipped: skipped))
+            if residentOptions.resident != nil { PlanTrials(besideIndex: index).discard() }
             return
         }
         // Planned replicas need an index to plan on, which lies within the directory of the build.
@@ -291,6 +295,9 @@ struct BuildCommand: ParsableCommand {
         planner.seed = parameters.seed
         planner.threads = work.threads
         planner.memoryByteCount = work.memory.byteCount
+        let trials = PlanTrials(besideIndex: index)
+        if resumeOptions.start != .resume { trials.discard() }
+        planner.trials = trials
         return try planner.plan(progress: work.progress)
     }
 
