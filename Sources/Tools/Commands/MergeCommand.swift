@@ -25,5 +25,6 @@ struct MergeCommand: ParsableCommand {
         merger.start = resumeOptions.start
         merger.unit = resumeOptions.workUnit
         print(try merger.merge(shards, to: out).summary)
+        print("no recall can be declared yet: `sonde train --index \(out) --out DIR` finds its thresholds")
     }
 }
