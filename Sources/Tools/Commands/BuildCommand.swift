@@ -195,11 +195,15 @@ struct BuildCommand: ParsableCommand, ChoosesParts {
                     .distance, copies: duplicate, seed: seed, work: work, input: input, for: file.elementType)
         let expected = after.map { copies.retraining($0, seed: seed, cost: .vectors) }
         if dryRunOption.dryRun {
+            if residentOptions.resident != nil && !resumeOptions.resume {
+                PlanTrials(besideIndex: what.index).discard()
+            }
             print(try builder.plan(copies: expected).text(memory: work.memory))
             return
         }
         guard let after else {
             print(Self.text(try builder.build(), skipped: skipped))
+            if residentOptions.resident != nil { PlanTrials(besideIndex: index).discard() }
             return
         }
         let plan = try after.identity().map { ("planned copies, " + $0.name, $0.value) }
@@ -289,6 +293,9 @@ struct BuildCommand: ParsableCommand, ChoosesParts {
         planner.seed = parameters.seed
         planner.threads = work.threads
         planner.memoryByteCount = work.memory.byteCount
+        let trials = PlanTrials(besideIndex: index)
+        if resumeOptions.start != .resume { trials.discard() }
+        planner.trials = trials
         return try planner.plan(progress: work.progress)
     }
 

@@ -36,17 +36,13 @@ public struct ResidentPlanner: Sendable {
     /// fetched there by four.
     public var queryCount = 4096
 
-    private static let codeSizes = [8, 16, 32, 48]
-    /// Of fewer codes than vectors only two sizes are tried: what tells partitions apart is their number.
-    private static let someCodeSizes: Set<Int> = [16, 48]
-    private static let prototypeCounts = [8, 16, 32, 64, 256]
-    /// Partitions that a sample should have, so that it is no matter of a few.
-    private static let partitionsWanted = 96
-    /// Options of which smaller numbers of partitions are looked at.
-    private static let finalists = 4
-    /// Options whose own growth is measured, beside one of each family; and how much more than the best they may be
-    /// expected to fetch.
-    private static let followed = 3
+    /// Components of vectors that the plan may compare, about; nil: a tenth of what the build does, or what takes a
+    /// minute. Samples and options shrink until they fit.
+    public var workMaximum: Double?
+    /// Keeps the result of every trial; nil: nowhere.
+    public var trials: PlanTrials?
+
+    /// How much more than the best an option may be expected to fetch whose own growth is measured.
     private static let followedShare = 1.4
 
     /// Where samples come from.
@@ -79,12 +75,6 @@ public struct ResidentPlanner: Sendable {
         greatestId = index.layout.idByteCount == 8 ? .max : nil
     }
 
-    /// A router with a number of partitions.
-    private struct Candidate: Hashable {
-        var partitions: Int
-        var router: PlannedRouter
-    }
-
     /// Weighs the options.
     ///
     /// - Throws: `IndexError.invalid` where nothing fits the budget or no option reaches the recall, `StorageError`
@@ -100,54 +90,48 @@ public struct ResidentPlanner: Sendable {
         let budget = ResidentBudget(
             count: count, dimension: dimension + (metric == .ip ? 1 : 0), elementType: space.elementType)
         var notes: [String] = []
-        let first = candidates(budget: budget, layout: layout, notes: &notes)
+        let (effort, first, work) = affordable(budget: budget, layout: layout, notes: &notes)
         guard !first.isEmpty else {
             let one = budget.byteCount(partitions: partitions ?? 1, router: .centroids)
             throw IndexError.invalid(
                 "no index fits \(goal.residentByteCount) resident bytes: the smallest takes \(one)"
                     + (partitions.map { " with \($0) partitions" } ?? ""))
         }
-        let bench = SampleBench(
-            planner: self, sample: try sample(layout: layout))
+        let bench = try ResidentBench(
+            work: work.fresh, total: work.total, trials: trials,
+            identity: trials == nil ? "" : try identity(effort), progress: progress
+        ) { try self.sample(layout: layout, effort: effort) }
         // Every router with as many partitions as fit, then the best ones with fewer and at other sample sizes.
-        var done = 0
-        func measure(_ some: [Candidate]) -> [(Candidate, SampledCost, Int)] {
-            some.compactMap { candidate in
-                let size = bench.size(forPartitionSize: Double(count) / Double(candidate.partitions))
-                defer {
-                    done += 1
-                    progress(
-                        stage: "plan", done: done,
-                        total: first.count + (partitions == nil ? 2 * Self.finalists : 0))
-                }
-                return bench.cost(
-                    of: candidate.router, partitionSize: Double(count) / Double(candidate.partitions),
-                    count: size
-                ).map { (candidate, $0, size) }
+        func measure(_ some: [PlanCandidate]) throws -> [(PlanCandidate, SampledCost, Int)] {
+            try some.compactMap { candidate in
+                let size = work.rows(partitions: candidate.partitions)
+                return try bench.cost(of: candidate, count: size).map { (candidate, $0, size) }
             }
         }
-        func rank(_ some: [(Candidate, SampledCost, Int)]) -> [(Candidate, SampledCost, Int)] {
+        func rank(_ some: [(PlanCandidate, SampledCost, Int)]) -> [(PlanCandidate, SampledCost, Int)] {
             some.sorted {
                 let (a, b) = (value($0.1), value($1.1))
                 return a == b ? $0.0.partitions < $1.0.partitions : a < b
             }
         }
-        var measured = rank(measure(first))
+        var measured = rank(try measure(first))
         if partitions == nil {
-            let fewer = measured.prefix(Self.finalists).flatMap { best in
-                [2, 4].compactMap { divisor -> Candidate? in
+            let fewer = measured.prefix(effort.finalists).flatMap { best in
+                [2, 4].compactMap { divisor -> PlanCandidate? in
                     let partitions = best.0.partitions / divisor
-                    return partitions >= 1 ? Candidate(partitions: partitions, router: best.0.router) : nil
+                    return partitions >= 1
+                        ? PlanCandidate(partitions: partitions, router: best.0.router) : nil
                 }
             }
-            measured = rank(measured + measure(fewer))
+            measured = rank(measured + (try measure(fewer)))
         }
         guard !measured.isEmpty else {
             throw IndexError.invalid(
                 "no option within \(goal.residentByteCount) resident bytes reached recall@\(goal.k) \(goal.recall) "
                     + "on the sample: ask for less recall or give more memory")
         }
-        let growths = follow(measured, bench: bench)
+        let growths = try follow(measured, followed: effort.followed, bench: bench)
+        bench.finish()
         let options = measured.map { candidate, cost, size in
             func whole(_ value: (SampledCost) -> Double) -> Double {
                 value(cost) * growths.factor(candidate, from: size, to: count, value)
@@ -172,11 +156,12 @@ public struct ResidentPlanner: Sendable {
 
     /// How what options fetch grows: that of the best of each family, then of whatever may be the best of all. Growth is
     /// a matter of the option, not of its family alone: of a few codes a partition it is the larger the fewer they are.
-    private func follow(_ measured: [(Candidate, SampledCost, Int)], bench: SampleBench) -> Growths {
+    private func follow(
+        _ measured: [(PlanCandidate, SampledCost, Int)], followed: Int, bench: ResidentBench
+    ) throws -> Growths {
         var growths = Growths()
-        func add(_ candidate: Candidate, _ size: Int) {
-            let growth = bench.growth(
-                of: candidate.router, partitionSize: Double(count) / Double(candidate.partitions), from: size)
+        func add(_ candidate: PlanCandidate, _ size: Int) throws {
+            let growth = try bench.growth(of: candidate, from: size)
             growths.own[candidate] = growth
             growths.all.append(growth)
             if growths.families[candidate.router.family] == nil {
@@ -184,9 +169,9 @@ public struct ResidentPlanner: Sendable {
             }
         }
         for (candidate, _, size) in measured where growths.families[candidate.router.family] == nil {
-            add(candidate, size)
+            try add(candidate, size)
         }
-        for _ in 0..<Self.followed {
+        for _ in 0..<followed {
             let expected = measured.map { candidate, cost, size in
                 value(cost) * growths.factor(candidate, from: size, to: count, value)
             }
@@ -195,7 +180,7 @@ public struct ResidentPlanner: Sendable {
                     growths.own[measured[$0].0] == nil && expected[$0] < least * Self.followedShare
                 }).min(by: { expected[$0] < expected[$1] })
             else { break }
-            add(measured[next].0, measured[next].2)
+            try add(measured[next].0, measured[next].2)
         }
         return growths
     }
@@ -203,14 +188,14 @@ public struct ResidentPlanner: Sendable {
     /// Growth by option, where it was measured, and by family.
     private struct Growths {
         var families: [PlannedRouter.Family: Growth] = [:]
-        var own: [Candidate: Growth] = [:]
+        var own: [PlanCandidate: Growth] = [:]
         /// In the order in which they were measured: sums come out the same every time.
         var all: [Growth] = []
 
         /// What a value is multiplied by from one number of rows to another. Beyond the samples a power counts half for
         /// itself and half for the mean of all that were measured: they differ no more than chance makes of each.
         func factor(
-            _ candidate: Candidate, from: Int, to: Int, _ value: (SampledCost) -> Double
+            _ candidate: PlanCandidate, from: Int, to: Int, _ value: (SampledCost) -> Double
         ) -> Double {
             guard let growth = own[candidate] ?? families[candidate.router.family] else { return 1 }
             let mean = all.reduce(0) { $0 + $1.exponent(value) } / Double(max(all.count, 1))
@@ -228,19 +213,69 @@ public struct ResidentPlanner: Sendable {
         return min(count, max(partitions, 256))
     }
 
+    /// The greatest effort whose work is a small part of the build's, with its candidates and all that it may take.
+    private func affordable(
+        budget: ResidentBudget, layout: PageLayout, notes: inout [String]
+    ) -> (PlanEffort, [PlanCandidate], PlanWork) {
+        let whole = PlanEffort(rows: sampleCount, rowsMaximum: sampleMaximum, queries: queryCount)
+        var level = 0
+        while true {
+            let effort = whole.reduced(to: level)
+            var some: [String] = []
+            let found = candidates(effort: effort, budget: budget, layout: layout, notes: &some)
+            var work = PlanWork(
+                effort: effort, count: count, dimension: dimension, seed: seed,
+                sampled: max(1, sampleSize(effort).rows), depth: goal.k)
+            work.addPlan(found, triesFewer: partitions == nil)
+            let most =
+                workMaximum
+                ?? max(
+                    PlanWork.minute,
+                    PlanWork.share
+                        * PlanWork.build(
+                            count: count, dimension: dimension,
+                            partitions: found.map(\.partitions).min() ?? 1, seed: seed))
+            if work.total <= most || level + 1 == PlanEffort.levels {
+                if level > 0 {
+                    some.append(
+                        "tried on samples of \(effort.rows) to \(work.sampled) vectors and \(effort.queries) queries, "
+                            + "for little of the build's time")
+                }
+                notes += some
+                return (effort, found, work)
+            }
+            level += 1
+        }
+    }
+
+    /// All that decides the trials.
+    private func identity(_ effort: PlanEffort) throws -> String {
+        var parts = [
+            "version 1", "\(goal)", metric.name, "\(partitions ?? 0)", "\(seed)", "\(greatestId ?? 0)",
+            "\(memoryByteCount)", "\(effort)",
+        ]
+        switch source {
+        case .file(let file): parts += try file.identity().map { "\($0.name) \($0.value)" }
+        case .index(let index): parts.append(index.segmentsIdentity ?? index.path)
+        }
+        if let learn { parts.append("\(Checksum.text(try learn.fingerprint())) (\(learn.count))") }
+        return parts.joined(separator: "\n")
+    }
+
     /// Every router with the most partitions that fit. Partitions hold at least half a page: smaller ones would
     /// waste most of what is read.
-    private func candidates(budget: ResidentBudget, layout: PageLayout, notes: inout [String]) -> [Candidate]
-    {
+    private func candidates(
+        effort: PlanEffort, budget: ResidentBudget, layout: PageLayout, notes: inout [String]
+    ) -> [PlanCandidate] {
         let most = max(1, count / max(layout.recordsPerUnit / 2, 4))
         var routers: [PlannedRouter] = [.centroids]
-        let sizes = Self.codeSizes.filter { $0 <= min(dimension / 2, ProductQuantiser.codeByteLimit) }
+        let sizes = effort.codeSizes.filter { $0 <= min(dimension / 2, ProductQuantiser.codeByteLimit) }
         routers += sizes.map { .codes(prototypes: nil, byteCount: $0) }
-        for prototypes in Self.prototypeCounts {
-            let some = sizes.filter { Self.someCodeSizes.contains($0) || $0 == sizes.last && $0 < 16 }
+        for prototypes in effort.prototypeCounts {
+            let some = sizes.filter { effort.someCodeSizes.contains($0) || $0 == sizes.last && $0 < 16 }
             routers += some.map { .codes(prototypes: prototypes, byteCount: $0) }
         }
-        var found: [Candidate] = []
+        var found: [PlanCandidate] = []
         for router in routers {
             let fitting = budget.partitionsMaximum(within: goal.residentByteCount, router: router)
             guard fitting >= (partitions ?? 1) else { continue }
@@ -257,18 +292,24 @@ public struct ResidentPlanner: Sendable {
                         + "\(memoryByteCount >> 20) MiB")
                 continue
             }
-            found.append(Candidate(partitions: chosen, router: router))
+            found.append(PlanCandidate(partitions: chosen, router: router))
         }
         return found
     }
 
-    /// Rows spread over the file in random order, and queries that are not among them.
-    private func sample(layout: PageLayout) throws -> ResidentSample {
-        let queries = min(queryCount, max(count / 4, 8))
-        let rowByteCount = dimension * (elementType.byteCount + 4 + 4)
-        let affordable = memoryByteCount / 8 / rowByteCount
+    /// Queries, how many of them are taken from the base, and rows of a sample; and how many the memory holds.
+    private func sampleSize(_ effort: PlanEffort) -> (queries: Int, extra: Int, affordable: Int, rows: Int) {
+        let queries = min(effort.queries, max(count / 4, 8))
+        let affordable = memoryByteCount / 8 / (dimension * (elementType.byteCount + 4 + 4))
         let extra = learn == nil ? queries : 0
-        let rows = min(count - extra, max(1, min(sampleMaximum, affordable)))
+        return (
+            queries, extra, affordable, min(count - extra, max(1, min(effort.rowsMaximum, affordable)))
+        )
+    }
+
+    /// Rows spread over the file in random order, and queries that are not among them.
+    private func sample(layout: PageLayout, effort: PlanEffort) throws -> ResidentSample {
+        let (queries, extra, affordable, rows) = sampleSize(effort)
         let needed = 4 * max(10, goal.k)
         guard count - extra >= needed else {
             throw IndexError.invalid(
@@ -306,7 +347,7 @@ public struct ResidentPlanner: Sendable {
         return ResidentSample(
             rows: shuffled, queries: asked, space: RoutingSpace(metric: metric, sampling: shuffled),
             layout: layout, goal: goal, seed: seed,
-            threads: threads)
+            threads: threads, residualCount: effort.residuals)
     }
 
     /// One row of each of `count` stretches of equal length.
@@ -359,57 +400,6 @@ public struct ResidentPlanner: Sendable {
             let above = max(1, points.firstIndex { place($0).x >= x } ?? points.count - 1)
             let (a, b) = (place(points[above - 1]), place(points[above]))
             return a.y + (b.y - a.y) / (b.x - a.x) * (x - a.x)
-        }
-    }
-
-    /// Measurements on prefixes of the sample; partitionings are shared by routers.
-    private final class SampleBench {
-        private let planner: ResidentPlanner
-        private let sample: ResidentSample
-        private var neighbours: [Int: [UInt32]] = [:]
-        private var partitionings: [[Int]: ResidentSample.Partitioned] = [:]
-
-        init(planner: ResidentPlanner, sample: ResidentSample) {
-            self.planner = planner
-            self.sample = sample
-        }
-
-        /// The rows on which partitions of a size are tried.
-        func size(forPartitionSize size: Double) -> Int {
-            let wanted = max(planner.sampleCount, Int(Double(ResidentPlanner.partitionsWanted) * size))
-            return min(wanted, sample.rows.count)
-        }
-
-        func cost(of router: PlannedRouter, partitionSize: Double, count: Int) -> SampledCost? {
-            let partitions = max(1, min(count, Int((Double(count) / partitionSize).rounded())))
-            let key = [count, partitions]
-            if partitionings[key] == nil {
-                let known = neighbours[count] ?? sample.neighbours(count: count)
-                neighbours[count] = known
-                let whole = max(1, Int((Double(planner.count) / partitionSize).rounded()))
-                partitionings[key] = sample.partitioned(
-                    count: count, partitions: partitions,
-                    whole: (min(planner.count, max(256 * whole, 4 << 20)), whole), neighbours: known)
-            }
-            return partitionings[key].flatMap { sample.cost(of: router, in: $0) }
-        }
-
-        /// What a router fetches in samples of growing size, from `first` rows to all that are there.
-        func growth(of router: PlannedRouter, partitionSize: Double, from first: Int) -> Growth {
-            let all = sample.rows.count
-            var counts = [all]
-            while counts[0] / 2 >= max(first, 64, planner.goal.k) && counts.count < 3 {
-                counts.insert(counts[0] / 2, at: 0)
-            }
-            if counts[0] > first { counts.insert(first, at: 0) }
-            // Where options are tried on all that is there, its parts have to tell.
-            while counts.count < 3, counts[0] / 2 >= max(64, planner.goal.k) {
-                counts.insert(counts[0] / 2, at: 0)
-            }
-            return Growth(
-                points: counts.compactMap { count in
-                    cost(of: router, partitionSize: partitionSize, count: count).map { (count, $0) }
-                })
         }
     }
 }

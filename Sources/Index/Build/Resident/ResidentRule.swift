@@ -118,7 +118,7 @@ public struct ResidentRule: Sendable {
 
     /// Codes of fewer bytes tell vectors apart no better than more centroids would.
     private var leastCodeByteCount: Int {
-        max(1, (dimension + Self.dimensionsAByteAtMost - 1) / Self.dimensionsAByteAtMost)
+        max(1, dimension / Self.dimensionsAByteAtMost)
     }
 
     /// Partitions hold at least half a page: smaller ones would waste most of what is read.

@@ -8,7 +8,7 @@ import Storage
 import Vectors
 
 /// What a query fetched in a sample at the wanted recall.
-struct SampledCost: Sendable {
+struct SampledCost: Sendable, Codable {
     var vectors: Double
     var pages: Double
     var reads: Double
@@ -29,8 +29,8 @@ struct ResidentSample: Sendable {
     private let routingRows: VectorMatrix
     private let routingQueries: VectorMatrix
 
-    /// Residuals that codewords are trained on: a third of what a build takes costs a few per cent of resolution.
-    private static let residualCount = 16_384
+    /// Residuals that codewords are trained on.
+    private let residualCount: Int
 
     /// Neighbours kept of a query.
     private var depth: Int { max(10, goal.k) }
@@ -41,8 +41,9 @@ struct ResidentSample: Sendable {
     init(
         rows: VectorMatrix, queries: VectorMatrix, space: RoutingSpace, layout: PageLayout,
         goal: ResidentGoal,
-        seed: UInt64, threads: Int
+        seed: UInt64, threads: Int, residualCount: Int
     ) {
+        self.residualCount = residualCount
         self.rows = rows
         self.queries = queries
         self.space = space
@@ -201,7 +202,7 @@ struct ResidentSample: Sendable {
         var starts: [UInt32] = [0]
         var residuals: [VectorMatrix] = []
         let step = max(
-            1, min(part.members.count, Int(Double(part.count) * min(share, 1)) / Self.residualCount))
+            1, min(part.members.count, Int(Double(part.count) * min(share, 1)) / residualCount))
         for partition in part.members.indices {
             guard let clusters = slots.take(partition) else { continue }
             parts[partition] = clusters
