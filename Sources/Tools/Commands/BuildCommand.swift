@@ -203,7 +203,7 @@ struct BuildCommand: ParsableCommand, ChoosesParts {
         }
         guard let after else {
             print(Self.text(try builder.build(), skipped: skipped))
-            if residentOptions.resident != nil { PlanTrials(besideIndex: index).discard() }
+            if residentOptions.resident != nil { PlanTrials(besideIndex: what.index).discard() }
             return
         }
         let plan = try after.identity().map { ("planned copies, " + $0.name, $0.value) }
@@ -293,7 +293,7 @@ struct BuildCommand: ParsableCommand, ChoosesParts {
         planner.seed = parameters.seed
         planner.threads = work.threads
         planner.memoryByteCount = work.memory.byteCount
-        let trials = PlanTrials(besideIndex: index)
+        let trials = PlanTrials(besideIndex: what.index)
         if resumeOptions.start != .resume { trials.discard() }
         planner.trials = trials
         return try planner.plan(progress: work.progress)
