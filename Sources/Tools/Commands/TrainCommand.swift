@@ -78,7 +78,8 @@ struct TrainCommand: ParsableCommand, ChoosesParts {
             // Refused before a minute of planning, not after it.
             if resumeOptions.start == .fresh { try AtomicDirectory.create(path: what.out).discard() }
             var planner = ResidentPlanner(
-                index: opened, goal: goalOptions.goal(
+                index: opened,
+                goal: goalOptions.goal(
                     resident, baseByteCount: opened.count * opened.dimension * opened.elementType.byteCount))
             planner.learn = training.learn.map {
                 $0.range(0..<min($0.count, training.pairs.learnCount ?? $0.count))
