@@ -47,7 +47,6 @@ struct PolicyChoice {
     /// The recall that is declared where no policy was given.
     static let defaultRecall = 0.95
 
-
     var options: PolicyOptions
     var published: PublishedPolicyOptions
 
