@@ -39,8 +39,9 @@ public struct CalibratedPolicies: Sendable, Codable {
             self.error = error
         }
 
-        /// Whether what was found speaks against the promise, beyond what chance explains.
-        public var fails: Bool { found + 2 * error < declared }
+        /// Whether what was found speaks against the promise, beyond what chance explains: the queries that set the
+        /// threshold err about as much as those that check it.
+        public var fails: Bool { found + 2 * 2.0.squareRoot() * error < declared }
     }
 
     /// What the curves were measured on.
