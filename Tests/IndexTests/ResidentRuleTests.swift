@@ -51,11 +51,14 @@ import Vectors
         // No smaller than half a page.
         let none = try Self.rule(1_000_000, 128, .u8) { $0.codes = .none }
         #expect(none.router == .centroids && none.partitions == 66_666)
-        let wide = try Self.rule(1_000_000, 128, .u8) {
-            $0.codes = .none
-            $0.greatestId = .max - 1
+        // Fewer ids of eight bytes fit a page.
+        let partitions = try [nil, UInt64.max - 1].map { greatest in
+            try Self.rule(1_000_000, 16, .u8) {
+                $0.codes = .none
+                $0.greatestId = greatest
+            }.partitions
         }
-        #expect(wide.partitions > none.partitions)
+        #expect(partitions[1] > partitions[0])
     }
 
     @Test func codesThatWereAskedForAreGivenOrRefused() throws {

@@ -29,7 +29,8 @@ import Testing
                 "0.95",
                 "--out", scratch.file(index + ".out"),
             ])
-            #expect(try run(["inspect", scratch.file(index)]).contains("of 1048576 promised"))
+            let inspected = try sonde(["inspect", scratch.file(index)])
+            #expect(inspected.out.contains("of 1048576 promised"), "\(inspected.err)")
         }
     }
 
