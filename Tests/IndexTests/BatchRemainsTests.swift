@@ -83,7 +83,7 @@ struct BatchRemainsTests {
             $0.afterBlock = { done in
                 guard done == 200 else { return }
                 let before = names
-                met = storageError { _ = try run { $0.restarts = true } }
+                met = storageError { _ = try run { $0.start = .restart } }
                 #expect(names == before && before == ["out.bin.journal", "out.bin.part"])
             }
         }

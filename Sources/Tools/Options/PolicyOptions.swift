@@ -100,7 +100,7 @@ struct PolicyChoice {
         if let recall { return try declared(recall, for: index, k: k) }
         if givenCount == 0 {
             let planned = index.plannedRecall?.recall
-            let policy = try declared(planned ?? Self.defaultRecall, for: index, k: k, rounds: rounds)
+            let policy = try declared(planned ?? Self.defaultRecall, for: index, k: k)
             let why = planned.map { "\($0), which the index was planned for" } ?? "\(Self.defaultRecall)"
             say("no policy given: recall \(why)")
             return policy
