@@ -62,7 +62,7 @@ struct GoldenTests {
                 "sample" : "2",
                 "seed" : "1"
               },
-              "checksum" : "6993366a",
+              "checksum" : "088eef04",
               "count" : 2,
               "dimension" : 3,
               "elementType" : "u8",
@@ -81,6 +81,7 @@ struct GoldenTests {
                 }
               },
               "formatVersion" : 1,
+              "job" : "261-8f418e58",
               "metric" : "l2",
               "partitions" : 1,
               "records" : 2

@@ -15,7 +15,7 @@ import Testing
         let asked = ["--index", file("index"), "--queries", file("query.u8bin")]
         let search = ["search"] + asked + ["--nprobe", "3", "-q"]
         let measure =
-            ["measure"] + asked + ["--truth", file("truth.bin"), "--nprobe", "1,3", "-k", "1,10", "-q"]
+            ["measure"] + asked + ["--truth", file("truth.bin"), "--values", "1,3", "-k", "1,10", "-q"]
         let truth = [
             "truth", "--base", file("base.u8bin"), "--queries", file("query.u8bin"), "-k", "10", "-q",
         ]
@@ -80,7 +80,7 @@ import Testing
             search + ["--out", file("index/segments.bin")], search + ["--out", file("index/new")],
             search + ["--out", file("o"), "--counters", file("o")],
             ["measure"] + asked + [
-                "--truth", file("truth.bin"), "--nprobe", "1", "--csv", file("truth.bin"),
+                "--truth", file("truth.bin"), "--csv", file("truth.bin"),
             ],
             ["batch"] + asked + ["--nprobe", "3", "--out", file("query.u8bin")],
             [
@@ -128,13 +128,14 @@ import Testing
     }
 
     @Test func theKindOfDeviceStandsInEveryOutput() throws {
-        let asked = ["--index", file("index"), "--queries", file("query.u8bin"), "--nprobe", "3", "-q"]
-        let measure = ["measure"] + asked + ["--truth", file("truth.bin"), "-k", "1,10"]
+        let asked = ["--index", file("index"), "--queries", file("query.u8bin"), "-q"]
+        let probing = asked + ["--nprobe", "3"]
+        let measure = ["measure"] + asked + ["--values", "3", "--truth", file("truth.bin"), "-k", "1,10"]
         let command = productDirectory.appendingPathComponent("sonde").path
         for arguments in [
             ["inspect", file("index")], ["verify", file("index"), "-q"], measure,
-            ["search"] + asked + ["--truth", file("truth.bin")],
-            ["batch"] + asked + ["--out", file("b.bin")],
+            ["search"] + probing + ["--truth", file("truth.bin")],
+            ["batch"] + probing + ["--out", file("b.bin")],
         ] {
             let result = try run("/usr/bin/env", ["SONDE_RING=off", command] + arguments)
             #expect(
@@ -167,7 +168,7 @@ func smallIndex() throws -> Scratch {
     ])
     try succeed([
         "measure", "--index", file("index"), "--queries", file("query.u8bin"), "--truth", file("truth.bin"),
-        "--nprobe", "1,3", "-k", "1,10", "-q", "--json", file("m.json"),
+        "--values", "1,3", "-k", "1,10", "-q", "--json", file("m.json"),
     ])
     return scratch
 }

@@ -80,7 +80,10 @@ struct TrainCommand: ParsableCommand, ChoosesParts {
                 $0, baseByteCount: opened.count * opened.dimension * opened.elementType.byteCount)
         }
         let request = JobIdentity(
-            [("index", opened.manifest.checksum), ("copies", copies.described)]
+            [
+                ("index", opened.manifest.checksum), ("seed", "\(research.seed)"),
+                ("copies", copies.described),
+            ]
                 + (try training.identity()) + (goal?.identity ?? []))
         if resumeOptions.resume, let report = try FinishedJob.report(at: what.out, of: request) {
             print(report.summary)
