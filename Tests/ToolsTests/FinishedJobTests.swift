@@ -71,7 +71,7 @@ import Testing
         process.arguments = ["synth", "--out", file("f.u8bin"), "--count", "10", "--dim", "4", "-q"]
         try process.run()
         defer {
-            process.terminate()
+            kill(process.processIdentifier, SIGKILL)
             process.waitUntilExit()
         }
         usleep(300_000)

@@ -90,7 +90,6 @@ import Testing
             ["plot", file("m.json"), "--out", file("m.json")],
             ["plot", "name=" + file("m.json"), "--out", file("m.json")],
             ["convert", file("base.u8bin"), "--out", file("link.u8bin")],
-            ["build", "--base", file("base.u8bin"), "--index", file("index/inner")],
             ["train", "--index", file("index"), "--out", file("index")],
             ["train", "--index", file("index"), "--out", file("new"), "--checkpoint", file("index")],
             ["train", "--index", file("index"), "--out", file("new"), "--checkpoint", file("index/state")],
