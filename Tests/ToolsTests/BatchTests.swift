@@ -105,7 +105,7 @@ import Testing
 
     @Test func usageIsChecked() throws {
         for (more, word) in [
-            ([], "--nprobe"), (["--nprobe", "1", "--mass", "0.5"], "one of"),
+            (["--nprobe", "1", "--mass", "0.5"], "one of"),
             (["--nprobe", "1", "--shard", "3/3"], "shard"), (["--nprobe", "1", "--shard", "x"], "shard"),
             (["--nprobe", "1", "--merge", "a"], "merge"),
             (["--nprobe", "1", "--shard", "0/2", "--truth", "t"], "merge"),
@@ -113,6 +113,9 @@ import Testing
             let result = try sonde(arguments("u.bin", more))
             #expect(result.code == 2 && result.errorLine?.contains(word) == true, "\(more): \(result.err)")
         }
+        // A recall is declared where nothing is said, and refused where no threshold is known.
+        let silent = try sonde(arguments("u.bin", []))
+        #expect(silent.code == 1 && silent.errorLine?.contains("sonde train") == true, "\(silent.err)")
         let time = try sonde(arguments("u.bin", ["--gain", "0.1", "--cost", "time"]))
         #expect(time.code == 1 && time.errorLine?.contains("train") == true, "\(time.err)")
         let little = try sonde(arguments("u.bin", ["--nprobe", "1", "--memory", "1MiB", "--threads", "64"]))

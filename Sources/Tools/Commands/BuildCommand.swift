@@ -151,9 +151,11 @@ struct BuildCommand: ParsableCommand, ChoosesParts {
             : nil
         if !duplicate.isPlanned { parameters.router = training }
         var request: JobIdentity?
+        // Told with the report: what is refused says nothing else.
+        var chosen: [String] = []
         if let rule = try rule(for: file, parameters: parameters) {
             let choice = try rule.choose()
-            print(choice.text)
+            chosen = [choice.text]
             choice.apply(
                 to: &parameters,
                 training: try routerChoice.training(
@@ -198,11 +200,13 @@ struct BuildCommand: ParsableCommand, ChoosesParts {
             if residentOptions.resident != nil && !resumeOptions.resume {
                 PlanTrials(besideIndex: what.index).discard()
             }
-            print(try builder.plan(copies: expected).text(memory: work.memory))
+            chosen.append(try builder.plan(copies: expected).text(memory: work.memory))
+            print(chosen.joined(separator: "\n"))
             return
         }
         guard let after else {
-            print(Self.text(try builder.build(), skipped: skipped))
+            chosen.append(Self.text(try builder.build(), skipped: skipped))
+            print(chosen.joined(separator: "\n"))
             if residentOptions.resident != nil { PlanTrials(besideIndex: what.index).discard() }
             return
         }

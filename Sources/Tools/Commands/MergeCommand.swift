@@ -29,7 +29,8 @@ struct MergeCommand: ParsableCommand {
         merger.unit = unit.workUnit
         print(try merger.merge(shards, to: target.out).summary)
         print(
-            "no recall can be declared yet: `sonde train --index \(target.out) --out DIR` finds its thresholds")
+            "no recall can be declared yet: `sonde train --index \(target.out) --out DIR` finds its thresholds"
+        )
     }
 }
 

@@ -36,22 +36,12 @@ struct BuildMemory {
     /// Rows that k-means sees: those wanted, no more than a quarter of the memory holds, and no fewer than partitions.
     func sampleCount(partitions: Int) -> Int {
         // k-means also copies part of its rows, up to all of them.
-        // With little memory what the process takes leaves less than that: both copies and the means have to fit beside it.
-        let fitting =
-            (available - partitionsByteCount(partitions))
-            / (rowByteCount + routingRowByteCount + Self.sampleRowOverhead)
         let affordable = min(
-            total / 4 / rowByteCount, total / 4 * 3 / (rowByteCount * 9 / 4 + Self.sampleRowOverhead),
-            max(fitting, 0))
+            total / 4 / rowByteCount, total / 4 * 3 / (rowByteCount * 9 / 4 + Self.sampleRowOverhead))
         // k-means iterates over 256 rows a partition and ends with a few rounds over all that it is given:
         // everything, where it fits.
         let wanted = sampleMaximum ?? max(256 * partitions, 4 << 20)
         return min(count, max(min(wanted, affordable), min(count, partitions)))
-    }
-
-    /// Means as floats, before and after an iteration, and what seeding and moving them take, beside the centroids.
-    private func partitionsByteCount(_ partitions: Int) -> Int {
-        partitions * (dimension * 12 + routingRowByteCount)
     }
 
     /// Held for each partition while segments are written: counts, bucket numbers, entries and their table.
@@ -77,7 +67,7 @@ struct BuildMemory {
         let centroids = partitions * routingRowByteCount
         let sample = heads ? count : sampleCount(partitions: partitions)
         let part = heads ? 0 : min(sample, 2048 * 256)
-        let means = partitionsByteCount(partitions)
+        let means = partitions * dimension * 12 + centroids
         // A search through groups holds the centroids a second time; a router through groups too.
         let copies =
             (NearestCentroids.looksAtAll(rows: count, centroids: partitions) ? 0 : 1)
