@@ -169,7 +169,7 @@ private struct World {
             (search + ["--out", world.file("a.bin"), "--nprobe", "1", "-k", "0"], 2, "k must be"),
             (search + ["--out", world.file("a.bin"), "--nprobe", "1", "-k", "4001"], 1, "4000"),
             (search + ["--out", world.file("a.bin"), "--nprobe", "0"], 2, "nprobe"),
-            (search + ["--out", world.file("a.bin")], 2, "--nprobe"),
+            (search + ["--out", world.file("a.bin")], 1, "--nprobe"),
             (search + ["--out", world.file("a.bin"), "--nprobe", "1", "--first", "151"], 1, "151"),
             (search + ["--out", world.file("none/a.bin"), "--nprobe", "1"], 1, "none/a.bin"),
             (

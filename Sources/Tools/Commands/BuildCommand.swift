@@ -153,6 +153,10 @@ struct BuildCommand: ParsableCommand, ChoosesParts {
         var request: JobIdentity?
         if let rule = try rule(for: file, parameters: parameters) {
             let choice = try rule.choose()
+            // Nothing is said of an index that could not be made.
+            if resumeOptions.start == .fresh && !dryRunOption.dryRun {
+                try AtomicDirectory.create(path: what.index).discard()
+            }
             print(choice.text)
             choice.apply(
                 to: &parameters,
