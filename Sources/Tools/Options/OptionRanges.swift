@@ -77,7 +77,7 @@ enum OptionRanges {
         "--heads": .positive(0.5), "--hidden": widths, "--inflight": .whole(1, 4096),
         "--iterations": .whole(1, 10_000), "-k": .whole(1, most),
         "measure -k": .list(.whole(1, most), count: 64),
-        "--lambda": .real(0, 1e9), "--learn-count": .whole(1, 1 << 40), "--mark": .positive(1),
+        "--lambda": .real(0, 1e9), "--learn-count": .whole(1, 1 << 40), "--mark": .share,
         "--mass": .positive(1),
         "--memory": .bytes(1 << 20), "--noise": .real(0, 1e9), "--nprobe": .whole(1, most),
         "--pages-max": .whole(1, 1 << 30), "--pairs": .whole(64, most), "--partitions": .whole(1, most),
