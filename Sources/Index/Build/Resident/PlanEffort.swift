@@ -59,12 +59,12 @@ struct PlanWork {
     private var known: Set<[Int]> = []
     private(set) var total = 0.0
 
-    /// What a slow pair of cores compares in a minute: the least that a plan may take.
+    /// About what a slow pair of cores compares in a minute: the least that a plan may take.
     static let minute = 60 * 1e10
     /// The part of a build that its plan may take.
     static let share = 0.1
-    // Measured: what codewords and codes cost beside distances of whole vectors, a route beside its distances, and a
-    // candidate that an account of reads weighs, a code that is looked up.
+    // Estimates, not fitted to any machine: what codewords and codes cost beside distances of whole vectors, a route
+    // beside its distances, and a candidate that an account of reads weighs, a code that is looked up.
     private static let codewordRounds = 12.0
     private static let partsFactor = 5.0
     private static let routedFactor = 2.0
