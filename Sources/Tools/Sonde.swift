@@ -24,7 +24,7 @@ struct Sonde: ParsableCommand {
 
     /// Exit codes are a promise to scripts: 0 done, 1 failed, 2 wrong usage.
     static func main() {
-        returnFreedMemory()
+        ProcessMemory.returnFreed()
         StandardOutput.keepDescriptors()
         do {
             let given = OldSpellings.replaced(in: Array(CommandLine.arguments.dropFirst()))
@@ -43,10 +43,6 @@ struct Sonde: ParsableCommand {
             finish(error)
         }
     }
-
-    /// Large pieces that are freed go back to the kernel at once. By default glibc raises the size from which they do,
-    /// up to 32 MiB, and keeps what is below: a build of a million vectors within 80 MiB then peaked at 82 instead of 57.
-    private static func returnFreedMemory() { _ = mallopt(M_MMAP_THRESHOLD, 1 << 20) }
 
     private static func finish(_ error: Error) -> Never {
         // A command that has said everything itself ends with a bare exit code.

@@ -91,6 +91,9 @@ float sonde_code_mixture(const uint8_t *codes, const uint16_t *weights, size_t c
 void sonde_adam(float *value, const float *gradient, float *first, float *second, size_t count,
                 float rate, float beta1, float beta2, float correction1, float correction2);
 
+/// From now on pieces of memory of 1 MiB and more go back to the kernel when they are freed.
+void sonde_return_freed_memory(void);
+
 /// to[i] += scale * from[i].
 void sonde_add_scaled(float *to, const float *from, float scale, size_t count);
 #endif

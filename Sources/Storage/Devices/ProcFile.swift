@@ -1,9 +1,15 @@
 // Small text files of the kernel, whose size is not known before they are read.
 
+import CKernels
 import Glibc
 
 /// What the kernel says of this process.
 public enum ProcessMemory {
+    /// From now on large pieces that are freed go back to the kernel at once. By default glibc raises the size from which
+    /// they do, up to 32 MiB, and keeps what is below: a build of a million vectors within 80 MiB then peaked at 82 MiB
+    /// instead of 57, in the same time.
+    public static func returnFreed() { sonde_return_freed_memory() }
+
     /// The most memory that this process has had resident, or nil where the kernel does not tell.
     public static func peakByteCount() -> UInt64? { value("VmHWM:") }
 
