@@ -90,7 +90,7 @@ public struct DuplicationPlanner: Sendable {
         case .random(let seed): ReplicaPlan(copies: try random(seed: seed))
         case .slots: ReplicaPlan(copies: try slots())
         case .paper, .gain, .moves, .lira:
-            throw IndexError.invalid("duplication \(plan.name) is planned from learned pairs")
+            throw IndexError.noLearnFile("duplication \(plan.name) is planned from learned pairs")
         }
     }
 
