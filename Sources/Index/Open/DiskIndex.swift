@@ -189,6 +189,7 @@ public final class DiskIndex: Sendable {
     public var count: Int { manifest.count }
     public var dimension: Int { manifest.dimension }
     public var elementType: ElementType { layout.elementType }
+    public var kind: VectorKind { VectorKind(dimension: dimension, elementType: elementType) }
     public var partitionCount: Int { table.count }
     /// Whether a vector may have more than one record.
     public var hasReplicas: Bool { manifest.records > manifest.count - (headIds?.count ?? 0) }

@@ -128,19 +128,23 @@ public enum Policy: Sendable, Equatable {
     func validate() throws(IndexError) {
         switch self {
         case .nprobe(let count):
-            if count < 1 { throw .invalid("nprobe must be at least 1, found \(count)") }
+            if count < 1 { throw .outOfRange("nprobe", allowed: "at least 1", found: "\(count)") }
         case .eps2(let eps2, let count):
-            if !(eps2 >= 0 && eps2.isFinite) { throw .invalid("eps2 must be 0 or more, found \(eps2)") }
-            if count < 1 { throw .invalid("nprobe must be at least 1, found \(count)") }
+            if !(eps2 >= 0 && eps2.isFinite) {
+                throw .outOfRange("eps2", allowed: "0 or more", found: "\(eps2)")
+            }
+            if count < 1 { throw .outOfRange("nprobe", allowed: "at least 1", found: "\(count)") }
         case .vectorBudget(let records):
-            if records < 1 { throw .invalid("budget-vectors must be at least 1, found \(records)") }
+            if records < 1 { throw .outOfRange("budget-vectors", allowed: "at least 1", found: "\(records)") }
         case .mass(let mass):
-            if !(mass > 0 && mass <= 1) { throw .invalid("mass must be over 0 and at most 1, found \(mass)") }
+            if !(mass > 0 && mass <= 1) {
+                throw .outOfRange("mass", allowed: "over 0 and at most 1", found: "\(mass)")
+            }
         case .gain(let lambda):
-            if !(lambda >= 0) { throw .invalid("gain must be 0 or more, found \(lambda)") }
+            if !(lambda >= 0) { throw .outOfRange("gain", allowed: "0 or more", found: "\(lambda)") }
         case .sigma(let sigma):
             if !(sigma >= 0 && sigma < 1) {
-                throw .invalid("sigma must be from 0 to below 1, found \(sigma)")
+                throw .outOfRange("sigma", allowed: "from 0 to below 1", found: "\(sigma)")
             }
         }
     }

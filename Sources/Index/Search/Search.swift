@@ -94,20 +94,25 @@ extension DiskIndex {
     {
         try parameters.policy.validate()
         if parameters.k < 1 || parameters.k > count {
-            throw .invalid("k must be from 1 to the \(count) vectors of \(path), found \(parameters.k)")
+            throw .outOfRange(
+                "k", allowed: "from 1 to the \(count) vectors of \(path)", found: "\(parameters.k)")
         }
         if asked != dimension {
-            throw .invalid("queries have \(asked) dimensions, the index has \(dimension)")
+            throw .unlikeVectors(
+                "queries have \(asked) dimensions, the index has \(dimension)", expected: kind,
+                found: VectorKind(dimension: asked, elementType: type))
         }
         if type != elementType {
-            throw .invalid("queries are \(type.name), the index holds \(elementType.name)")
+            throw .unlikeVectors(
+                "queries are \(type.name), the index holds \(elementType.name)", expected: kind,
+                found: VectorKind(dimension: asked, elementType: type))
         }
         if parameters.threads < 1 || parameters.inFlight < 1 || parameters.rounds < 1 {
             throw .invalid("threads, inflight and rounds must be at least 1")
         }
         if parameters.rounds > 1 {
             guard case .gain = parameters.policy, posteriors != nil else {
-                throw .invalid(
+                throw .untrained(
                     "more than one round needs the gain policy and an index whose router was trained")
             }
         }

@@ -101,7 +101,7 @@ extension DiskIndex {
                 checkpoints: training.predictor.checkpoints, progress: progress)
         }
         guard let learn = training.learn, training.pairs.syntheticCount == 0 else {
-            throw IndexError.invalid("labels belong to a learn file, without synthetic queries beside it")
+            throw IndexError.noLearnFile("labels belong to a learn file, without synthetic queries beside it")
         }
         return try learnPairs(learn: learn, labels: labels, parameters: training.pairs, progress: progress)
     }
@@ -143,21 +143,23 @@ extension PredictorParameters {
     /// Refuses values that mean nothing.
     package func validate() throws(IndexError) {
         if let failure = MatrixProduct.failure {
-            throw .invalid(
+            throw .missingLibrary(
                 "training a router needs OpenBLAS, which cannot be loaded (\(failure)): install libopenblas0")
         }
         if !(prototypes >= 1 && prototypes <= 65536) {
-            throw .invalid("prototypes must be from 1 to 65536 a partition, found \(prototypes)")
+            throw .outOfRange("prototypes", allowed: "from 1 to 65536 a partition", found: "\(prototypes)")
         }
         if hidden.contains(where: { $0 < 1 || $0 > 65536 }) || hidden.count > 8 {
-            throw .invalid("hidden must be up to eight widths from 1 to 65536, found \(hidden)")
+            throw .outOfRange("hidden", allowed: "up to eight widths from 1 to 65536", found: "\(hidden)")
         }
         if refines && kind == .lira {
             throw .invalid("lira gives partitions probabilities of their own, which are not refined")
         }
-        if training.epochs < 1 { throw .invalid("epochs must be at least 1, found \(training.epochs)") }
+        if training.epochs < 1 {
+            throw .outOfRange("epochs", allowed: "at least 1", found: "\(training.epochs)")
+        }
         if !(training.noise >= 0 && training.noise.isFinite) {
-            throw .invalid("noise must be 0 or more, found \(training.noise)")
+            throw .outOfRange("noise", allowed: "0 or more", found: "\(training.noise)")
         }
     }
 }

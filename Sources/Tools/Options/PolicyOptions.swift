@@ -130,7 +130,7 @@ extension PolicyChoice {
             for note in found.notes { say(note) }
             return sigma == .auto ? .sigma(found.threshold) : .gain(found.threshold)
         } catch let error as DeclaredRecallError {
-            throw IndexError.invalid("\(error); \(Self.advice(error, index: index.path))")
+            throw CommandFailure("\(error); \(Self.advice(error, index: index.path))")
         }
     }
 
