@@ -265,8 +265,7 @@ public final class IndexBuilder {
                 let trained = try stage("train") { try written.trainRouter(training, progress: progress) }
                 sections = try trained.sections()
                 residentByteCount =
-                    trained.router.residentByteCount
-                    + trained.posteriors.reduce(0) { $0 + $1.residentByteCount }
+                    trained.residentByteCount
             }
             manifest.build.merge(training.predictor.description) { $1 }
         }

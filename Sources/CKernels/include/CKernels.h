@@ -102,6 +102,11 @@ void sonde_code4_sums(const uint8_t *codes, size_t stride, size_t count, size_t 
 size_t sonde_code_select(const uint16_t *sums, const uint16_t *corrections, size_t count, float step, float offset,
                          float limit, uint32_t first, uint32_t *positions, float *estimates);
 
+/// Probabilities to be among the k nearest of `count` things whose squared distances are known up to an error of
+/// `spread` times their root: p = Phi((tau - d) / (spread sqrt(d))), tau (returned) such that they sum to k. What is
+/// infinitely far gets 0; where no more than k are nearer than that, they get 1 and tau is infinite.
+float sonde_soft_nearest(const float *distances, size_t count, float k, float spread, float *probabilities);
+
 /// One step of Adam (Kingma and Ba 2015, algorithm 1) over `count` parameters; correction1 and correction2
 /// are 1 / (1 - beta^t) of the two moments.
 void sonde_adam(float *value, const float *gradient, float *first, float *second, size_t count,
