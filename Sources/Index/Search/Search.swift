@@ -322,8 +322,8 @@ final class SearchWorker {
         do {
             let entry = index.table[partition]
             let damaged = scanner.scan(
-                segment: segment, recordCount: Int(entry.recordCount), query: job.queries.row(state.query),
-                heap: state.heap, seen: state.seen)
+                units: segment, partition: partition, firstUnit: 0, recordCount: Int(entry.recordCount),
+                query: job.queries.row(state.query), heap: state.heap, seen: state.seen)
             if let damaged {
                 throw IndexError.corruptSegment(
                     path: index.device.path, partition: partition, offset: entry.offset + UInt64(damaged))
