@@ -132,7 +132,6 @@ public final class IndexBuilder {
 
     /// All stages up to a whole directory that has not its name yet.
     private func write(_ job: BuildJob) throws {
-        let layout = try layout()
         try requireSpace(job, counts: nil)
         if !job.hasReached(.partition) {
             try keep(try partition(job.milestones(unit)), in: job)
@@ -140,7 +139,10 @@ public final class IndexBuilder {
         let assignment = try stage("assign") { try AssignStage(builder: self, job: job).run() }
         try requireSpace(job, counts: assignment.counts)
         let (table, digest) = try stage("write") {
-            try Grouping(builder: self, job: job, layout: layout, assignment: assignment).write()
+            try Grouping(
+                builder: self, job: job, layout: layout().bound(to: assignment.indexId),
+                assignment: assignment
+            ).write()
         }
         try finish(job, table: table, segmentsDigest: digest, nearestShare: assignment.nearestShare)
     }
@@ -248,6 +250,7 @@ public final class IndexBuilder {
             build: describe(heads: heads),
             files: [IndexFiles.segmentsName: segmentsDigest])
         manifest.job = job.digest
+        manifest.index = table.layout.binding?.description
         manifest.build["assigned-nearest"] = nearestShare.map { String($0) }
         noteLeftOut(partitions: table.count, in: &manifest.build)
         if let idRange, idRange.kind == .external || idRange.least > 0 { manifest.ids = idRange }

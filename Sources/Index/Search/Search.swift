@@ -380,8 +380,8 @@ final class SearchWorker {
         do {
             let entry = index.table[partition]
             let damaged = scanner.scan(
-                segment: bytes, recordCount: records, query: job.queries.row(state.query),
-                heap: state.heap, seen: state.seen)
+                units: bytes, partition: partition, firstUnit: units.lowerBound, recordCount: records,
+                query: job.queries.row(state.query), heap: state.heap, seen: state.seen)
             if let damaged {
                 throw IndexError.corruptSegment(
                     path: index.device.path, partition: partition,
