@@ -37,7 +37,7 @@ let package = Package(
             ], swiftSettings: swift),
         .testTarget(name: "KernelTests", dependencies: ["CKernels"], swiftSettings: swift),
         .testTarget(name: "StorageTests", dependencies: ["Storage", "Vectors"], swiftSettings: swift),
-        .testTarget(name: "RouterTests", dependencies: ["Router", "Vectors"], swiftSettings: swift),
+        .testTarget(name: "RouterTests", dependencies: ["Router", "Vectors", "CKernels"], swiftSettings: swift),
         .testTarget(
             name: "IndexTests", dependencies: ["Build", "Learn", "Index", "Storage", "Router", "Vectors"],
             swiftSettings: swift),
