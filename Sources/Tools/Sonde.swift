@@ -56,13 +56,13 @@ struct Sonde: ParsableCommand {
             do {
                 try StandardOutput.requireWritten()
             } catch {
-                fail(describe(error), code: 1)
+                fail(ErrorText.describe(error), code: 1)
             }
             Foundation.exit(0)
         case .validationFailure:
             fail(message(for: error) + " (see `\(helpCommand)`)", code: 2)
         default:
-            fail(describe(error), code: 1)
+            fail(ErrorText.describe(error), code: 1)
         }
     }
 
@@ -71,24 +71,6 @@ struct Sonde: ParsableCommand {
             .filter { !$0.isEmpty }.joined(separator: " ")
         FileHandle.standardError.write(Data("sonde: \(line)\n".utf8))
         Foundation.exit(code)
-    }
-
-    private static func describe(_ error: Error) -> String {
-        // Errors of ours describe themselves; Foundation's do it only in their localised form.
-        guard let error = error as? StorageError else {
-            return type(of: error) is NSError.Type ? error.localizedDescription : String(describing: error)
-        }
-        // What the library cannot know: which command and option help.
-        switch error.kind {
-        case .inexact:
-            return
-                "\(error) (`sonde convert FILE --out FILE` makes either file hold the other's type; with --lossy it "
-                + "rounds)"
-        case .unnamedFormat: return "\(error) (--format F)"
-        case .truncated where error.advice != nil: return "\(error) (--first N)"
-        case .unsupported where error.found == "f64": return "\(error) (`sonde convert`)"
-        default: return "\(error)"
-        }
     }
 
     private static var helpCommand: String {

@@ -55,7 +55,7 @@ struct BuildResumeTests {
             return false
         } catch let error as UnfinishedBuild {
             #expect(error.cause is Stopped)
-            #expect(error.description.contains(".index.building") && error.description.contains("--resume"))
+            #expect(error.description.contains(".index.building") && error.description.contains("goes on"))
             return true
         }
     }
@@ -121,7 +121,8 @@ struct BuildResumeTests {
         #expect(try stop(builder(), after: 3))
         let text = storageError { _ = try builder().build() }?.description ?? ""
         #expect(
-            text.contains("--resume") && text.contains("--restart") && text.contains("unfinished"), "\(text)")
+            text.contains("go on with") && text.contains("begin anew") && text.contains("unfinished"),
+            "\(text)")
         let train = storageError { _ = try AtomicDirectory.create(path: fixture.directory.file("index")) }
         #expect(train?.kind == .exists)
         _ = try builder(start: .restart).build()
@@ -161,7 +162,8 @@ struct BuildResumeTests {
             let text =
                 storageError { _ = try builder(start: .resume, change: change).build() }?.description ?? ""
             #expect(
-                text.contains("\(word)") && text.contains("differs") && text.contains("--restart"), "\(text)")
+                text.contains("\(word)") && text.contains("differs") && text.contains("begin anew"), "\(text)"
+            )
         }
         #expect(try !stop(builder(start: .resume), after: 100))
     }
@@ -177,7 +179,8 @@ struct BuildResumeTests {
             try FileManager.default.attributesOfItem(atPath: path)[.modificationDate] as? Date)
         try FileManager.default.setAttributes([.modificationDate: time + 5], ofItemAtPath: path)
         var said = text(try VectorFile.open(path: path))
-        #expect(said.contains("modification") && said.contains(path) && said.contains("--restart"), "\(said)")
+        #expect(
+            said.contains("modification") && said.contains(path) && said.contains("begin anew"), "\(said)")
         // The time of before, other bytes.
         let bytes = try Data(contentsOf: URL(fileURLWithPath: path))
         var changed = bytes
@@ -211,8 +214,8 @@ struct BuildResumeTests {
         for (name, bytes) in good where name != "journal" && name != "lock" {
             var flipped = bytes
             flipped[bytes.count / 2] ^= 4
-            try refuse(name, flipped, "checksum", "--restart")
-            try refuse(name, bytes.dropLast(1), "ends too early", "--restart")
+            try refuse(name, flipped, "checksum", "begin anew")
+            try refuse(name, bytes.dropLast(1), "ends too early", "begin anew")
         }
         var journal = good["journal"] ?? Data()
         journal[8] = 2
@@ -220,7 +223,7 @@ struct BuildResumeTests {
         for place in [0, 12, 30, journal.count - 6 * 32] {
             journal = good["journal"] ?? Data()
             journal[place] ^= 4
-            try refuse("journal", journal, "damaged", "--restart")
+            try refuse("journal", journal, "damaged", "begin anew")
         }
         // Nothing was touched by refusing.
         #expect(try !stop(builder(start: .resume), after: 100))
@@ -249,7 +252,8 @@ struct BuildResumeTests {
             } catch let error as UnfinishedBuild {
                 let text = error.description
                 #expect(text.contains("base.npy") && text.contains("pread failed"), "\(text)")
-                #expect(text.contains("offset \(128 + 17_130 * 256)") && text.contains("--resume"), "\(text)")
+                #expect(
+                    text.contains("offset \(128 + 17_130 * 256)") && text.contains("goes on"), "\(text)")
             }
             #expect(fixture.directory.names == [".index.building", "base.npy", "query.npy", "whole"])
         }
@@ -344,7 +348,7 @@ struct BuildResumeTests {
         #expect(try stop(sized("index", spread: false), after: 2))
         let text =
             storageError { _ = try sized("index", spread: true, start: .resume).build() }?.description ?? ""
-        #expect(text.contains("--memory") && text.contains("--restart"), "\(text)")
+        #expect(text.contains("memory") && text.contains("begin anew"), "\(text)")
         #expect(names.contains(".index.building"))
         _ = try sized("index", spread: false, start: .resume).build()
         #expect(try differences(fixture.directory.file("index"), fixture.directory.file("whole")) == [])

@@ -200,10 +200,9 @@ func indexError(_ body: () throws -> Void, _ location: SourceLocation = #_source
     return nil
 }
 
-/// The text of `IndexError.invalid` that `body` throws.
+/// The text of the IndexError that `body` throws.
 func refusal(_ body: () throws -> Void, _ location: SourceLocation = #_sourceLocation) -> String {
-    guard case .invalid(let text) = indexError(body, location) else { return "" }
-    return text
+    indexError(body, location).map { "\($0)" } ?? ""
 }
 
 /// The error that `body` throws as a StorageError.

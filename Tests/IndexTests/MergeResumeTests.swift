@@ -41,7 +41,7 @@ struct MergeResumeTests {
             #expect(throws: UnfinishedBuild.self) { try merge(of: shards, stopAfter: count) }
             #expect(!FileManager.default.fileExists(atPath: index))
             let refused = storageError { _ = try merge(of: shards) }
-            #expect(refused?.kind == .exists && refused?.description.contains("--resume") == true)
+            #expect(refused?.kind == .exists && refused?.description.contains("go on with") == true)
             let other = storageError { _ = try merge(.resume, of: others) }
             #expect(
                 other?.description.contains("shard 0 differs") == true, "\(String(describing: other))")
@@ -65,7 +65,7 @@ struct MergeResumeTests {
         let damaged = storageError { _ = try merge(.resume, of: shards) }
         #expect(
             damaged?.description.contains("segments.bin") == true
-                && damaged?.description.contains("--restart") == true)
+                && damaged?.description.contains("begin anew") == true)
         #expect(try merge(.restart, of: shards) == units)
         #expect(try differences(index, whole) == [])
     }

@@ -74,7 +74,8 @@ struct MilestoneResumeTests {
             try bytes.write(to: URL(fileURLWithPath: work + "/" + milestone))
             let text = storageError { _ = try learn("index", start: .resume) }?.description ?? ""
             #expect(
-                text.contains(milestone) && text.contains("checksum") && text.contains("--restart"), "\(text)"
+                text.contains(milestone) && text.contains("checksum") && text.contains("begin anew"),
+                "\(text)"
             )
             #expect(try learn("index", start: .restart) == units)
             #expect(try differences(index, fixture.directory.file(whole)) == [])

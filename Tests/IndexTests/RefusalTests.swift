@@ -38,7 +38,7 @@ struct RefusalTests {
             ({ $0.headShare = 0.1 }, "either partitions or heads"),
             (heads(0), "heads"), (heads(0.6), "heads"), (heads(.nan), "heads"),
             (heads(0.1) { $0.metric = .ip }, "not ip"),
-            (heads(0.1) { $0.memoryByteCount = 1000 }, "--memory"),
+            (heads(0.1) { $0.memoryByteCount = 1000 }, "holds the whole base in memory"),
             ({ $0.copyRule = .closure(replicas: 0, eps1: 1) }, "replicas"),
             ({ $0.copyRule = .closure(replicas: 65, eps1: 1) }, "replicas"),
             ({ $0.copyRule = .closure(replicas: 8, eps1: -1) }, "eps1"),

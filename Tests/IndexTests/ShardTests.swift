@@ -146,7 +146,7 @@ struct ShardTests {
         var merger = IndexMerger()
         merger.memoryByteCount = 1000
         let least = refusal { try merger.merge(shards, to: fixture.directory.file("little")) }
-        #expect(least.contains("--memory of 1000 bytes is too little to merge 3 shards"))
+        #expect(least.contains("a memory of 1000 bytes is too little to merge 3 shards"))
         merger.memoryByteCount = try #require(least.split(separator: " ").compactMap { Int($0) }.last)
         try merger.merge(shards, to: fixture.directory.file("little"))
         #expect(try differences(fixture.directory.file("merged"), fixture.directory.file("little")) == [])

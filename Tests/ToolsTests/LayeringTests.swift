@@ -56,6 +56,19 @@ import Testing
         }
     }
 
+    /// A library knows parameters; what they are called on a command line is the command's to say.
+    @Test func noMessageOfALibrarySpeaksOfOptions() throws {
+        for file in try Self.files(endings: ["swift"]) where file.room != "Tools" {
+            for line in file.text.split(separator: "\n") {
+                let code = line.trimmingCharacters(in: .whitespaces)
+                guard !code.hasPrefix("//") else { continue }
+                #expect(
+                    code.range(of: #"".*--[a-z]"#, options: .regularExpression) == nil,
+                    "\(file.name) has an option in a message: \(code)")
+            }
+        }
+    }
+
     struct SourceFile {
         /// Path below Sources.
         var name: String

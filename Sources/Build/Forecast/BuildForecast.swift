@@ -183,7 +183,7 @@ extension IndexBuilder {
             .noSpace, path: directory,
             detail: "there is too little free space for the index and what it is made of",
             expected: "\(needed) bytes free", found: "\(free)",
-            advice: "free space, or build on another device; --dry-run tells what is needed")
+            advice: "free space, or build on another device", remedy: .forecast)
     }
 
     /// Bytes on the disk at the worst moment after the segments are written, at least.

@@ -29,7 +29,7 @@ extension IndexBuilder {
                 ("pages-max", text(parameters.pagesMaximum)), ("seed", "\(parameters.seed)"),
                 ("iterations", "\(parameters.iterations)"),
                 (
-                    "sample (which --sample and --memory decide)",
+                    "sample (which its own size and the memory decide)",
                     parameters.plan != nil
                         ? "the plan's"
                         : parameters.headShare == nil

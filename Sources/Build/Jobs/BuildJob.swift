@@ -26,8 +26,11 @@ public struct UnfinishedBuild: Error, CustomStringConvertible {
     /// The directory that holds what is finished.
     public let workPath: String
 
-    public var description: String {
-        "\(cause); what is finished is kept in \(workPath): the same command with --resume goes on from there"
+    public var description: String { description(ofCause: "\(cause)") }
+
+    /// The same of a cause in other words.
+    public func description(ofCause cause: String) -> String {
+        "\(cause); what is finished is kept in \(workPath): the same build goes on from there"
     }
 }
 
@@ -199,13 +202,14 @@ final class BuildJob {
                 detail:
                     "is not the file that the unfinished build was begun with: \(difference.name) differs",
                 expected: difference.there, found: difference.here,
-                advice: "put the file back as it was, or give --restart to begin anew")
+                advice: "put the file back as it was, or begin anew", remedy: .beginAnew)
         }
         throw StorageError(
             .invalidValue, path: path,
             detail: "is of a build with other parameters: \(difference.name) differs",
             expected: difference.there, found: difference.here,
-            advice: "repeat the command that began it with --resume, or give --restart to begin anew")
+            advice: "go on with the parameters that it was begun with, or begin anew",
+            remedy: .goOnOrBeginAnew)
     }
 
     private func checkFiles(progress: JobProgress) throws {

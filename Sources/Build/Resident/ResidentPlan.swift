@@ -24,10 +24,12 @@ public struct ResidentGoal: Sendable {
     /// Refuses values that mean nothing.
     func validate() throws(IndexError) {
         if residentByteCount < 1 {
-            throw .invalid("resident must be at least 1 byte, found \(residentByteCount)")
+            throw .outOfRange("resident", allowed: "at least 1 byte", found: "\(residentByteCount)")
         }
-        if !(recall > 0 && recall < 1) { throw .invalid("recall must be between 0 and 1, found \(recall)") }
-        if k < 1 || k > 100 { throw .invalid("k must be from 1 to 100, found \(k)") }
+        if !(recall > 0 && recall < 1) {
+            throw .outOfRange("recall", allowed: "between 0 and 1", found: "\(recall)")
+        }
+        if k < 1 || k > 100 { throw .outOfRange("k", allowed: "from 1 to 100", found: "\(k)") }
     }
 }
 

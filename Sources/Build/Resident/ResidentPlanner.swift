@@ -95,9 +95,10 @@ public struct ResidentPlanner: Sendable {
         let (effort, first, work) = affordable(budget: budget, layout: layout, notes: &notes)
         guard !first.isEmpty else {
             let one = budget.byteCount(partitions: partitions ?? 1, router: .centroids)
-            throw IndexError.invalid(
+            throw IndexError.residentTooSmall(
                 "no index fits \(goal.residentByteCount) resident bytes: the smallest takes \(one)"
-                    + (partitions.map { " with \($0) partitions" } ?? ""))
+                    + (partitions.map { " with \($0) partitions" } ?? ""), given: goal.residentByteCount,
+                least: one)
         }
         let bench = try ResidentBench(
             work: work.fresh, total: work.total, trials: trials,
@@ -128,7 +129,7 @@ public struct ResidentPlanner: Sendable {
             measured = rank(measured + (try measure(fewer)))
         }
         guard !measured.isEmpty else {
-            throw IndexError.invalid(
+            throw IndexError.recallNotReached(
                 "no option within \(goal.residentByteCount) resident bytes reached recall@\(goal.k) \(goal.recall) "
                     + "on the sample: ask for less recall or give more memory")
         }
@@ -290,7 +291,7 @@ public struct ResidentPlanner: Sendable {
             let needed = budget.trainingByteCount(partitions: chosen, router: router)
             if needed > memoryByteCount {
                 notes.append(
-                    "left out: \(router.name), which take \(needed >> 20) MiB to make; --memory is "
+                    "left out: \(router.name), which take \(needed >> 20) MiB to make; the memory is "
                         + "\(memoryByteCount >> 20) MiB")
                 continue
             }
@@ -321,9 +322,10 @@ public struct ResidentPlanner: Sendable {
                     + ", \(needed) are needed for k \(goal.k); build it without a plan")
         }
         guard affordable >= needed else {
-            throw IndexError.invalid(
+            throw IndexError.memoryTooSmall(
                 "a memory of \(memoryByteCount) bytes holds \(affordable) vectors to try options on, \(needed) are "
-                    + "needed for k \(goal.k): give more memory")
+                    + "needed for k \(goal.k): give more memory", given: memoryByteCount,
+                least: needed * 8 * dimension * (elementType.byteCount + 4 + 4))
         }
         var random = SeededRandom(seed: seed, stream: 91)
         let gathered: VectorMatrix

@@ -59,7 +59,7 @@ public struct ResidentRule: Sendable {
     /// Smaller ones no thresholds: what the queries that are kept back would say of them is chance.
     static let calibrated = 1000
     /// Partitions by the square root of the vectors: with a code of every vector, and of small bases.
-    static let partitionsOfRoot = 16.0
+    static let partitionsOfRoot = 4.0
     static let partitionsOfSmallRoot = 4.0
     /// No code has more bytes, nor fewer than this part of the dimensions.
     static let codeByteCountMaximum = 48
@@ -103,18 +103,18 @@ public struct ResidentRule: Sendable {
             guard count >= Self.coded else { return try centroids(budget, layout) }
             let partitions = partitions ?? codedPartitions(layout)
             let fixed = budget.byteCount(
-                partitions: partitions, router: .codes(prototypes: nil, byteCount: 0))
+                partitions: partitions, router: .records(byteCount: 0))
             let left = (budgetByteCount - fixed) / count
             let size = min(left, Self.codeByteCountMaximum, max(1, dimension / Self.dimensionsACodeByte))
             // Codewords and rounding may take a byte more than was left.
             let fitting = [size, size - 1].first {
                 $0 >= leastCodeByteCount
                     && budget.byteCount(
-                        partitions: partitions, router: .codes(prototypes: nil, byteCount: $0))
+                        partitions: partitions, router: .records(byteCount: $0))
                         <= budgetByteCount
             }
             guard let fitting else { return try centroids(budget, layout) }
-            return try choice(partitions, .codes(prototypes: nil, byteCount: fitting), budget)
+            return try choice(partitions, .records(byteCount: fitting), budget)
         }
     }
 
@@ -134,10 +134,11 @@ public struct ResidentRule: Sendable {
     private func centroids(_ budget: ResidentBudget, _ layout: PageLayout) throws(IndexError) -> Choice {
         let fitting = budget.partitionsMaximum(within: budgetByteCount, router: .centroids)
         guard fitting >= (partitions ?? 1) else {
-            throw .invalid(
-                "no index fits \(budgetByteCount) resident bytes: the smallest takes "
-                    + "\(budget.byteCount(partitions: partitions ?? 1, router: .centroids))"
-                    + (partitions.map { " with \($0) partitions" } ?? ""))
+            let least = budget.byteCount(partitions: partitions ?? 1, router: .centroids)
+            throw .residentTooSmall(
+                "no index fits \(budgetByteCount) resident bytes: the smallest takes \(least)"
+                    + (partitions.map { " with \($0) partitions" } ?? ""),
+                given: budgetByteCount, least: least)
         }
         let few = Int(Self.partitionsOfSmallRoot * Double(count).squareRoot())
         let wanted = count < Self.coded ? min(max(1, few), count) : most(layout)
@@ -150,18 +151,19 @@ public struct ResidentRule: Sendable {
     {
         let limit = min(budget.dimension, ProductQuantiser.codeByteLimit)
         guard size >= 1 && size <= limit else {
-            throw .invalid(
-                "codes must be from 1 to \(limit) bytes for \(dimension) dimensions, found \(size)")
+            throw .outOfRange(
+                "codes", allowed: "from 1 to \(limit) bytes for \(dimension) dimensions", found: "\(size)")
         }
-        let router = PlannedRouter.codes(prototypes: nil, byteCount: size)
+        let router = PlannedRouter.records(byteCount: size)
         var wanted = partitions ?? codedPartitions(layout)
         if let residentByteCount {
             let fitting = budget.partitionsMaximum(within: residentByteCount, router: router)
             guard fitting >= (partitions ?? 1) else {
-                throw .invalid(
+                let least = budget.byteCount(partitions: partitions ?? 1, router: router)
+                throw .residentTooSmall(
                     "codes of \(size) bytes do not fit \(residentByteCount) resident bytes: with "
-                        + "\(partitions ?? 1) partitions they take "
-                        + "\(budget.byteCount(partitions: partitions ?? 1, router: router))")
+                        + "\(partitions ?? 1) partitions they take \(least)", given: residentByteCount,
+                    least: least)
             }
             wanted = min(wanted, fitting)
         }
@@ -173,9 +175,9 @@ public struct ResidentRule: Sendable {
     ) throws(IndexError) -> Choice {
         let needed = budget.trainingByteCount(partitions: partitions, router: router)
         if needed > memoryByteCount {
-            throw .invalid(
+            throw .memoryTooSmall(
                 "\(router.name), take \(needed >> 20) MiB to make, the memory is \(memoryByteCount >> 20) MiB: give "
-                    + "as much, or build without codes")
+                    + "as much, or build without codes", given: memoryByteCount, least: needed)
         }
         let held = budget.byteCount(partitions: partitions, router: router)
         return Choice(
@@ -226,6 +228,10 @@ extension RouterTraining {
         case .centroids:
             predictor.kind = .distance
             predictor.codeByteCount = nil
+        case .records(let byteCount):
+            predictor.kind = .distance
+            predictor.codeByteCount = nil
+            recordCodes = RecordCodeParameters(byteCount: byteCount)
         case .codes(let prototypes, let byteCount):
             predictor.kind = .subcentroids
             predictor.prototypes = prototypes.map(Double.init) ?? Double(count) / Double(partitions)

@@ -199,9 +199,10 @@ public struct IndexMerger: Sendable {
         let fixed = sources[0].table.count * entry * (sources.count + 2) + max(4 << 20, layout.unitByteCount)
         let least = fixed + sources.count * layout.unitByteCount
         guard memoryByteCount >= least else {
-            throw .invalid(
-                "--memory of \(memoryByteCount) bytes is too little to merge \(sources.count) shards of "
-                    + "\(sources[0].table.count) partitions: \(least) are the least")
+            throw .memoryTooSmall(
+                "a memory of \(memoryByteCount) bytes is too little to merge \(sources.count) shards of "
+                    + "\(sources[0].table.count) partitions: \(least) are the least", given: memoryByteCount,
+                least: least)
         }
         return min(Self.windowByteCount, (memoryByteCount - fixed) / sources.count)
     }
@@ -235,9 +236,9 @@ private struct MergeSource {
         files = IndexFiles(directory: path)
         manifest = try Manifest.read(path: files.manifest)
         guard let shard = manifest.shard else {
-            throw IndexError.invalid(
-                "\(path) is no shard: shards are what `sonde build --plan P --shard I/N` makes, as long as no other "
-                    + "router or copies are made of them")
+            throw IndexError.shards(
+                "\(path) is no shard: shards are what a build of a shard of a plan makes, as long as no other router or "
+                    + "copies are made of them")
         }
         self.shard = shard
         table = try SegmentTable.read(path: files.table)
@@ -266,11 +267,11 @@ private struct MergeSource {
         let sources = try paths.map { try MergeSource(path: $0) }.sorted {
             ($0.shard.number, $0.path) < ($1.shard.number, $1.path)
         }
-        guard let first = sources.first else { throw IndexError.invalid("there are no shards to merge") }
+        guard let first = sources.first else { throw IndexError.shards("there are no shards to merge") }
         for source in sources.dropFirst() { try first.requireSibling(source) }
         for (number, source) in sources.enumerated() where source.shard.number != number {
             if number > 0 && source.shard.number == sources[number - 1].shard.number {
-                throw IndexError.invalid(
+                throw IndexError.shards(
                     "\(source.path) and \(sources[number - 1].path) are both shard \(source.shard.number) of "
                         + "\(source.shard.count)")
             }
@@ -282,7 +283,7 @@ private struct MergeSource {
     }
 
     private static func missing(_ number: Int, of count: Int) -> IndexError {
-        .invalid("shard \(number) of \(count) (from 0) is missing: all shards are merged at once")
+        .shards("shard \(number) of \(count) (from 0) is missing: all shards are merged at once")
     }
 
     /// Refuses what is not of the same plan, or was built in another way on it.
@@ -301,7 +302,7 @@ private struct MergeSource {
         }
         differences.append(("router.bin", Checksum.text(router.crc32c), Checksum.text(other.router.crc32c)))
         if let (name, here, there) = differences.first(where: { $0.1 != $0.2 }) {
-            throw .invalid(
+            throw .shards(
                 "\(path) and \(other.path) do not belong together: their \(name) differs (\(here), \(there))")
         }
     }
@@ -311,7 +312,7 @@ private struct MergeSource {
         guard sources[0].ids.kind == .positions else { return }
         for (before, after) in zip(sources, sources.dropFirst())
         where after.ids.least != before.ids.greatest &+ 1 {
-            throw .invalid(
+            throw .shards(
                 "the ids of \(before.path) end at \(before.ids.greatest), those of \(after.path) begin at "
                     + "\(after.ids.least): there are vectors missing or doubled between the two")
         }

@@ -32,7 +32,7 @@ struct ShardIdCheck {
     /// of ids meet no other's are not read.
     ///
     /// - Parameter temporary: a path for the temporary file of this number, which is gone afterwards.
-    /// - Throws: `IndexError.doubledId`, `IndexError.invalid` where the memory is too little, `StorageError` from
+    /// - Throws: `IndexError.doubledId`, `IndexError.memoryTooSmall` where the memory is too little, `StorageError` from
     ///   reading and writing and for a damaged page.
     func run(_ shards: [ShardIds], temporary: (Int) -> String) throws {
         let contested = Self.contested(shards)
@@ -42,9 +42,10 @@ struct ShardIdCheck {
         let held = max(1, memoryByteCount / 4 / 8)
         let count = (records + held - 1) / held
         guard count <= Self.bucketMaximum else {
-            throw IndexError.invalid(
-                "--memory of \(memoryByteCount) bytes is too little to compare \(records) ids: "
-                    + "\(records / Self.bucketMaximum * 32 + 32) are the least")
+            let least = records / Self.bucketMaximum * 32 + 32
+            throw IndexError.memoryTooSmall(
+                "a memory of \(memoryByteCount) bytes is too little to compare \(records) ids: "
+                    + "\(least) are the least", given: memoryByteCount, least: least)
         }
         try SpillFile.allow(open: count, in: contested[0].path)
         let buffer = memoryByteCount / 8 / count / 4096 * 4096

@@ -71,9 +71,9 @@ public struct SharedPartitions: Sendable {
             base: base, directory: directory, parameters: parameters, progress: progress)
         try builder.validate()
         if builder.wholeCount < base.count {
-            throw IndexError.invalid(
-                "count must be at least the \(base.count) vectors of \(base.path), found \(builder.wholeCount)"
-            )
+            throw IndexError.outOfRange(
+                "count", allowed: "at least the \(base.count) vectors of \(base.path)",
+                found: "\(builder.wholeCount)")
         }
         builder.unit = unit
         func identity() throws -> JobIdentity {
@@ -200,9 +200,9 @@ public struct SharedPartitions: Sendable {
         }
         if holdsOwnRows { return base }
         guard base.count == count else {
-            throw .invalid(
+            throw .notWholeBase(
                 "\(base.path) holds \(base.count) vectors, the plan \(path) is for \(count): give the whole base, "
-                    + "or say that the file holds the shard's own rows (--own-rows)")
+                    + "or say that the file holds the shard's own rows", expected: count, found: base.count)
         }
         let rows = shard.range(of: count)
         if rows.isEmpty {
@@ -263,9 +263,11 @@ extension IndexBuilder {
             return
         }
         if plan.dimension != base.dimension || plan.elementType != base.elementType {
-            throw .invalid(
+            throw .unlikeVectors(
                 "\(base.path) holds \(base.elementType.name) of \(base.dimension) dimensions, the plan "
-                    + "\(plan.path) is for \(plan.elementType.name) of \(plan.dimension)")
+                    + "\(plan.path) is for \(plan.elementType.name) of \(plan.dimension)",
+                expected: VectorKind(dimension: plan.dimension, elementType: plan.elementType),
+                found: base.kind)
         }
         if plan.metric != parameters.metric {
             throw .invalid("the plan \(plan.path) is for \(plan.metric.name), not \(parameters.metric.name)")

@@ -59,7 +59,7 @@ final class Assigned {
                     throw StorageError(
                         .corrupt, path: spill.path, detail: "names a partition that is not there",
                         expected: "fewer than \(partitions)", found: "\(entry.partition)",
-                        advice: "give --restart to begin anew")
+                        advice: "begin anew", remedy: .beginAnew)
                 }
                 try body(row, record == 0, entry.partition, entry.distance)
             }
@@ -98,8 +98,9 @@ struct AssignStage {
                 try SpillFile(keeping: job.path(.assignment), continuing: $0)
             }
             guard spill != nil || !needsList(buckets) else {
-                throw IndexError.inconsistent(
-                    path: job.path(.assignment), detail: "is not there; give --restart to begin anew")
+                throw StorageError(
+                    .missing, path: job.path(.assignment), detail: "is not there", advice: "begin anew",
+                    remedy: .beginAnew)
             }
             return Assigned(
                 counts: counts, buckets: buckets, nearestShare: nearestShare, indexId: indexId, spill: spill)
@@ -263,9 +264,9 @@ struct AssignStage {
         guard needed <= allowed else {
             throw StorageError(
                 .invalidValue, path: job.path(.counts),
-                detail: "the build was begun with more memory: its buckets do not fit into --memory",
+                detail: "the build was begun with more memory: its buckets do not fit into this one's",
                 expected: "at most \(allowed) bytes a bucket", found: "\(needed)",
-                advice: "give the --memory that it was begun with, or --restart")
+                advice: "give as much memory as it was begun with, or begin anew", remedy: .memoryOrBeginAnew)
         }
     }
 
@@ -306,8 +307,8 @@ struct AssignStage {
             counts.allSatisfy({ $0 <= builder.base.count }),
             let indexId = IndexId(String(decoding: sections[Self.indexTag] ?? [], as: UTF8.self))
         else {
-            throw IndexError.inconsistent(
-                path: path, detail: "contradicts itself; give --restart to begin anew")
+            throw StorageError(
+                .corrupt, path: path, detail: "contradicts itself", advice: "begin anew", remedy: .beginAnew)
         }
         return (
             counts, zip(starts, ends).map { $0..<$1 },

@@ -168,9 +168,9 @@ extension IndexBuilder {
             base.count * base.dimension
             * (base.elementType.byteCount + (parameters.metric.isSpherical ? 4 : 0))
         guard needed <= parameters.memoryByteCount * 3 / 4 else {
-            throw IndexError.invalid(
-                "\(purpose) holds the whole base in memory: --memory must be at least \(needed / 3 * 4) bytes"
-            )
+            throw IndexError.memoryTooSmall(
+                "\(purpose) holds the whole base in memory: that must be at least \(needed / 3 * 4) bytes",
+                given: parameters.memoryByteCount, least: needed / 3 * 4)
         }
         let rows = VectorMatrix(count: base.count, dimension: base.dimension, elementType: base.elementType)
         for first in stride(from: 0, to: base.count, by: 1 << 20) {

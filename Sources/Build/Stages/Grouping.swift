@@ -137,7 +137,7 @@ struct Grouping {
             guard bucket.hasRoom(partition: Int(partition)) else {
                 throw StorageError(
                     .corrupt, path: path, detail: "holds a record of a partition that has no room for it",
-                    found: "partition \(partition)", advice: "give --restart to begin anew")
+                    found: "partition \(partition)", advice: "begin anew", remedy: .beginAnew)
             }
             bucket.add(
                 id: header.id, vector: vector, partition: partition, isHome: header.partition >> 31 == 1,

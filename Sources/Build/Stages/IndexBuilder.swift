@@ -159,11 +159,11 @@ public final class IndexBuilder {
         if count == 0 { throw .invalid("\(base.path) holds no vectors") }
         try validateSharing()
         if let partitions = parameters.partitions, partitions < 1 || partitions > count {
-            throw .invalid("partitions must be from 1 to the \(count) vectors, found \(partitions)")
+            throw .outOfRange("partitions", allowed: "from 1 to the \(count) vectors", found: "\(partitions)")
         }
         if let share = parameters.headShare {
             if !(share > 0 && share <= 0.5) {
-                throw .invalid("heads must be over 0 and at most 0.5, found \(share)")
+                throw .outOfRange("heads", allowed: "over 0 and at most 0.5", found: "\(share)")
             }
             if parameters.partitions != nil {
                 throw .invalid("give either partitions or heads: heads are the partitions")
@@ -180,16 +180,16 @@ public final class IndexBuilder {
         }
         if case .closure(let replicas, let eps1) = parameters.copyRule {
             if replicas < 1 || replicas > 64 {
-                throw .invalid("replicas must be from 1 to 64, found \(replicas)")
+                throw .outOfRange("replicas", allowed: "from 1 to 64", found: "\(replicas)")
             }
-            if !(eps1 >= 0) { throw .invalid("eps1 must be 0 or more, found \(eps1)") }
+            if !(eps1 >= 0) { throw .outOfRange("eps1", allowed: "0 or more", found: "\(eps1)") }
         }
         if case .soar(let lambda) = parameters.copyRule, !(lambda >= 0 && lambda.isFinite) {
-            throw .invalid("lambda must be 0 or more, found \(lambda)")
+            throw .outOfRange("lambda", allowed: "0 or more", found: "\(lambda)")
         }
         if let cells = parameters.subSegments {
             if cells < 2 || cells > 1 << 20 {
-                throw .invalid("sub-segments must be from 2 to \(1 << 20), found \(cells)")
+                throw .outOfRange("sub-segments", allowed: "from 2 to \(1 << 20)", found: "\(cells)")
             }
             if parameters.headShare != nil {
                 throw .invalid("heads have no sub-segments: each list is a few pages")
@@ -199,26 +199,27 @@ public final class IndexBuilder {
             }
         }
         if parameters.threads < 1 {
-            throw .invalid("threads must be at least 1, found \(parameters.threads)")
+            throw .outOfRange("threads", allowed: "at least 1", found: "\(parameters.threads)")
         }
         if parameters.iterations < 1 {
-            throw .invalid("iterations must be at least 1, found \(parameters.iterations)")
+            throw .outOfRange("iterations", allowed: "at least 1", found: "\(parameters.iterations)")
         }
         if let pages = parameters.pagesMaximum, pages < 1 || pages > 1 << 30 {
-            throw .invalid("pages-max must be from 1 to \(1 << 30), found \(pages)")
+            throw .outOfRange("pages-max", allowed: "from 1 to \(1 << 30)", found: "\(pages)")
         }
         if let router = parameters.router {
             try router.predictor.validate()
             if let learn = router.learn,
                 learn.dimension != base.dimension || learn.elementType != base.elementType
             {
-                throw .invalid(
+                throw .unlikeVectors(
                     "\(learn.path) holds \(learn.elementType.name) of \(learn.dimension) dimensions, \(base.path) "
-                        + "\(base.elementType.name) of \(base.dimension)")
+                        + "\(base.elementType.name) of \(base.dimension)", expected: base.kind,
+                    found: learn.kind)
             }
         }
         if let sample = parameters.sampleCount, sample < 1 {
-            throw .invalid("sample must be at least 1, found \(sample)")
+            throw .outOfRange("sample", allowed: "at least 1", found: "\(sample)")
         }
     }
 
@@ -267,8 +268,7 @@ public final class IndexBuilder {
                 let trained = try stage("train") { try written.trainRouter(training, progress: progress) }
                 sections = try trained.sections()
                 residentByteCount =
-                    trained.router.residentByteCount
-                    + trained.posteriors.reduce(0) { $0 + $1.residentByteCount }
+                    trained.residentByteCount
             }
             manifest.build.merge(training.predictor.description) { $1 }
         }

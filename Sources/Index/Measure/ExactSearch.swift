@@ -70,9 +70,10 @@ public struct ExactSearch: Sendable {
             + (memoryByteCount >= 2 * Self.processByteCount ? Self.processByteCount : 0)
         let usable = memoryByteCount - scratch
         guard usable >= 2 * max(queryCost, rowCost) * 64 else {
-            throw IndexError.invalid(
-                "--memory \(memoryByteCount) is too little: \(scratch + 128 * max(queryCost, rowCost)) bytes are the least"
-            )
+            let least = scratch + 128 * max(queryCost, rowCost)
+            throw IndexError.memoryTooSmall(
+                "a memory of \(memoryByteCount) bytes is too little: \(least) are the least",
+                given: memoryByteCount, least: least)
         }
         let queriesAtOnce = min(queries.count, max(64, usable / 2 / queryCost))
         let chunkByteCount = min(usable - queriesAtOnce * queryCost, 256 << 20)
@@ -131,17 +132,18 @@ public struct ExactSearch: Sendable {
 
     /// Refuses a base and queries that do not fit each other or `k`.
     public func validate(base: VectorFile, queries: VectorFile) throws(IndexError) {
-        if k < 1 { throw .invalid("k must be at least 1, found \(k)") }
+        if k < 1 { throw .outOfRange("k", allowed: "at least 1", found: "\(k)") }
         if queries.count == 0 { throw .invalid("\(queries.path) holds no vectors") }
         if k > base.count { throw .invalid("k is \(k), but \(base.path) holds only \(base.count) vectors") }
         if base.dimension != queries.dimension {
-            throw .invalid(
-                "\(queries.path) has \(queries.dimension) dimensions, \(base.path) has \(base.dimension)")
+            throw .unlikeVectors(
+                "\(queries.path) has \(queries.dimension) dimensions, \(base.path) has \(base.dimension)",
+                expected: base.kind, found: queries.kind)
         }
         if base.elementType != queries.elementType {
-            throw .invalid(
+            throw .unlikeVectors(
                 "\(queries.path) holds \(queries.elementType.name), \(base.path) holds \(base.elementType.name); "
-                    + "convert one of them")
+                    + "convert one of them", expected: base.kind, found: queries.kind)
         }
     }
 
@@ -234,17 +236,18 @@ package func refuseLengths(
                 }
             }
             if isZero && metric == .cosine {
-                throw .invalid("\(name(row)) is zero and has no direction: the cosine metric refuses it")
+                throw .unusableVector(
+                    "\(name(row)) is zero and has no direction: the cosine metric refuses it")
             }
             if !isZero {
-                throw .invalid(
+                throw .unusableVector(
                     "\(name(row)) is too short: the sum of its squares must be at least \(least), found \(squared); "
                         + "multiply base and queries by one large number")
             }
         }
         // Written so that it also catches what is not a number.
         if !(squared <= most) {
-            throw .invalid(
+            throw .unusableVector(
                 "\(name(row)) is too long or not finite: the sum of its squares must be at most \(most)")
         }
     }

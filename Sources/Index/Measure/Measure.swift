@@ -55,13 +55,13 @@ extension DiskIndex {
     public func validate(truth: TruthFile, queryCount: Int, k: Int) throws(IndexError) {
         guard queryCount > 0 else { throw .invalid("there are no queries, and so no recall of them") }
         guard truth.count >= queryCount, truth.k >= k else {
-            throw .invalid(
+            throw .otherTruth(
                 "the truth holds \(truth.k) neighbours of \(truth.count) queries; \(k) of \(queryCount) are needed"
             )
         }
         let asked = truth.ids.prefix(queryCount * truth.k)
         if let stray = asked.first(where: { $0 != TruthFile.noId && !ids.contains($0) }) {
-            throw .invalid(
+            throw .otherTruth(
                 "the truth names vector \(stray), but \(path) holds \(count)"
                     + (manifest.ids == nil ? "" : " with ids from \(ids.least) to \(ids.greatest)")
                     + ": it is the truth of another base"

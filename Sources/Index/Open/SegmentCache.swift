@@ -55,16 +55,17 @@ extension DiskIndex {
     /// - Parameters:
     ///   - learn: queries drawn like those that will be asked, never those that are measured.
     ///   - policy: how they are asked.
-    /// - Throws: `IndexError.invalid` for queries that do not fit, `StorageError` and `IndexError.corruptSegment`
+    /// - Throws: `IndexError.unlikeVectors` for queries that do not fit, `StorageError` and `IndexError.corruptSegment`
     ///   from reading.
     public func caching(
         byteCount: Int, learn: VectorMatrix, policy: Policy, cost: ReadCost = .vectors, threads: Int
     ) throws -> DiskIndex {
         try policy.validate()
         guard learn.dimension == dimension, learn.elementType == elementType else {
-            throw IndexError.invalid(
+            throw IndexError.unlikeVectors(
                 "the queries that choose what is cached are \(learn.elementType.name) of \(learn.dimension) dimensions, "
-                    + "the index holds \(elementType.name) of \(dimension)")
+                    + "the index holds \(elementType.name) of \(dimension)", expected: kind,
+                found: VectorKind(dimension: learn.dimension, elementType: learn.elementType))
         }
         if let limit = residentMaximum, residentByteCount + byteCount > limit {
             throw IndexError.overBudget(path: path, resident: residentByteCount + byteCount, limit: limit)

@@ -113,7 +113,7 @@ extension DiskIndex {
         parameters.syntheticCount = 0
         let depth = neighbourLimit(parameters.neighbourCount, hasSources: false)
         guard labels.k >= depth else {
-            throw IndexError.invalid(
+            throw IndexError.otherTruth(
                 "the labels hold \(labels.k) neighbours a query, \(depth) are needed: compute as many")
         }
         var asked = try learnQueries(
@@ -127,12 +127,12 @@ extension DiskIndex {
             for rank in 0..<depth {
                 let id = labels.id(query: query, rank: rank)
                 guard id != TruthFile.noId else {
-                    throw IndexError.invalid(
+                    throw IndexError.otherTruth(
                         "the labels name \(rank) neighbours of query \(query), \(depth) are needed: compute them "
                             + "for all \(self.count) vectors")
                 }
                 guard let number = numbers.number(of: id) else {
-                    throw IndexError.invalid(
+                    throw IndexError.otherTruth(
                         "the labels name vector \(id) for query \(query), which \(path) does not hold")
                 }
                 neighbours.append(UInt32(number))
@@ -175,9 +175,11 @@ extension DiskIndex {
         }
         let count = parts.reduce(0) { $0 + $1.count }
         guard let queries = VectorMatrix.joined(parts), count >= Self.leastQueries else {
-            throw IndexError.invalid(
+            throw IndexError.tooFewQueries(
                 "training needs at least \(Self.leastQueries) queries, found \(count): \(learnCount) of a learn "
-                    + "file and \(count - learnCount) made from the \(self.count) vectors of \(path)")
+                    + "file and \(count - learnCount) made from the \(self.count) vectors of \(path)",
+                given: count,
+                least: Self.leastQueries)
         }
         return LearnQueries(queries: queries, sources: sources, learnCount: learnCount)
     }
@@ -191,9 +193,9 @@ extension DiskIndex {
 
     private func requireSameKind(_ file: VectorFile) throws(IndexError) {
         guard file.dimension == dimension, file.elementType == elementType else {
-            throw .invalid(
+            throw .unlikeVectors(
                 "\(file.path) holds \(file.elementType.name) of \(file.dimension) dimensions, the index "
-                    + "\(elementType.name) of \(dimension)")
+                    + "\(elementType.name) of \(dimension)", expected: kind, found: file.kind)
         }
     }
 
