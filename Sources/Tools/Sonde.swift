@@ -2,8 +2,10 @@
 // on stderr. Each subcommand has a file of its own.
 
 import ArgumentParser
+import Build
 import Foundation
 import Index
+import Learn
 import Storage
 
 @main

@@ -1,7 +1,9 @@
 // Batches that end early and go on, and batches that are split and joined.
 
+import Build
 import Foundation
 import Index
+import Learn
 import Router
 import Storage
 import Testing

@@ -1,8 +1,10 @@
 // Builds that stop anywhere and go on: the bytes of one that nothing stopped, nothing left behind; and everything that
 // must not be gone on with is refused by name.
 
+import Build
 import Foundation
 import Index
+import Learn
 import Router
 import Storage
 import Testing
@@ -152,7 +154,7 @@ struct BuildResumeTests {
         let cases: [(String, (inout BuildParameters) -> Void)] = [
             ("seed", { $0.seed = 9 }), ("partitions", { $0.partitions = 41 }),
             ("metric", { $0.metric = .cosine }),
-            ("duplicate", { $0.duplication = .soar(lambda: 1) }), ("pages-max", { $0.pagesMaximum = 9 }),
+            ("duplicate", { $0.copyRule = .soar(lambda: 1) }), ("pages-max", { $0.pagesMaximum = 9 }),
             ("iterations", { $0.iterations = 4 }), ("sample", { $0.sampleCount = 500 }),
             ("sub-segments", { $0.subSegments = 2 }), ("router", { $0.router = RouterTraining() }),
         ]
@@ -299,15 +301,16 @@ struct BuildResumeTests {
     }
 
     @Test func plannedCopiesGoOnToo() throws {
-        func planned(_ name: String, start: AtomicDirectory.Start = .fresh, seed: UInt64 = 1) -> PlannedBuild
+        func planned(_ name: String, start: AtomicDirectory.Start = .fresh, seed: UInt64 = 1)
+            -> BuildWithCopies
         {
-            PlannedBuild(builder: builder(name, start: start), plan: [("copies", "random \(seed)")])
+            BuildWithCopies(builder: builder(name, start: start), plan: [("copies", "random \(seed)")])
         }
         func retraining(_ index: DiskIndex) -> Retraining {
             var training = RouterTraining()
             training.predictor.kind = .distance
             var result = Retraining(training: training)
-            result.duplication = .random(seed: 1)
+            result.copyRule = .random(seed: 1)
             return result
         }
         _ = try planned("whole").run(retraining: retraining)

@@ -1,7 +1,9 @@
 // Devices that fail: the right answer or a typed error, never a wrong answer, and never a hang.
 
+import Build
 import Glibc
 import Index
+import Learn
 import Storage
 import Testing
 import Vectors
@@ -134,7 +136,7 @@ struct FaultTests {
     @Test func sweepsFailInTheSameWay() throws {
         let index = try fixture.open()
         let everything = (0..<fixture.queries.count).map { _ in Array(0..<UInt32(60)) }
-        let sweepPlan = SweepPlan(chosen: everything, partitionCount: 60)
+        let sweepPlan = SweepLists(chosen: everything, partitionCount: 60)
         for (fault, isRight) in [
             (Fault.short, true), (.delay(3), true), (.error(EIO), false), (.flip(12345), false),
         ] {

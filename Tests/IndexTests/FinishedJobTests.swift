@@ -1,5 +1,6 @@
 // What was finished before is known again, and what was published counts as done.
 
+import Build
 import Foundation
 import Index
 import Storage

@@ -1,6 +1,7 @@
 // What the tests of Index share: small clustered bases in a temporary directory, indexes built from them,
 // and the arithmetic that answers are compared with. Everything depends on seeds alone.
 
+import Build
 import Foundation
 import Index
 import Router
@@ -92,12 +93,12 @@ enum Kind: String, CaseIterable, Sendable {
     func apply(to parameters: inout BuildParameters) {
         switch self {
         case .none: break
-        case .closure: parameters.duplication = .closure(replicas: 4, eps1: 0.6)
-        case .soar: parameters.duplication = .soar(lambda: 1)
+        case .closure: parameters.copyRule = .closure(replicas: 4, eps1: 0.6)
+        case .soar: parameters.copyRule = .soar(lambda: 1)
         case .heads, .headsWithClosure:
             parameters.partitions = nil
             parameters.headShare = 0.1
-            if self == .headsWithClosure { parameters.duplication = .closure(replicas: 8, eps1: 10) }
+            if self == .headsWithClosure { parameters.copyRule = .closure(replicas: 8, eps1: 10) }
         }
     }
 }

@@ -1,8 +1,10 @@
 // An index so small that every byte of it can be written down: two vectors of three bytes in one partition.
 // A change of any of these bytes is a new format version.
 
+import Build
 import Foundation
 import Index
+import Learn
 import Storage
 import Testing
 import Vectors

@@ -1,7 +1,9 @@
 // Merges that stop after any unit of segments and go on.
 
+import Build
 import Foundation
 import Index
+import Learn
 import Storage
 import Testing
 

@@ -1,7 +1,9 @@
 // Clustering, labels and training that stop at any milestone or checkpoint and go on: the bytes of what nothing stopped.
 
+import Build
 import Foundation
 import Index
+import Learn
 import Storage
 import Testing
 import Vectors
@@ -35,10 +37,10 @@ struct MilestoneResumeTests {
                 parameters.iterations = 2
                 set(&parameters)
                 change(&parameters)
-                var unit = BuildUnit()
+                var unit = WorkUnit()
                 unit.seconds = 0
                 var units: [String] = []
-                try PartitionPlan.learn(
+                try SharedPartitions.learn(
                     base: fixture.base, parameters: parameters, directory: fixture.directory.file(out),
                     start: start, unit: unit
                 ) { stage, _ in

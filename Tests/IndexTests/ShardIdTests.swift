@@ -1,7 +1,9 @@
 // Ids of users in shards: an id that two shards hold is found before they are joined, in whatever memory there is.
 
+import Build
 import Foundation
 import Index
+import Learn
 import Storage
 import Testing
 import Vectors
@@ -9,7 +11,7 @@ import Vectors
 extension Fixture {
     /// Shards of equal stretches of the base, one a list of ids.
     fileprivate func shards(
-        _ name: String, _ lists: [[UInt64]], _ kind: Kind = .none, on plan: PartitionPlan
+        _ name: String, _ lists: [[UInt64]], _ kind: Kind = .none, on plan: SharedPartitions
     ) throws -> [String] {
         try lists.enumerated().map { number, list in
             var parameters = BuildParameters()
@@ -25,11 +27,11 @@ extension Fixture {
         }
     }
 
-    fileprivate func plan() throws -> PartitionPlan {
+    fileprivate func plan() throws -> SharedPartitions {
         var parameters = BuildParameters()
         parameters.partitions = 10
         parameters.iterations = 4
-        return try PartitionPlan.learn(
+        return try SharedPartitions.learn(
             base: base, parameters: parameters, directory: directory.file("plan")
         ).plan
     }

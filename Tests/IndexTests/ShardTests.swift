@@ -1,7 +1,9 @@
 // Shards and merging: what is joined holds and answers what one build on the same plan does.
 
+import Build
 import Foundation
 import Index
+import Learn
 import Router
 import Storage
 import Testing
@@ -15,19 +17,19 @@ extension Fixture {
     func plan(
         _ name: String = "plan", _ metric: Metric = .l2, partitions: Int = 24, base other: VectorFile? = nil,
         change: (inout BuildParameters) -> Void = { _ in }
-    ) throws -> PartitionPlan {
+    ) throws -> SharedPartitions {
         var parameters = BuildParameters()
         parameters.metric = metric
         parameters.partitions = partitions
         parameters.iterations = 6
         change(&parameters)
-        return try PartitionPlan.learn(
+        return try SharedPartitions.learn(
             base: other ?? base, parameters: parameters, directory: directory.file(name)
         ).plan
     }
 
     /// The whole base on a plan.
-    func build(_ name: String, on plan: PartitionPlan, _ kind: Kind = .none, firstId: UInt64 = 0)
+    func build(_ name: String, on plan: SharedPartitions, _ kind: Kind = .none, firstId: UInt64 = 0)
         throws
     {
         var parameters = BuildParameters()
@@ -39,7 +41,7 @@ extension Fixture {
 
     /// One shard; with `rows` from a file that holds only these.
     func build(
-        _ name: String, on plan: PartitionPlan, _ kind: Kind = .none, shard: Shard, firstId: UInt64 = 0,
+        _ name: String, on plan: SharedPartitions, _ kind: Kind = .none, shard: Shard, firstId: UInt64 = 0,
         rows: Range<Int>? = nil, change: (inout BuildParameters) -> Void = { _ in }
     ) throws {
         var parameters = BuildParameters()
@@ -56,7 +58,7 @@ extension Fixture {
 
     /// All shards, and what they are joined to.
     func merge(
-        on plan: PartitionPlan, _ kind: Kind = .none, shards: Int, name: String = "merged",
+        on plan: SharedPartitions, _ kind: Kind = .none, shards: Int, name: String = "merged",
         firstId: UInt64 = 0
     ) throws -> MergeReport {
         for index in 0..<shards {

@@ -11,7 +11,9 @@ import Testing
         "Storage": ["Vectors", "CKernels", "CUring"],
         "Router": ["Vectors", "CKernels", "CBLAS"],
         "Index": ["Vectors", "Storage", "Router"],
-        "Tools": ["Vectors", "Storage", "Router", "Index", "ArgumentParser"],
+        "Learn": ["Vectors", "Storage", "Router", "Index"],
+        "Build": ["Vectors", "Storage", "Router", "Index", "Learn"],
+        "Tools": ["Vectors", "Storage", "Router", "Index", "Learn", "Build", "ArgumentParser"],
     ]
     /// What everybody may import.
     static let system: Set<String> = ["Foundation", "Glibc", "Synchronization", "Dispatch"]
@@ -83,7 +85,7 @@ import Testing
                     words.removeFirst()
                 }
                 guard words.first == "import", words.count >= 2 else { return nil }
-                // `import struct Index.Progress` names the module second.
+                // `import struct JobProgress` names the module second.
                 let path = words.count > 2 ? words[2] : words[1]
                 return String(path.prefix { $0 != "." })
             }

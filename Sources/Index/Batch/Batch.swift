@@ -15,7 +15,7 @@ extension DiskIndex {
     /// - Throws: `IndexError.invalid` for a request that means nothing, `IndexError.corruptSegment` for a page
     ///   that fails its checksum, `StorageError` where files fail or what is left is of another job.
     public func batch(
-        _ queries: VectorFile, out: String, parameters: BatchParameters, progress: Progress = .none
+        _ queries: VectorFile, out: String, parameters: BatchParameters, progress: JobProgress = .none
     ) throws -> BatchSummary {
         try validate(parameters.search, dimension: queries.dimension, elementType: queries.elementType)
         if let shard = parameters.shard, shard.count < 1 || !(0..<shard.count).contains(shard.index) {
@@ -39,7 +39,7 @@ extension DiskIndex {
 private final class BatchJob {
     private let index: DiskIndex
     private let parameters: BatchParameters
-    private let progress: Progress
+    private let progress: JobProgress
     private let memory: BatchMemory
     /// The queries of this run's shard, and where their answers go.
     private let file: VectorFile
@@ -56,7 +56,9 @@ private final class BatchJob {
 
     private var threads: Int { parameters.search.threads }
 
-    init(index: DiskIndex, queries: VectorFile, out: String, parameters: BatchParameters, progress: Progress)
+    init(
+        index: DiskIndex, queries: VectorFile, out: String, parameters: BatchParameters, progress: JobProgress
+    )
         throws
     {
         self.index = index
@@ -114,14 +116,14 @@ private final class BatchJob {
         var plan = timed(\.routeSeconds) {
             let (stretches, routed) = route(range.count)
             range = first..<first + routed
-            return SweepPlan(stretches, partitionCount: index.partitionCount, threads: threads)
+            return SweepLists(stretches, partitionCount: index.partitionCount, threads: threads)
         }
         summary.blocks += 1
         try sweepOnce(plan, range: range)
         if let kept {
             for _ in 1..<parameters.search.rounds {
                 plan = timed(\.routeSeconds) {
-                    SweepPlan(
+                    SweepLists(
                         goOn(range.count, kept: kept), partitionCount: index.partitionCount, threads: threads)
                 }
                 if plan.queries.isEmpty { break }
@@ -182,7 +184,7 @@ private final class BatchJob {
         return (0..<tasks).compactMap { slots.take($0) }
     }
 
-    private func sweepOnce(_ plan: SweepPlan, range: Range<Int>) throws {
+    private func sweepOnce(_ plan: SweepLists, range: Range<Int>) throws {
         let (progress, total) = (progress, file.count)
         summary.sweep.add(
             try sweep.sweep(plan) { done, groups in

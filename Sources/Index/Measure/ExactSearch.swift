@@ -38,7 +38,7 @@ public struct ExactSearch: Sendable {
     /// - Throws: `IndexError.invalid` where the files do not fit each other, `StorageError` from reading.
     public func run(
         base: VectorFile, queries: VectorFile, ids: VectorIds = .positions(first: 0),
-        progress: Progress = .none
+        progress: JobProgress = .none
     ) throws -> TruthFile {
         var truth = TruthFile(count: queries.count, k: k)
         try run(base: base, queries: queries, ids: ids, progress: progress) { range, answers in
@@ -56,7 +56,7 @@ public struct ExactSearch: Sendable {
     /// The same given to `receive` some queries at a time, in their order: memory does not grow with them.
     public func run(
         base: VectorFile, queries: VectorFile, ids: VectorIds = .positions(first: 0),
-        progress: Progress = .none, receive: (Range<Int>, TruthFile) throws -> Void
+        progress: JobProgress = .none, receive: (Range<Int>, TruthFile) throws -> Void
     ) throws {
         try validate(base: base, queries: queries)
         _ = try ids.validated(count: base.count, memoryByteCount: memoryByteCount)
@@ -196,7 +196,7 @@ private final class ExactHeap: @unchecked Sendable {
 }
 
 /// Reads rows with several threads; each reads a part of its own.
-func readInParallel(
+package func readInParallel(
     _ file: VectorFile, rows: Range<Int>, into matrix: VectorMatrix, at: Int = 0, threads: Int,
     checkFinite: Bool = true
 ) throws {
@@ -214,7 +214,7 @@ func readInParallel(
 /// Refuses vectors that distances mean nothing for: those without a direction under cosine, and those of
 /// numbers so large or so small that their squares are infinite or vanish. `name` says which vector of what
 /// a row is.
-func refuseLengths(
+package func refuseLengths(
     _ rows: VectorMatrix, count: Int? = nil, metric: Metric, name: (Int) -> String
 ) throws(IndexError) {
     let type = rows.elementType

@@ -14,7 +14,7 @@ extension DiskIndex {
     public func measure(
         queries: VectorMatrix, truth given: TruthFile, truthPath: String = "truth", ks: [Int],
         policies: [Policy], parameters: SearchParameters, latencyQueries: Int = 1000,
-        progress: Progress = .none
+        progress: JobProgress = .none
     ) throws -> Measurement {
         let deepest = ks.max() ?? 1
         try validate(truth: given, queryCount: queries.count, k: deepest)

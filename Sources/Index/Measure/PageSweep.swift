@@ -42,7 +42,7 @@ struct PageSweep {
     ///
     /// - Returns: the digest of the file, or nil where a part of it could not be read.
     /// - Throws: `StorageError` where memory or a queue is refused; what cannot be read is damage.
-    mutating func run(progress: Progress) throws -> FileDigest? {
+    mutating func run(progress: JobProgress) throws -> FileDigest? {
         let pieces = plan()
         let largest = pieces.reduce(PageLayout.pageByteCount) { max($0, $1.extent.byteCount) }
         let pipeline = try ReadPipeline(

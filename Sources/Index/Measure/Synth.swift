@@ -109,7 +109,7 @@ public final class Synth: Sendable {
 
     /// Appends the first `count` rows of a draw to a vector file, in chunks, and completes it.
     public func write(
-        _ draw: Draw, count: Int, into writer: VectorFileWriter, threads: Int, progress: Progress = .none
+        _ draw: Draw, count: Int, into writer: VectorFileWriter, threads: Int, progress: JobProgress = .none
     ) throws {
         let chunkRows = max(512, min(65536, (32 << 20) / (parameters.dimension * 4)))
         var start = 0

@@ -45,7 +45,7 @@ public enum Verification {
     /// - Parameter device: reads segments.bin instead of its own.
     /// - Throws: `StorageError` of kind `missing` where there is no manifest: such a directory is no index.
     public static func run(
-        path: String, device: (any BlockDevice)? = nil, progress: Progress = .none
+        path: String, device: (any BlockDevice)? = nil, progress: JobProgress = .none
     ) throws -> VerificationReport {
         var report = VerificationReport(path: path)
         let files = IndexFiles(directory: path)

@@ -29,7 +29,7 @@ public final class DiskIndex: Sendable {
     public let policies: CalibratedPolicies?
     /// Posteriors for the nearest and for the ten nearest, where a router was trained.
     let posteriors: [PosteriorModel]?
-    let device: any BlockDevice
+    package let device: any BlockDevice
     /// Hot segments in memory, where they were asked for.
     public let cache: SegmentCache?
     /// Memory that the open index may hold: what it was opened with, else what its build promised, else nil.
@@ -137,7 +137,7 @@ public final class DiskIndex: Sendable {
     }
 
     /// An index that is being built: its segments are written, its other files are not.
-    init(
+    package init(
         path: String, manifest: Manifest, table: SegmentTable, centroids: CentroidIndex, headIds: [UInt32]?,
         cells: CellGroups?, device: any BlockDevice
     ) throws(IndexError) {
@@ -162,7 +162,7 @@ public final class DiskIndex: Sendable {
             metric: metric, baseType: table.layout.elementType, longest: centroids.longest)
     }
 
-    init(
+    package init(
         copying other: DiskIndex, router: any PartitionRouter, posteriors: [PosteriorModel]?,
         device: any BlockDevice,
         cache: SegmentCache? = nil
@@ -204,19 +204,22 @@ public final class DiskIndex: Sendable {
             + (cache?.byteCount ?? 0)
     }
 
-    var posteriorsByteCount: Int { posteriors?.reduce(0) { $0 + $1.residentByteCount } ?? 0 }
+    package var posteriorsByteCount: Int { posteriors?.reduce(0) { $0 + $1.residentByteCount } ?? 0 }
 
     /// How segments are read: "direct", "buffered" or "memory".
     public var deviceKind: String { device.kind }
 }
 
 /// Where the files of an index lie.
-struct IndexFiles {
-    let directory: String
-    static let headIdsTag = "headids"
+package struct IndexFiles {
+    package let directory: String
+
+    package init(directory: String) { self.directory = directory }
+
+    package static let headIdsTag = "headids"
 
     /// Head ids as the bytes of their section.
-    static func encode(headIds: [UInt32]) -> [UInt8] {
+    package static func encode(headIds: [UInt32]) -> [UInt8] {
         var bytes: [UInt8] = []
         bytes.reserveCapacity(headIds.count * 4)
         for id in headIds { withUnsafeBytes(of: id.littleEndian) { bytes.append(contentsOf: $0) } }
@@ -224,7 +227,7 @@ struct IndexFiles {
     }
 
     /// Head ids from the bytes of their section.
-    static func decode(headIds bytes: [UInt8], path: String) throws(IndexError) -> [UInt32] {
+    package static func decode(headIds bytes: [UInt8], path: String) throws(IndexError) -> [UInt32] {
         guard bytes.count % 4 == 0 else {
             throw .inconsistent(path: path, detail: "head ids take \(bytes.count) bytes, not a multiple of 4")
         }
@@ -235,12 +238,12 @@ struct IndexFiles {
         }
     }
 
-    static let segmentsName = "segments.bin"
-    static let tableName = "segments.table"
-    static let routerName = "router.bin"
+    package static let segmentsName = "segments.bin"
+    package static let tableName = "segments.table"
+    package static let routerName = "router.bin"
 
-    var manifest: String { directory + "/manifest.json" }
-    var segments: String { directory + "/" + Self.segmentsName }
-    var table: String { directory + "/" + Self.tableName }
-    var router: String { directory + "/" + Self.routerName }
+    package var manifest: String { directory + "/manifest.json" }
+    package var segments: String { directory + "/" + Self.segmentsName }
+    package var table: String { directory + "/" + Self.tableName }
+    package var router: String { directory + "/" + Self.routerName }
 }

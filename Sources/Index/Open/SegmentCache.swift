@@ -70,7 +70,7 @@ extension DiskIndex {
         if let limit = residentMaximum, residentByteCount + byteCount > limit {
             throw IndexError.overBudget(path: path, resident: residentByteCount + byteCount, limit: limit)
         }
-        var chooser = PlanChooser(policy: policy, cost: cost, table: table)
+        var chooser = ReadChooser(policy: policy, cost: cost, table: table)
         var readCounts = [Int](repeating: 0, count: partitionCount)
         var positions: [Int32] = []
         for route in routes(of: learn, policy: policy, threads: threads) {
@@ -97,7 +97,7 @@ extension DiskIndex {
 
     /// This index with all its segments in memory where they take no more than `byteCount`, else as it is: for work that
     /// asks for them over and over and is over before the index is. What the index promises to hold does not count here.
-    func holdingSegments(atMost byteCount: Int) throws -> DiskIndex {
+    package func holdingSegments(atMost byteCount: Int) throws -> DiskIndex {
         let filled = (0..<partitionCount).filter { table[$0].recordCount > 0 }
         let segments = filled.reduce(0) { $0 + table.byteCount(ofSegment: $1) }
         guard Self.heldByteCount(segments: segments, partitions: partitionCount) <= byteCount
@@ -108,7 +108,7 @@ extension DiskIndex {
     }
 
     /// Bytes of a cache that holds all of an index.
-    static func heldByteCount(segments: Int, partitions: Int) -> Int {
+    package static func heldByteCount(segments: Int, partitions: Int) -> Int {
         segments + partitions * MemoryLayout<UInt64>.size
     }
 }

@@ -28,7 +28,7 @@ public enum ReadCost: Sendable, Equatable {
 
     /// The cost of one segment.
     @inline(__always)
-    func of(_ entry: SegmentEntry, unitByteCount: Int) -> Float {
+    package func of(_ entry: SegmentEntry, unitByteCount: Int) -> Float {
         switch self {
         case .vectors: Float(entry.recordCount)
         case .bytes: Float(Int(entry.unitCount) * unitByteCount)
@@ -88,7 +88,7 @@ public enum Policy: Sendable, Equatable {
     }
 
     /// How many candidates the router has to name, of `partitions` that hold `records` in all.
-    func candidateLimit(partitions: Int, records: Int) -> Int {
+    package func candidateLimit(partitions: Int, records: Int) -> Int {
         switch self {
         case .nprobe(let count), .eps2(_, let count): min(count, partitions)
         // Counted in records or probability: partitions may be small, so ask for plenty, and for twice as many
@@ -188,7 +188,7 @@ extension Policy {
 }
 
 /// Chooses what to read for one query; owns the memory that ordering by gain needs.
-struct PlanChooser {
+struct ReadChooser {
     private let policy: Policy
     private let cost: ReadCost
     private let table: SegmentTable

@@ -57,7 +57,7 @@ extension DiskIndex {
     /// where it has to be asked; only a policy that does not count partitions goes without asking it.
     ///
     /// - Parameter excluded: an id for each query that is no answer to it: that of the vector it was made from.
-    func search(
+    package func search(
         _ queries: VectorMatrix, routes: [Route]?, excluded: [UInt64]? = nil, parameters: SearchParameters
     ) throws -> SearchResult {
         try validate(queries, parameters: parameters)
@@ -133,7 +133,7 @@ final class SearchWorker {
     private var waiting: [Int] = []
     private var completions: [ReadCompletion] = []
     private let scanner: SegmentScanner
-    private var chooser: PlanChooser
+    private var chooser: ReadChooser
     private let rounds: LaterRounds?
     private var sorted: [Neighbour] = []
 
@@ -146,7 +146,7 @@ final class SearchWorker {
         scratch = index.router.makeScratch()
         completion = RouteCompletion(index: index)
         scanner = SegmentScanner(layout: index.layout, metric: index.metric, hasReplicas: index.hasReplicas)
-        chooser = PlanChooser(policy: job.parameters.policy, cost: job.parameters.cost, table: index.table)
+        chooser = ReadChooser(policy: job.parameters.policy, cost: job.parameters.cost, table: index.table)
         rounds = job.parameters.rounds > 1 ? LaterRounds(index: index, k: job.parameters.k) : nil
         for slot in 0..<job.parameters.inFlight {
             slots.append(

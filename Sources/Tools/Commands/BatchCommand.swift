@@ -1,8 +1,10 @@
 // sonde batch: answers for a file of queries of any size, offline: many queries share each read.
 
 import ArgumentParser
+import Build
 import Foundation
 import Index
+import Learn
 import Storage
 import Vectors
 

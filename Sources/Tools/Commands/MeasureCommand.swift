@@ -1,8 +1,10 @@
 // sonde measure: what each recall costs, as a table, CSV, JSON and a picture.
 
 import ArgumentParser
+import Build
 import Foundation
 import Index
+import Learn
 import Storage
 import Vectors
 

@@ -1,8 +1,10 @@
 // How a search stops, as options of the commands that search.
 
 import ArgumentParser
+import Build
 import Foundation
 import Index
+import Learn
 import Storage
 
 /// How to stop: one policy, or none where the index was planned for a recall.

@@ -1,6 +1,7 @@
 // The one line of an error: what the library says, and which command or option does what it advises. The library
 // knows parameters; only here have they names that are typed.
 
+import Build
 import Foundation
 import Index
 import Storage
