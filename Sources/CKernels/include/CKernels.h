@@ -86,6 +86,22 @@ void sonde_code_tables(const uint16_t *words, const uint32_t *starts, size_t spa
 float sonde_code_mixture(const uint8_t *codes, const uint16_t *weights, size_t count, size_t spaces,
                          const uint8_t *tables, float factor, float *values);
 
+/// The scan of coded vectors for one query: sums[i] = sum over m of tables[m * 256 + codes[m * stride + i]], codes
+/// of `spaces` (at most 256) bytes that lie by sub-space, `count` of them from `codes` on. Nothing else is read.
+void sonde_code_sums(const uint8_t *codes, size_t stride, size_t count, size_t spaces, const uint8_t *tables,
+                     uint16_t *sums);
+
+/// The same of codes of four bits, two sub-spaces a byte (at most 128 bytes): the lower four bits of byte m pick
+/// from tables[m * 32], the upper ones from tables[m * 32 + 16].
+void sonde_code4_sums(const uint8_t *codes, size_t stride, size_t count, size_t bytes, const uint8_t *tables,
+                      uint16_t *sums);
+
+/// Estimates step * sums[i] + (corrections[i] + offset), corrections of half precision, that are at most `limit`:
+/// writes first + i and the estimate of each, in order, and returns how many there are. `positions` and
+/// `estimates` have room for `count`. Every tier gives the same bits.
+size_t sonde_code_select(const uint16_t *sums, const uint16_t *corrections, size_t count, float step, float offset,
+                         float limit, uint32_t first, uint32_t *positions, float *estimates);
+
 /// One step of Adam (Kingma and Ba 2015, algorithm 1) over `count` parameters; correction1 and correction2
 /// are 1 / (1 - beta^t) of the two moments.
 void sonde_adam(float *value, const float *gradient, float *first, float *second, size_t count,

@@ -45,7 +45,7 @@ public struct CopyPlanner: Sendable {
         case .random(let seed): Placements(copies: try random(seed: seed))
         case .slots: Placements(copies: try slots())
         case .paper, .gain, .moves, .lira:
-            throw IndexError.noLearnFile("copies by \(plan.name.rawValue) is planned from learned pairs")
+            throw IndexError.noLearnFile("copies by \(plan.name.rawValue) are planned from learned pairs")
         }
     }
 
