@@ -205,7 +205,7 @@ struct ShardTests {
             [fixture.directory.file("own-0"), fixture.directory.file("own-1")],
             to: fixture.directory.file("merged"))
         let (merged, whole) = (try fixture.open("merged"), try fixture.open("whole"))
-        #expect(merged.layout == whole.layout && merged.layout.idByteCount == 8)
+        #expect(merged.layout.bound(to: nil) == whole.layout.bound(to: nil) && merged.layout.idByteCount == 8)
         #expect(try Verification.run(path: merged.path).damage == [])
         #expect(
             try merged.ask(fixture.queries, .nprobe(4)).answers

@@ -241,7 +241,7 @@ extension IndexBuilder {
         let table = partitions * SegmentEntry.byteCount
         let router =
             partitions * base.dimension * (parameters.metric.isSpherical ? 4 : base.elementType.byteCount)
-        let list = base.count + records * 8
+        let list = base.count * 5 + records * 8
         let spill = buckets > 1 ? records * (base.rowByteCount + 16) : 0
         let kept = 2 * router + 2 * table + partitions * 8
         let peak =

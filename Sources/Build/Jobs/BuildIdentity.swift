@@ -8,8 +8,8 @@ import Router
 import Storage
 
 extension IndexBuilder {
-    /// Changes with what the temporary files hold.
-    private static let formatVersion = 2
+    /// Changes with what the temporary files and the segments hold.
+    static let formatVersion = 3
 
     /// All that decides the bytes; threads do not, memory only by what it makes of the sample and the buckets.
     public func identity() throws -> JobIdentity {

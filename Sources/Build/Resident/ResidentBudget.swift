@@ -15,11 +15,14 @@ public enum PlannedRouter: Sendable, Hashable {
     /// Sub-clusters within partitions as product-quantised codes of so many bytes: `prototypes` a partition in the
     /// mean, nil for a code of every vector.
     case codes(prototypes: Int?, byteCount: Int)
+    /// A code of so many bytes for every record, by which pages are chosen.
+    case records(byteCount: Int)
 
     /// The name in tables.
     public var name: String {
         switch self {
         case .centroids: "centroids"
+        case .records(let bytes): "a code of \(bytes) B for every record"
         case .codes(nil, let bytes): "codes of every vector, \(bytes) B"
         case .codes(let prototypes?, let bytes): "codes of \(prototypes) a partition, \(bytes) B"
         }
@@ -30,11 +33,13 @@ public enum PlannedRouter: Sendable, Hashable {
         case centroids
         case someCodes = "some codes"
         case allCodes = "codes of every vector"
+        case records = "a code of every record"
     }
 
     var family: Family {
         switch self {
         case .centroids: .centroids
+        case .records: .records
         case .codes(nil, _): .allCodes
         case .codes: .someCodes
         }
@@ -57,17 +62,27 @@ public struct ResidentBudget: Sendable {
 
     /// The two posteriors of an index with a calibrated router (11-32-32-1 each).
     static let posteriorsByteCount = 2 * ((11 * 32 + 32 * 32 + 32 + 65) * 4 + 11 * 8)
+    /// The model of records: a spread for each depth.
+    static let modelByteCount = 8 + CalibratedPolicies.depths.count * 8
     /// How many more sub-clusters come out than were asked for, at most: every partition rounds its own share.
     private static let roundingShare = 0.02
 
     /// Resident bytes of an index of `partitions`; for some codes a partition an upper bound.
     public func byteCount(partitions: Int, router: PlannedRouter) -> Int {
         let row = dimension * elementType.byteCount
-        var bytes = partitions * (row + MemoryLayout<SegmentEntry>.stride) + Self.posteriorsByteCount
+        var bytes = partitions * (row + MemoryLayout<SegmentEntry>.stride)
         if partitions > CentroidIndex.scanLimit {
             let groups = CentroidGroups.groupCount(for: partitions)
             bytes += partitions * 4 + groups * row + (groups + 1) * 8
         }
+        if case .records(let size) = router {
+            // Codes with two bytes of correction each, where each partition's begin, the mean, the codewords, a rotation
+            // of as many dimensions, and the model.
+            bytes += count * (size + 2) + (partitions + 1) * 4 + dimension * 4
+            bytes += dimension * ProductQuantiser.wordCount * 2 + (size + 1) * 4
+            return bytes + dimension * dimension * 4 + Self.modelByteCount
+        }
+        bytes += Self.posteriorsByteCount
         guard case .codes(let prototypes, let size) = router else { return bytes }
         let codes = prototypes.map { codeCount(partitions: partitions, prototypes: $0) } ?? count
         // Codes with two bytes of weight each, where each partition's begin, the mean, and the codewords.
@@ -96,6 +111,7 @@ public struct ResidentBudget: Sendable {
     /// Memory that making the codes takes while an index is built: codes with what they are calibrated by, the bytes
     /// that are written of them, and where every vector lives.
     func trainingByteCount(partitions: Int, router: PlannedRouter) -> Int {
+        if case .records(let size) = router { return count * (2 * (size + 2) + 12) }
         guard case .codes(let prototypes, let size) = router else { return 0 }
         let codes = prototypes.map { codeCount(partitions: partitions, prototypes: $0) } ?? count
         return codes * (3 * (size + 2) + 8) + count * 8

@@ -59,7 +59,7 @@ public struct ResidentRule: Sendable {
     /// Smaller ones no thresholds: what the queries that are kept back would say of them is chance.
     static let calibrated = 1000
     /// Partitions by the square root of the vectors: with a code of every vector, and of small bases.
-    static let partitionsOfRoot = 16.0
+    static let partitionsOfRoot = 4.0
     static let partitionsOfSmallRoot = 4.0
     /// No code has more bytes, nor fewer than this part of the dimensions.
     static let codeByteCountMaximum = 48
@@ -107,18 +107,18 @@ public struct ResidentRule: Sendable {
             guard count >= Self.coded else { return try centroids(budget, layout) }
             let partitions = partitions ?? codedPartitions(layout)
             let fixed = budget.byteCount(
-                partitions: partitions, router: .codes(prototypes: nil, byteCount: 0))
+                partitions: partitions, router: .records(byteCount: 0))
             let left = (budgetByteCount - fixed) / count
             let size = min(left, Self.codeByteCountMaximum, max(1, dimension / Self.dimensionsACodeByte))
             // Codewords and rounding may take a byte more than was left.
             let fitting = [size, size - 1].first {
                 $0 >= leastCodeByteCount
                     && budget.byteCount(
-                        partitions: partitions, router: .codes(prototypes: nil, byteCount: $0))
+                        partitions: partitions, router: .records(byteCount: $0))
                         <= budgetByteCount
             }
             guard let fitting else { return try centroids(budget, layout) }
-            return try choice(partitions, .codes(prototypes: nil, byteCount: fitting), budget)
+            return try choice(partitions, .records(byteCount: fitting), budget)
         }
     }
 
@@ -158,7 +158,7 @@ public struct ResidentRule: Sendable {
             throw .outOfRange(
                 "codes", allowed: "from 1 to \(limit) bytes for \(dimension) dimensions", found: "\(size)")
         }
-        let router = PlannedRouter.codes(prototypes: nil, byteCount: size)
+        let router = PlannedRouter.records(byteCount: size)
         var wanted = partitions ?? codedPartitions(layout)
         if let residentByteCount {
             let fitting = budget.partitionsMaximum(within: residentByteCount, router: router)
@@ -232,6 +232,10 @@ extension RouterTraining {
         case .centroids:
             predictor.kind = .distance
             predictor.codeByteCount = nil
+        case .records(let byteCount):
+            predictor.kind = .distance
+            predictor.codeByteCount = nil
+            recordCodes = RecordCodeParameters(byteCount: byteCount)
         case .codes(let prototypes, let byteCount):
             predictor.kind = .subcentroids
             predictor.prototypes = prototypes.map(Double.init) ?? Double(count) / Double(partitions)

@@ -65,6 +65,7 @@ public struct IndexRewriter {
             try rewriting.requireSpace(incoming: plan.copies.count + plan.moves.count)
             let (table, digest) = try rewriting.run()
             manifest.records = table.recordCount
+            manifest.index = table.layout.binding?.description
             manifest.files[IndexFiles.segmentsName] = digest
             manifest.files[IndexFiles.tableName] = try table.write(path: files.table)
             let heads = index.headIds?.count ?? 0
@@ -136,6 +137,8 @@ private struct Rewriting {
     let rewriter: IndexRewriter
     let directory: AtomicDirectory
     private let index: DiskIndex
+    /// Of the index that is written.
+    private let indexId: IndexId
     private let numbers: VectorNumbers
     private let homes: Homes
     private let planned: Homes
@@ -151,6 +154,7 @@ private struct Rewriting {
         self.rewriter = rewriter
         self.directory = directory
         index = rewriter.index
+        indexId = Self.indexId(rewriting: index, plan: plan)
         numbers = try index.numbers()
         homes = try index.homes()
         planned = homes.applying(plan)
@@ -164,6 +168,24 @@ private struct Rewriting {
             for partition in range { numbers[partition] = UInt32(number) }
         }
         rangeOfPartition = numbers
+    }
+
+    /// The segments that were and what the plan changes decide those that come.
+    private static func indexId(rewriting index: DiskIndex, plan: Placements) -> IndexId {
+        func text(_ placements: [Placement]) -> String {
+            var checksum = UInt32(0)
+            for placement in placements {
+                var bytes = (UInt64(placement.id) << 32 | UInt64(placement.partition)).littleEndian
+                checksum = Checksum.crc32c(&bytes, count: 8, continuing: checksum)
+            }
+            return "\(placements.count) \(Checksum.text(checksum))"
+        }
+        return IndexId(
+            of: JobIdentity([
+                ("version of the rewriting", "1"), ("segments", index.segmentsIdentity ?? "unknown"),
+                ("index", index.layout.binding?.description ?? "none"),
+                ("copies", text(plan.copies)), ("moves", text(plan.moves)),
+            ]))
     }
 
     /// Refuses to start where the device has no room for so many incoming records and the segments with them.
@@ -185,7 +207,8 @@ private struct Rewriting {
     func run() throws -> (table: SegmentTable, digest: FileDigest) {
         let spills = try (0..<ranges.count).map { try SpillFile(path: directory.temporary("incoming-\($0)")) }
         let incoming = try collect(into: spills)
-        let writer = try SegmentWriter(path: directory.file(IndexFiles.segmentsName), layout: index.layout)
+        let writer = try SegmentWriter(
+            path: directory.file(IndexFiles.segmentsName), layout: index.layout.bound(to: indexId))
         var current = 0
         var bucket = Bucket(partitions: ranges[0], counts: counts, layout: index.layout)
         let distances = CentroidDistances(index: index)

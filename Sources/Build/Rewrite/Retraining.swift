@@ -61,7 +61,7 @@ public struct Retraining: Sendable {
         let trained = learns ? try index.trainRouter(training, progress: progress) : nil
         let resident =
             (trained.map {
-                $0.router.residentByteCount + $0.posteriors.reduce(0) { $0 + $1.residentByteCount }
+                $0.residentByteCount
             }
                 ?? index.router.residentByteCount + index.posteriorsByteCount) + index.table.residentByteCount
             + (index.headIds?.count ?? 0) * 4

@@ -70,7 +70,7 @@ public struct IndexMerger: Sendable {
     ) throws -> MergeReport {
         let begun = monotonicNanoseconds()
         let sources = try MergeSource.all(shards)
-        let layout = try mergedLayout(sources)
+        let layout = try mergedLayout(sources).bound(to: Self.indexId(sources))
         let window = try window(sources, layout: layout)
         var (unitsCopied, units) = (0, 0)
         let worked = try BuildJob.run(
@@ -102,9 +102,27 @@ public struct IndexMerger: Sendable {
             seconds: Double(monotonicNanoseconds() - begun) / 1e9)
     }
 
+    /// Changes with what the segments hold.
+    private static let formatVersion = 2
+
+    /// The shards' segments decide the joined ones; those of one alone stay as they are.
+    private static func indexId(_ sources: [MergeSource]) -> IndexId {
+        if sources.count == 1, let same = sources[0].table.layout.binding { return same }
+        return IndexId(
+            of: JobIdentity(
+                [("version of the merge", "\(formatVersion)")]
+                    + sources.map { source in
+                        let parts = [IndexFiles.segmentsName, IndexFiles.tableName].map { name in
+                            source.manifest.files[name].map { "\($0.byteCount) \(Checksum.text($0.crc32c))" }
+                                ?? "none"
+                        }
+                        return ("shard \(source.shard.number)", parts.joined(separator: ", "))
+                    }))
+    }
+
     /// All that decides the bytes: what the shards are, wherever they lie.
     private static func identity(_ sources: [MergeSource]) -> JobIdentity {
-        var entries = [("version of the merge", "1"), ("shards", "\(sources.count)")]
+        var entries = [("version of the merge", "\(formatVersion)"), ("shards", "\(sources.count)")]
         let shards = sources.map { ("shard \($0.shard.number)", $0.manifest.checksum) }
         if shards.count <= namedMaximum {
             entries += shards
@@ -128,6 +146,7 @@ public struct IndexMerger: Sendable {
         var manifest = sources[0].manifest
         manifest.shard = nil
         manifest.job = job.digest
+        manifest.index = table.layout.binding?.description
         manifest.count = sources.reduce(0) { $0 + $1.manifest.count }
         manifest.records = table.recordCount
         manifest.ids = mergedIds(sources)
@@ -341,7 +360,9 @@ private final class SegmentMerging {
             let entry = try writer.append(
                 count: entries.reduce(0) { $0 + Int($1.recordCount) },
                 radius: entries.reduce(0) { max($0, $1.radius) }
-            ) { (unit, range) throws(StorageError) in try fill(unit, count: range.count) }
+            ) { (unit, range, number) throws(StorageError) in
+                try fill(unit, count: range.count, partition: partition, unitNumber: number)
+            }
             try segments.note(entry)
             units += Int(entry.unitCount)
             progress(stage: "merge", done: partition + 1, total: partitions)
@@ -359,16 +380,21 @@ private final class SegmentMerging {
     }
 
     /// Fills a unit with the next records.
-    private func fill(_ target: UnsafeMutableRawPointer, count: Int) throws(StorageError) {
+    private func fill(
+        _ target: UnsafeMutableRawPointer, count: Int, partition: Int, unitNumber: Int
+    ) throws(StorageError) {
         var done = 0
         while done < count {
             if slot == filled { try advance() }
             guard let unit else { break }
             let other = readers[shard].table.layout
             let part = min(count - done, filled - slot)
-            // The same records in the same slots: the same bytes, checksum included.
-            if part == count && slot == 0 && filled == count && other == layout {
+            // The same records in the same slots: the same bytes, but for the index and the place that the checksum names.
+            if part == count && slot == 0 && filled == count && other.idByteCount == layout.idByteCount {
                 target.copyMemory(from: unit, byteCount: layout.unitByteCount)
+                layout.rebind(
+                    target, from: other, unitNumber: readers[shard].unitNumber, partition: partition,
+                    unitNumber: unitNumber)
                 slot = part
                 unitsCopied += 1
                 return
@@ -377,7 +403,7 @@ private final class SegmentMerging {
             slot += part
             done += part
         }
-        layout.close(target, count: done)
+        layout.close(target, count: done, partition: partition, unitNumber: unitNumber)
     }
 
     /// Goes to the next unit that holds records. There is one: segments are as long as their entries say.

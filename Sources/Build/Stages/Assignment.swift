@@ -17,14 +17,19 @@ final class Assigned {
     /// Share of some vectors that are in the partition whose centroid is their nearest; nil where every centroid was
     /// looked at.
     let nearestShare: Double?
-    /// For each vector in order how many records it has, where, and at which distance from the centroid (home first);
-    /// nil where nobody needs it any more.
+    /// Of the index whose segments come out of this.
+    let indexId: IndexId
+    /// For each vector in order its checksum, how many records it has, where, and at which distance from the centroid
+    /// (home first); nil where nobody needs it any more.
     private var spill: SpillFile?
 
-    fileprivate init(counts: [Int], buckets: [Range<Int>], nearestShare: Double?, spill: SpillFile?) {
+    fileprivate init(
+        counts: [Int], buckets: [Range<Int>], nearestShare: Double?, indexId: IndexId, spill: SpillFile?
+    ) {
         self.counts = counts
         self.buckets = buckets
         self.nearestShare = nearestShare
+        self.indexId = indexId
         self.spill = spill
     }
 
@@ -44,7 +49,8 @@ final class Assigned {
         _ count: Int, of spill: SpillFile, partitions: Int, _ body: (Int, Bool, UInt32, Float) throws -> Void
     ) throws {
         for row in 0..<count {
-            var records: UInt8 = 0
+            var (checksum, records) = (UInt32(0), UInt8(0))
+            try spill.read(into: &checksum, count: 4)
             try spill.read(into: &records, count: 1)
             for record in 0..<Int(records) {
                 var entry = AssignedPartition(partition: 0, distance: 0)
@@ -79,11 +85,13 @@ struct AssignStage {
     private static let nearestShareWanted = 0.998
     /// Mostly enough, for estimates.
     static let likelyProbes = 12
-    private static let (countsTag, bucketsTag, nearestTag) = ("counts", "buckets", "nearest")
+    private static let (countsTag, bucketsTag, nearestTag, indexTag) = (
+        "counts", "buckets", "nearest", "index"
+    )
 
     func run() throws -> Assigned {
         if job.digest(.counts) != nil {
-            let (counts, buckets, nearestShare) = try readCounts()
+            let (counts, buckets, nearestShare, indexId) = try readCounts()
             try requireMemory(counts: counts, buckets: buckets)
             // A build that has spread all records has removed the list.
             let spill = try job.digest(.assignment).map {
@@ -94,7 +102,8 @@ struct AssignStage {
                     .missing, path: job.path(.assignment), detail: "is not there", advice: "begin anew",
                     remedy: .beginAnew)
             }
-            return Assigned(counts: counts, buckets: buckets, nearestShare: nearestShare, spill: spill)
+            return Assigned(
+                counts: counts, buckets: buckets, nearestShare: nearestShare, indexId: indexId, spill: spill)
         }
         return try assignAll()
     }
@@ -135,7 +144,11 @@ struct AssignStage {
             }
             let rows = count == chunk.count ? chunk : chunk.gather(0..<count)
             let lists = assign(builder.space.rows(from: rows), search: search, centroids: centroids)
+            let ids = try builder.parameters.ids.read(first..<first + count)
             for row in 0..<count {
+                // By this the file as a whole tells of every byte that goes into segments.
+                var checksum = Self.checksum(of: rows.row(row), count: rows.rowByteCount, id: ids[row])
+                try spill.append(&checksum, count: 4)
                 // Heads are resident and in no segment.
                 let places =
                     headRows.contains(first + row) ? 0..<0 : lists.starts[row]..<lists.starts[row + 1]
@@ -154,14 +167,38 @@ struct AssignStage {
                 try job.finish(.assign, position: first, files: [(.assignment, try spill.sync())])
             }
         }
-        let buckets = buckets(of: counts)
+        let (buckets, list) = (buckets(of: counts), try spill.sync())
+        let indexId = try indexId(list)
         try job.finish(
             .assign, position: first,
             files: [
-                (.assignment, try spill.sync()),
-                (.counts, try write(counts: counts, buckets: buckets, nearestShare: share)),
+                (.assignment, list),
+                (
+                    .counts,
+                    try write(counts: counts, buckets: buckets, nearestShare: share, indexId: indexId)
+                ),
             ])
-        return Assigned(counts: counts, buckets: buckets, nearestShare: share, spill: spill)
+        return Assigned(
+            counts: counts, buckets: buckets, nearestShare: share, indexId: indexId, spill: spill)
+    }
+
+    private static func checksum(of vector: UnsafeRawPointer, count: Int, id: UInt64) -> UInt32 {
+        var id = id.littleEndian
+        return Checksum.crc32c(&id, count: 8, continuing: Checksum.crc32c(vector, count: count)).littleEndian
+    }
+
+    /// What decides the bytes of the segments, and nothing else: every vector and its id, where its records are, and what
+    /// becomes of too many. Segments are equal where ids are.
+    private func indexId(_ list: FileDigest) throws -> IndexId {
+        let base = builder.base
+        return IndexId(
+            of: JobIdentity([
+                ("version of the build", "\(IndexBuilder.formatVersion)"),
+                ("vectors", "\(base.count) of \(base.dimension) \(base.elementType.name)"),
+                ("bytes of an id", "\(try builder.layout().idByteCount)"),
+                ("assignment", "\(list.byteCount) bytes, \(Checksum.text(list.crc32c))"),
+                ("pages-max", builder.parameters.pagesMaximum.map { "\($0)" } ?? "none"),
+            ]))
     }
 
     /// Every centroid, or groups of them, and how often those find the nearest, over vectors spread evenly over the
@@ -233,20 +270,27 @@ struct AssignStage {
         }
     }
 
-    private func write(counts: [Int], buckets: [Range<Int>], nearestShare: Double?) throws -> FileDigest {
+    private func write(
+        counts: [Int], buckets: [Range<Int>], nearestShare: Double?, indexId: IndexId
+    ) throws -> FileDigest {
         func bytes(_ values: [Int]) -> [UInt8] {
             values.map { UInt64($0).littleEndian }.withUnsafeBytes { Array($0) }
         }
         let path = job.path(.counts)
         try Directory.removeTree(path)
-        var sections = [(Self.countsTag, bytes(counts)), (Self.bucketsTag, bytes(buckets.map(\.upperBound)))]
+        var sections = [
+            (Self.countsTag, bytes(counts)), (Self.bucketsTag, bytes(buckets.map(\.upperBound))),
+            (Self.indexTag, Array(indexId.description.utf8)),
+        ]
         if let nearestShare {
             sections.append((Self.nearestTag, bytes([Int(bitPattern: UInt(nearestShare.bitPattern))])))
         }
         return try TaggedFile.write(path: path, sections: sections)
     }
 
-    private func readCounts() throws -> (counts: [Int], buckets: [Range<Int>], nearestShare: Double?) {
+    private func readCounts() throws -> (
+        counts: [Int], buckets: [Range<Int>], nearestShare: Double?, indexId: IndexId
+    ) {
         let path = job.path(.counts)
         let sections = try TaggedFile.read(path: path)
         func values(_ tag: String) -> [UInt64] {
@@ -260,14 +304,15 @@ struct AssignStage {
         let ends = values(Self.bucketsTag).map { Int(clamping: $0) }
         let starts = [0] + ends.dropLast()
         guard !counts.isEmpty, ends.last == counts.count, zip(starts, ends).allSatisfy({ $0 < $1 }),
-            counts.allSatisfy({ $0 <= builder.base.count })
+            counts.allSatisfy({ $0 <= builder.base.count }),
+            let indexId = IndexId(String(decoding: sections[Self.indexTag] ?? [], as: UTF8.self))
         else {
             throw StorageError(
                 .corrupt, path: path, detail: "contradicts itself", advice: "begin anew", remedy: .beginAnew)
         }
         return (
             counts, zip(starts, ends).map { $0..<$1 },
-            values(Self.nearestTag).first.map { Double(bitPattern: $0) }
+            values(Self.nearestTag).first.map { Double(bitPattern: $0) }, indexId
         )
     }
 }

@@ -136,7 +136,6 @@ public final class IndexBuilder {
 
     /// All stages up to a whole directory that has not its name yet.
     private func write(_ job: BuildJob) throws {
-        let layout = try layout()
         try requireSpace(job, counts: nil)
         if !job.hasReached(.partition) {
             try keep(try partition(job.milestones(unit)), in: job)
@@ -144,7 +143,10 @@ public final class IndexBuilder {
         let assignment = try stage("assign") { try AssignStage(builder: self, job: job).run() }
         try requireSpace(job, counts: assignment.counts)
         let (table, digest) = try stage("write") {
-            try Grouping(builder: self, job: job, layout: layout, assignment: assignment).write()
+            try Grouping(
+                builder: self, job: job, layout: layout().bound(to: assignment.indexId),
+                assignment: assignment
+            ).write()
         }
         try finish(job, table: table, segmentsDigest: digest, nearestShare: assignment.nearestShare)
     }
@@ -252,6 +254,7 @@ public final class IndexBuilder {
             build: describe(heads: heads),
             files: [IndexFiles.segmentsName: segmentsDigest])
         manifest.job = job.digest
+        manifest.index = table.layout.binding?.description
         manifest.build["assigned-nearest"] = nearestShare.map { String($0) }
         noteLeftOut(partitions: table.count, in: &manifest.build)
         if let idRange, idRange.kind == .external || idRange.least > 0 { manifest.ids = idRange }
@@ -269,8 +272,7 @@ public final class IndexBuilder {
                 let trained = try stage("train") { try written.trainRouter(training, progress: progress) }
                 sections = try trained.sections()
                 residentByteCount =
-                    trained.router.residentByteCount
-                    + trained.posteriors.reduce(0) { $0 + $1.residentByteCount }
+                    trained.residentByteCount
             }
             manifest.build.merge(training.predictor.description) { $1 }
         }

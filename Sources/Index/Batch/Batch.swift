@@ -28,6 +28,10 @@ extension DiskIndex {
 
     private func requireMeaning(_ queries: VectorFile, out: String, parameters: BatchParameters) throws {
         try validate(parameters.search, dimension: queries.dimension, elementType: queries.elementType)
+        if case .pages = parameters.search.policy {
+            throw IndexError.invalid(
+                "a batch reads whole segments, which many of its queries share: pages are chosen by a search")
+        }
         if let shard = parameters.shard, shard.count < 1 || !(0..<shard.count).contains(shard.index) {
             throw IndexError.invalid("there is no shard \(shard.index) of \(shard.count)")
         }

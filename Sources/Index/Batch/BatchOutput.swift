@@ -176,6 +176,7 @@ final class BatchOutput {
             case .mass(let mass): "mass \(mass)"
             case .gain(let lambda): "gain \(lambda)"
             case .sigma(let sigma): "sigma \(sigma)"
+            case .pages(let lambda): "pages \(lambda)"
             }
         let cost: String =
             if case .time(let model) = parameters.cost { "time by \(model)" } else { parameters.cost.name }

@@ -29,6 +29,8 @@ public final class DiskIndex: Sendable {
     public let policies: CalibratedPolicies?
     /// Posteriors for the nearest and for the ten nearest, where a router was trained.
     let posteriors: [PosteriorModel]?
+    /// A code of every record, where the index has them: they choose the pages of a search.
+    public let recordCodes: RecordCodes?
     package let device: any BlockDevice
     /// Hot segments in memory, where they were asked for.
     public let cache: SegmentCache?
@@ -93,6 +95,9 @@ public final class DiskIndex: Sendable {
             router = centroids
         }
         posteriors = try PosteriorModel.decode(sections)
+        recordCodes = try RecordCodes.decode(
+            sections, counts: (0..<table.count).map { [table] in Int(table[$0].recordCount) },
+            dimension: centroids.dimension)
         policies = try sections.bytes(CalibratedPolicies.section).map { bytes in
             do {
                 return try JSONDecoder().decode(CalibratedPolicies.self, from: Data(bytes))
@@ -162,6 +167,7 @@ public final class DiskIndex: Sendable {
         router = centroids
         policies = nil
         posteriors = nil
+        recordCodes = nil
         cache = nil
         residentMaximum = nil
         guard let metric = Metric(name: manifest.metric) else {
@@ -186,6 +192,7 @@ public final class DiskIndex: Sendable {
         centroids = other.centroids
         headIds = other.headIds
         cells = other.cells
+        recordCodes = other.recordCodes
         // Thresholds belong to the router that they were calibrated for.
         policies = cache == nil ? nil : other.policies
         self.cache = cache
@@ -211,7 +218,7 @@ public final class DiskIndex: Sendable {
     /// Memory that this open index holds, whatever is asked of it.
     public var residentByteCount: Int {
         router.residentByteCount + table.residentByteCount + (headIds?.count ?? 0) * 4 + posteriorsByteCount
-            + (cache?.byteCount ?? 0)
+            + (recordCodes?.residentByteCount ?? 0) + (cache?.byteCount ?? 0)
     }
 
     package var posteriorsByteCount: Int { posteriors?.reduce(0) { $0 + $1.residentByteCount } ?? 0 }

@@ -37,9 +37,9 @@ public enum IndexError: Error, Sendable, CustomStringConvertible {
     case notWholeBase(String, expected: Int, found: Int)
     /// A library of the system that is needed and not there.
     case missingLibrary(String)
-    /// A segment's page failed its checksum.
+    /// A segment's page failed its checksum: it is damaged, or the page of another place or index.
     case corruptSegment(path: String, partition: Int, offset: UInt64)
-    /// A segment's pages are whole, but not the ones that segments.table describes.
+    /// A segment's pages (of format 1) are whole, but not the ones that segments.table describes.
     case straySegment(path: String, partition: Int, offset: UInt64)
     /// The files of an index do not fit each other.
     case inconsistent(path: String, detail: String)
@@ -70,8 +70,8 @@ public enum IndexError: Error, Sendable, CustomStringConvertible {
         case .outOfRange(let parameter, let allowed, let found):
             "\(parameter) must be \(allowed), found \(found)"
         case .corruptSegment(let path, let partition, let offset):
-            "\(path): segment of partition \(partition): the page at offset \(offset) fails its checksum; "
-                + "run `sonde verify` for all damaged pages and rebuild the index"
+            "\(path): segment of partition \(partition): the page at offset \(offset) fails its checksum (it is "
+                + "damaged, or the page of another place or index); run `sonde verify` for all damaged pages and rebuild the index"
         case .straySegment(let path, let partition, let offset):
             "\(path): segment of partition \(partition): the pages at offset \(offset) are not those that "
                 + "segments.table describes; run `sonde verify` for all damaged pages and rebuild the index"

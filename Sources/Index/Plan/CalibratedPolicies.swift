@@ -94,6 +94,7 @@ public struct CalibratedPolicies: Sendable, Codable {
 
     package static let laterRoundsName = "vectors, 2 rounds"
     package static let sigmaName = "sigma"
+    package static let pagesName = "pages"
 
     package static func curveName(_ name: String, k: Int) -> String { k == 1 ? name : "\(name), recall@\(k)" }
 
@@ -161,6 +162,8 @@ public enum DeclaredRecallError: Error, Sendable, CustomStringConvertible {
     case notReached(recall: Double, k: Int, highest: Double, calibrating: Int?)
     /// The router has no sigma.
     case noSigma
+    /// The index has no codes of records.
+    case noPages
 
     public var description: String {
         switch self {
@@ -177,6 +180,8 @@ public enum DeclaredRecallError: Error, Sendable, CustomStringConvertible {
                 + formatted(highest) + (calibrating.map { ", calibrated on \($0) queries" } ?? "")
         case .noSigma:
             "the router has no sigma that was calibrated: only probing models (lira) have"
+        case .noPages:
+            "the index has no code of every record, by which pages are chosen"
         }
     }
 }
@@ -208,6 +213,12 @@ extension CalibratedPolicies {
     public func declaredSigma(recall: Double, k: Int) throws(DeclaredRecallError) -> DeclaredRecall {
         guard curves[Self.sigmaName] != nil else { throw .noSigma }
         return try declared(recall: recall, k: k, curve: Self.sigmaName)
+    }
+
+    /// The threshold of a page's gain for a mean recall@k, where records have codes.
+    public func declaredPages(recall: Double, k: Int) throws(DeclaredRecallError) -> DeclaredRecall {
+        guard curves[Self.pagesName] != nil else { throw .noPages }
+        return try declared(recall: recall, k: k, curve: Self.pagesName)
     }
 
     /// What is said of a recall when its thresholds are stored: what it found on queries that had no part in them.

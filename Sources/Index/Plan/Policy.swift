@@ -55,7 +55,11 @@ public enum Policy: Sendable, Equatable {
     /// LIRA's: every partition whose own probability exceeds sigma, and at least the likeliest.
     case sigma(Float)
 
-    /// The name used in tables: "nprobe", "eps2", "budget-vectors", "mass", "gain", "sigma".
+    /// Every unit of pages whose records' probabilities, by their codes, sum to more than lambda, and at least the one
+    /// that is worth most: an index with a code of every record (docs/explain/pages.md).
+    case pages(Float)
+
+    /// The name used in tables: "nprobe", "eps2", "budget-vectors", "mass", "gain", "sigma", "pages".
     public var name: String {
         switch self {
         case .nprobe: "nprobe"
@@ -64,6 +68,7 @@ public enum Policy: Sendable, Equatable {
         case .mass: "mass"
         case .gain: "gain"
         case .sigma: "sigma"
+        case .pages: "pages"
         }
     }
 
@@ -76,6 +81,7 @@ public enum Policy: Sendable, Equatable {
         case .mass(let mass): Double(mass)
         case .gain(let lambda): Double(lambda)
         case .sigma(let sigma): Double(sigma)
+        case .pages(let lambda): Double(lambda)
         }
     }
 
@@ -83,7 +89,7 @@ public enum Policy: Sendable, Equatable {
     var countsPartitions: Bool {
         switch self {
         case .nprobe, .eps2, .vectorBudget: true
-        case .mass, .gain, .sigma: false
+        case .mass, .gain, .sigma, .pages: false
         }
     }
 
@@ -98,7 +104,7 @@ public enum Policy: Sendable, Equatable {
                 min(
                     Double(partitions),
                     max(4096, 2 * Double(budget) * Double(partitions) / Double(max(records, 1)))))
-        case .mass, .gain, .sigma: min(partitions, 4096)
+        case .mass, .gain, .sigma, .pages: min(partitions, 4096)
         }
     }
 
@@ -120,7 +126,7 @@ public enum Policy: Sendable, Equatable {
                 if sum > budget { return false }
             }
             return true
-        case .mass, .gain, .sigma: return false
+        case .mass, .gain, .sigma, .pages: return false
         }
     }
 
@@ -146,6 +152,8 @@ public enum Policy: Sendable, Equatable {
             if !(sigma >= 0 && sigma < 1) {
                 throw .outOfRange("sigma", allowed: "from 0 to below 1", found: "\(sigma)")
             }
+        case .pages(let lambda):
+            if !(lambda >= 0) { throw .outOfRange("page-gain", allowed: "0 or more", found: "\(lambda)") }
         }
     }
 }
@@ -177,6 +185,9 @@ extension Policy {
     public static var sigmaLadder: [Policy] {
         (0..<48).map { .sigma(1 / (1 + expf(-4 + Float($0) * 0.28))) }
     }
+
+    /// Page thresholds from reading what surely holds a neighbour to what hardly may.
+    public static var pagesLadder: [Policy] { (0..<48).map { .pages(expf(-9 * Float($0) / 47)) } }
 
     /// Gain thresholds from reading the best partition alone to reading nearly everything.
     public static func gainLadder(for table: SegmentTable, cost: ReadCost, count: Int) -> [Policy] {
@@ -245,6 +256,8 @@ struct ReadChooser {
             }
         case .gain(let lambda):
             chooseGains(above: lambda, from: route, into: &chosen)
+        // Chosen by PageChooser, which sees records.
+        case .pages: return
         case .sigma(let sigma):
             let limit = logf(sigma)
             var hasLikeliest = false

@@ -30,10 +30,12 @@ extension DiskIndex {
         }
     }
 
-    /// Refuses a segment of which a page is damaged, or is not the one that the table describes.
+    /// Refuses a segment of which a page is damaged, or is not the one of its place.
     func check(_ segment: UnsafeRawPointer, partition: Int) throws(IndexError) {
         for unit in 0..<Int(table[partition].unitCount)
-        where !layout.verify(unit: segment + unit * layout.unitByteCount) {
+        where !layout.verify(
+            unit: segment + unit * layout.unitByteCount, partition: partition, unitNumber: unit)
+        {
             throw .corruptSegment(
                 path: device.path, partition: partition,
                 offset: table[partition].offset + UInt64(unit * layout.unitByteCount))

@@ -94,19 +94,10 @@ extension DiskIndex {
                 routes: routes, nearest: (0..<set.count).map { set.neighbours[$0 * set.depth] }, homes: homes),
             provenance: provenance, source: set.source, checks: [], reach: QueryDrift.reach(of: routes))
         func add(_ name: String, _ ladder: [Policy], cost: ReadCost, policy: (Float) -> Policy) {
-            let recalls = calibrating.leastRecalls(ladder, cost: cost, ks: set.ks)
-            for (place, k) in set.ks.enumerated() {
-                policies.curves[CalibratedPolicies.curveName(name, k: k)] = zip(ladder, recalls).map {
-                    $1[place].point($0.parameter)
-                }
-            }
-            // Every declared recall has a threshold of its own: all are tried at once.
-            let declared = policies.declarations(of: name)
-            let found = checking.leastRecalls(declared.map { policy($0.threshold) }, cost: cost, ks: set.ks)
-            for (one, recalls) in zip(declared, found) {
-                guard let place = set.ks.firstIndex(of: one.k) else { continue }
-                policies.checks?.append(recalls[place].check(one, curve: name))
-            }
+            policies.add(
+                name, thresholds: ladder.map { Float($0.parameter) }, ks: set.ks,
+                calibrating: { calibrating.leastRecalls($0.map(policy), cost: cost, ks: set.ks) },
+                checking: { checking.leastRecalls($0.map(policy), cost: cost, ks: set.ks) })
         }
         for cost in [ReadCost.vectors, .bytes, .reads, .time(model)] {
             add(cost.name, Policy.gainLadder(for: table, cost: cost, count: 48), cost: cost) { .gain($0) }
@@ -233,6 +224,27 @@ extension MeanRecall {
 }
 
 extension CalibratedPolicies {
+    /// Adds the curves of a policy, by k, and what its thresholds find on queries that had no part in them.
+    ///
+    /// - Parameters:
+    ///   - calibrating: recalls by threshold and k on the queries that set thresholds.
+    ///   - checking: the same on those that check them.
+    mutating func add(
+        _ name: String, thresholds: [Float], ks: [Int], calibrating: ([Float]) -> [[MeanRecall]],
+        checking: ([Float]) -> [[MeanRecall]]
+    ) {
+        let recalls = calibrating(thresholds)
+        for (place, k) in ks.enumerated() {
+            curves[Self.curveName(name, k: k)] = zip(thresholds, recalls).map { $1[place].point(Double($0)) }
+        }
+        // Every declared recall has a threshold of its own: all are tried at once.
+        let declared = declarations(of: name)
+        for (one, recalls) in zip(declared, checking(declared.map(\.threshold))) {
+            guard let place = ks.firstIndex(of: one.k) else { continue }
+            checks?.append(recalls[place].check(one, curve: name))
+        }
+    }
+
     /// The recalls that are checked, at every depth of a curve where a threshold is sure of them.
     fileprivate func declarations(of name: String) -> [DeclaredRecall] {
         depths(of: name).flatMap { k in

@@ -18,6 +18,8 @@ public struct RouterTraining: Sendable {
     /// The device that thresholds of cost by time are calibrated for. An input like any other: one timed on
     /// the spot would make other bytes of every build.
     public var model = DeviceModel.common
+    /// Which code every record gets, by which pages are chosen; nil: none.
+    public var recordCodes: RecordCodeParameters?
 
     public init() {}
 
@@ -31,13 +33,21 @@ public struct TrainedRouter: Sendable {
     public let report: TrainingReport
     public let policies: CalibratedPolicies
     public let posteriors: [PosteriorModel]
+    public let recordCodes: RecordCodes?
+
+    /// Memory that an open index holds of it.
+    public var residentByteCount: Int {
+        router.residentByteCount + posteriors.reduce(0) { $0 + $1.residentByteCount }
+            + (recordCodes?.residentByteCount ?? 0)
+    }
 
     /// What router.bin holds.
     public func sections() throws -> [(tag: String, bytes: [UInt8])] {
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.sortedKeys]
         let learned = posteriors.isEmpty ? [] : [PosteriorModel.encode(posteriors)]
-        return router.encode() + learned + [(CalibratedPolicies.section, Array(try encoder.encode(policies)))]
+        let codes = recordCodes.map { [$0.encode()] } ?? []
+        return router.encode() + learned + codes + [(CalibratedPolicies.section, Array(try encoder.encode(policies)))]
     }
 }
 
@@ -74,9 +84,18 @@ extension DiskIndex {
         var policies = calibratePolicies(
             router: router, set: set, homes: homes, model: training.model, threads: threads,
             provenance: provenance(of: training, learned: learned, set: set, report: report))
+        // Pages are chosen by records: no posterior of partitions has a part in it.
+        if let wanted = training.recordCodes {
+            let codes = try calibratePages(
+                codeRecords(
+                    wanted, seed: training.predictor.training.seed, threads: threads, progress: progress),
+                set: set, threads: threads, into: &policies)
+            return TrainedRouter(
+                router: router, report: report, policies: policies, posteriors: [], recordCodes: codes)
+        }
         // A probing model gives each partition a probability of its own: there is no posterior of one neighbour.
         guard let predictor = router as? Predictor else {
-            return TrainedRouter(router: router, report: report, policies: policies, posteriors: [])
+            return TrainedRouter(router: router, report: report, policies: policies, posteriors: [], recordCodes: nil)
         }
         // What stopped the training teaches the posterior; what sets thresholds has no part in either.
         let teaching = learned.pairs.heldOut
@@ -90,12 +109,12 @@ extension DiskIndex {
         // What a router promises of a query made from the base hangs on the vector that it was made from, and so does what
         // a second round would still read: only queries from outside tell how that ends.
         guard set.sources.isEmpty else {
-            return TrainedRouter(router: router, report: report, policies: policies, posteriors: posteriors)
+            return TrainedRouter(router: router, report: report, policies: policies, posteriors: posteriors, recordCodes: nil)
         }
         try calibrateLaterRounds(
             predictor: predictor, posteriors: posteriors, set: set,
             memoryByteCount: training.pairs.memoryByteCount, threads: threads, into: &policies)
-        return TrainedRouter(router: router, report: report, policies: policies, posteriors: posteriors)
+        return TrainedRouter(router: router, report: report, policies: policies, posteriors: posteriors, recordCodes: nil)
     }
 
     /// The labelled queries that a training asks for.

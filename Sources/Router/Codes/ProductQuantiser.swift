@@ -13,7 +13,7 @@ public final class ProductQuantiser: Sendable {
     public static let codeByteLimit = 256
     static let section = "quantis"
     /// Rows that codewords are trained on at most, and iterations of their k-means.
-    private static let trainingRows = 65_536
+    private static let ownRows = 65_536
     private static let iterations = 12
 
     public let dimension: Int
@@ -51,7 +51,7 @@ public final class ProductQuantiser: Sendable {
         precondition(codeByteCount >= 1 && codeByteCount <= min(rows.dimension, codeByteLimit))
         var random = SeededRandom(seed: seed, stream: 21)
         let sample =
-            rows.count <= trainingRows ? rows : rows.gather(random.sample(trainingRows, below: rows.count))
+            rows.count <= ownRows ? rows : rows.gather(random.sample(ownRows, below: rows.count))
         let starts = starts(dimension: rows.dimension, codeByteCount: codeByteCount)
         let words = VectorMatrix(count: rows.dimension, dimension: wordCount, elementType: .f16)
         Workers.forEach(count: codeByteCount, threads: threads) { space in

@@ -2,6 +2,7 @@
 // knows parameters; only here have they names that are typed.
 
 import Foundation
+import Build
 import Index
 import Storage
 
