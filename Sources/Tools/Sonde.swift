@@ -38,7 +38,7 @@ struct Sonde: ParsableCommand {
             try IgnoredOptions.check(given, of: command)
             try command.run()
             try StandardOutput.requireWritten()
-        } catch let error as UnreadResult {
+        } catch let error as IndexError where error.isOfFinishedWork {
             // Done, whatever more cannot be said of it.
             FileHandle.standardError.write(Data("sonde: \(error)\n".utf8))
         } catch {

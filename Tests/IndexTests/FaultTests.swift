@@ -99,7 +99,7 @@ struct FaultTests {
                     fixture.queries, .nprobe(6), threads: 1 + seed % 3, inFlight: 1 + seed % 9)
                 #expect(found.answers == right.answers)
                 answered += 1
-            } catch let error as StorageError {
+            } catch IndexError.storage(let error) {
                 guard case .systemCall(_, EIO) = error.kind else { throw error }
                 errors += 1
             } catch let error as IndexError {
@@ -120,7 +120,7 @@ struct FaultTests {
         let index = try open(plan, onDisk: true)
         let right = try fixture.open()
         for _ in 0..<5 {
-            #expect(throws: StorageError.self) {
+            #expect(throws: IndexError.self) {
                 try index.ask(fixture.queries, .nprobe(60), threads: 2, inFlight: 8)
             }
             let away = (0..<fixture.queries.count).filter {

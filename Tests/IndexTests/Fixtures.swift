@@ -205,15 +205,23 @@ func refusal(_ body: () throws -> Void, _ location: SourceLocation = #_sourceLoc
     indexError(body, location).map { "\($0)" } ?? ""
 }
 
-/// The error that `body` throws as a StorageError.
+/// The error that `body` throws as a StorageError, or as an IndexError that carries one.
 func storageError(_ body: () throws -> Void, _ location: SourceLocation = #_sourceLocation) -> StorageError? {
     do {
         try body()
         Issue.record("nothing was thrown", sourceLocation: location)
     } catch let error as StorageError {
         return error
+    } catch IndexError.storage(let error) {
+        return error
     } catch {
         Issue.record("\(error) was thrown", sourceLocation: location)
     }
     return nil
+}
+
+/// Why the job that `body` does stopped, where it can be gone on with.
+func unfinished(_ body: () throws -> Void, _ location: SourceLocation = #_sourceLocation) -> IndexError? {
+    guard case .unfinished(let cause, _) = indexError(body, location) else { return nil }
+    return cause
 }

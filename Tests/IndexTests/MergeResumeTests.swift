@@ -38,7 +38,7 @@ struct MergeResumeTests {
         #expect(try differences(index, whole) == [])
         for count in [1, units.count / 2, units.count - 1, units.count] {
             try FileManager.default.removeItem(atPath: index)
-            #expect(throws: UnfinishedBuild.self) { try merge(of: shards, stopAfter: count) }
+            #expect(unfinished { _ = try merge(of: shards, stopAfter: count) } != nil)
             #expect(!FileManager.default.fileExists(atPath: index))
             let refused = storageError { _ = try merge(of: shards) }
             #expect(refused?.kind == .exists && refused?.description.contains("go on with") == true)
@@ -57,7 +57,7 @@ struct MergeResumeTests {
         }
         // What is damaged is refused by name, or begun anew.
         try FileManager.default.removeItem(atPath: index)
-        #expect(throws: UnfinishedBuild.self) { try merge(of: shards, stopAfter: 4) }
+        #expect(unfinished { _ = try merge(of: shards, stopAfter: 4) } != nil)
         let path = URL(fileURLWithPath: work + "/index/segments.bin")
         var bytes = try Data(contentsOf: path)
         bytes[bytes.count / 3] ^= 1

@@ -54,7 +54,7 @@ struct MilestoneResumeTests {
             #expect(units.suffix(2) == ["partition", "publish"] && units.count > 6, "\(units)")
             // Router's tests stop after every single one.
             for count in [2, units.count / 2, units.count - 2] {
-                #expect(throws: UnfinishedBuild.self) { try learn("index", stopAfter: count) }
+                #expect(unfinished { _ = try learn("index", stopAfter: count) } != nil)
                 #expect(names == [".index.building"])
                 #expect(storageError { _ = try learn("index") }?.kind == .exists)
                 let other = storageError { _ = try learn("index", start: .resume) { $0.seed = 7 } }
@@ -66,7 +66,7 @@ struct MilestoneResumeTests {
             }
             guard name == "splits" else { continue }
             // What is damaged is refused by name, or begun anew.
-            #expect(throws: UnfinishedBuild.self) { try learn("index", stopAfter: 3) }
+            #expect(unfinished { _ = try learn("index", stopAfter: 3) } != nil)
             let milestone = try #require(
                 try FileManager.default.contentsOfDirectory(atPath: work).first { $0.hasPrefix("milestone") })
             var bytes = try Data(contentsOf: URL(fileURLWithPath: work + "/" + milestone))
@@ -115,8 +115,8 @@ struct MilestoneResumeTests {
             }
             do {
                 _ = try builder.build()
-            } catch let error as UnfinishedBuild {
-                #expect(error.cause is Stopped)
+            } catch {
+                #expect("\(error)".hasPrefix("Stopped()"), "\(error)")
             }
             return units
         }

@@ -88,6 +88,6 @@ struct SharedPartitionsTests {
         #expect(
             storageError { _ = try SharedPartitions.read(path: fixture.directory.file("capped-0")) }?.kind
                 == .missing)
-        #expect(throws: StorageError.self) { try DiskIndex(path: plan.path) }
+        #expect(storageError { _ = try DiskIndex(path: plan.path) } != nil)
     }
 }

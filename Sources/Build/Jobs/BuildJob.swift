@@ -19,21 +19,6 @@ public struct WorkUnit: Sendable {
     var computingSeconds: Double { seconds * min(1, Double(byteCount) / Double(WorkUnit().byteCount)) }
 }
 
-/// A build that stopped before its end and can go on.
-public struct UnfinishedBuild: Error, CustomStringConvertible {
-    /// What stopped it.
-    public let cause: any Error
-    /// The directory that holds what is finished.
-    public let workPath: String
-
-    public var description: String { description(ofCause: "\(cause)") }
-
-    /// The same of a cause in other words.
-    public func description(ofCause cause: String) -> String {
-        "\(cause); what is finished is kept in \(workPath): the same build goes on from there"
-    }
-}
-
 /// The locked directory and the journal of one build.
 final class BuildJob {
     /// Stages that leave something behind, in their order.
@@ -113,7 +98,7 @@ final class BuildJob {
     ///   - work: does what is not finished yet, and publishes. Not called where only the remains of a job that was
     ///     killed behind its publishing are to be removed, or it was finished before.
     /// - Returns: whether there was work.
-    /// - Throws: what `work` throws; `UnfinishedBuild` where the job can be gone on with; `StorageError` where `path` is
+    /// - Throws: what `work` throws; `IndexError.unfinished` where the job can be gone on with; `StorageError` where `path` is
     ///   taken, or what is left of it is another job's, in use or damaged.
     @discardableResult
     static func run(
@@ -295,6 +280,8 @@ final class BuildJob {
     /// Whether trying again another day may help. What the base or the request is made of does not change by it.
     static func mayPass(_ error: any Error) -> Bool {
         switch error {
+        case IndexError.storage(let error): error.isOfSystem
+        case IndexError.unfinished, IndexError.interrupted: true
         // A router that its own bytes refuse would be the same again.
         case is IndexError, is RouterError: false
         case let error as StorageError: error.isOfSystem
@@ -313,7 +300,7 @@ final class BuildJob {
             return error
         }
         target.leave()
-        return UnfinishedBuild(cause: error, workPath: target.workPath)
+        return IndexError.unfinished(IndexError(error), workPath: target.workPath)
     }
 }
 

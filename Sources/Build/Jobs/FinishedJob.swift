@@ -8,10 +8,20 @@ import Storage
 public enum FinishedJob {
     /// What the index at `path` is, where this job has made it; nil where nothing is there.
     ///
-    /// - Throws: kind `exists` where it is another job's, or nothing tells whose; whatever opening it throws.
-    public static func report(at path: String, of job: JobIdentity) throws -> BuildReport? {
-        guard try exists(at: path, of: job) else { return nil }
+    /// - Throws: `storage` of kind `exists` where it is another job's, or nothing tells whose; whatever opening it
+    ///   throws.
+    public static func report(at path: String, of job: JobIdentity) throws(IndexError) -> BuildReport? {
+        guard try IndexError.door({ try exists(at: path, of: job) }) else { return nil }
         return BuildReport(of: try DiskIndex(path: path), stages: [])
+    }
+
+    /// Reads a result that was just published.
+    static func reading<Value>(_ path: String, _ body: () throws -> Value) throws(IndexError) -> Value {
+        do {
+            return try body()
+        } catch {
+            throw .unread(IndexError(error), path: path)
+        }
     }
 
     /// Whether this job has made the directory at `path`; false where nothing is there.
@@ -31,24 +41,5 @@ public enum FinishedJob {
 
     private static func taken(_ path: String, _ detail: String) -> StorageError {
         StorageError(.exists, path: path, detail: detail, advice: "remove it or choose another name")
-    }
-}
-
-/// A result that is whole and has its name, and could not be read again to tell of it.
-public struct UnreadResult: Error, CustomStringConvertible {
-    public let path: String
-    public let cause: any Error
-
-    public var description: String {
-        "\(path) is finished and published; it could not be read again to tell of it: \(cause)"
-    }
-
-    /// Reads a result that was just published.
-    static func reading<Value>(_ path: String, _ body: () throws -> Value) throws -> Value {
-        do {
-            return try body()
-        } catch {
-            throw UnreadResult(path: path, cause: error)
-        }
     }
 }

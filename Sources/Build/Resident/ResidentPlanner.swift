@@ -79,9 +79,13 @@ public struct ResidentPlanner: Sendable {
 
     /// Weighs the options.
     ///
-    /// - Throws: `IndexError.invalid` where nothing fits the budget or no option reaches the recall, `StorageError`
-    ///   from reading.
-    public func plan(progress: JobProgress = .none) throws -> ResidentPlan {
+    /// - Throws: `residentTooSmall` where nothing fits the budget, `recallNotReached` where no option reaches the
+    ///   recall, `memoryTooSmall` or `invalid` where there is too little to try them on, `storage` from reading.
+    public func plan(progress: JobProgress = .none) throws(IndexError) -> ResidentPlan {
+        try IndexError.door { try weigh(progress: progress) }
+    }
+
+    private func weigh(progress: JobProgress) throws -> ResidentPlan {
         try goal.validate()
         let start = monotonicNanoseconds()
         let space = RoutingSpace(metric: metric, baseType: elementType)

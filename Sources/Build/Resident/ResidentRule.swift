@@ -85,9 +85,13 @@ public struct ResidentRule: Sendable {
 
     /// Partitions and router.
     ///
-    /// - Throws: `IndexError.invalid` for an empty base, for a budget below the smallest index and for codes that do not
-    ///   fit the budget or the dimension.
-    public func choose() throws -> Choice {
+    /// - Throws: `invalid` for an empty base, `residentTooSmall` for a budget below the smallest index and for codes
+    ///   that do not fit it, `outOfRange` for codes that do not fit the dimension.
+    public func choose() throws(IndexError) -> Choice {
+        try IndexError.door { try weigh() }
+    }
+
+    private func weigh() throws -> Choice {
         guard count > 0 else { throw IndexError.invalid("the base holds no vectors") }
         let space = RoutingSpace(metric: metric, baseType: elementType)
         // Where lengths may count, routing has one dimension more.

@@ -28,7 +28,11 @@ public struct BuildWithCopies {
     ///
     /// - Parameter retraining: what to do with the partitioned index.
     /// - Throws: as `IndexBuilder.build`.
-    public func run(retraining: (DiskIndex) throws -> Retraining) throws -> BuildReport {
+    public func run(retraining: (DiskIndex) throws -> Retraining) throws(IndexError) -> BuildReport {
+        try IndexError.door { try runOrGoOn(retraining: retraining) }
+    }
+
+    private func runOrGoOn(retraining: (DiskIndex) throws -> Retraining) throws -> BuildReport {
         if builder.start == .resume {
             if try BuildJob.clearUp(builder.directory, identity: identity(), base: builder.base.path) {
                 return BuildReport(of: try DiskIndex(path: builder.directory), stages: [])
@@ -52,15 +56,15 @@ public struct BuildWithCopies {
         }
         do {
             return try run(in: target, retraining: retraining)
-        } catch let error as UnfinishedBuild {
+        } catch IndexError.unfinished(let cause, _) {
             target.leave()
-            throw UnfinishedBuild(cause: error.cause, workPath: target.workPath)
+            throw IndexError.unfinished(cause, workPath: target.workPath)
         } catch {
             // Whatever stands is whole: directories within appear whole or not at all.
             let holdsWork = Directory.exists(target.temporary(Self.partitionedName))
             if holdsWork && BuildJob.mayPass(error) {
                 target.leave()
-                throw UnfinishedBuild(cause: error, workPath: target.workPath)
+                throw IndexError.unfinished(IndexError(error), workPath: target.workPath)
             }
             // What an earlier run has left is not this one's to remove.
             if isContinued { target.leave() } else { target.discard() }

@@ -28,19 +28,21 @@ public struct IndexRewriter {
     ///   - build: entries to add to the manifest's description of the build, or to replace in it.
     /// - Returns: the new manifest.
     /// - Throws: `IndexError.invalid` for a plan that names vectors or partitions that are not there,
-    ///   `StorageError` from reading and writing, an existing `directory` among it. Nothing is left then.
+    ///   `storage` from reading and writing, an existing `directory` among it. Nothing is left then.
     @discardableResult
     public func write(
         to directory: String, plan: Placements = Placements(),
         sections: [(tag: String, bytes: [UInt8])]? = nil,
         build: [String: String] = [:]
-    ) throws -> Manifest {
-        let target = try AtomicDirectory.create(path: directory)
-        do {
-            return try write(to: target, plan: plan, sections: sections, build: build)
-        } catch {
-            target.discard()
-            throw error
+    ) throws(IndexError) -> Manifest {
+        try IndexError.door {
+            let target = try AtomicDirectory.create(path: directory)
+            do {
+                return try write(to: target, plan: plan, sections: sections, build: build)
+            } catch {
+                target.discard()
+                throw error
+            }
         }
     }
 

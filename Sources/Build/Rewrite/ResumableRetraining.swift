@@ -15,6 +15,12 @@ extension Retraining {
     public func run(
         _ index: DiskIndex, to directory: String, start: AtomicDirectory.Start = .fresh,
         progress: JobProgress = .none
+    ) throws(IndexError) -> BuildReport {
+        try IndexError.door { try runOrGoOn(index, to: directory, start: start, progress: progress) }
+    }
+
+    private func runOrGoOn(
+        _ index: DiskIndex, to directory: String, start: AtomicDirectory.Start, progress: JobProgress
     ) throws -> BuildReport {
         if start == .resume,
             try BuildJob.clearUp(directory, identity: identity(of: index), base: index.path)
@@ -43,7 +49,7 @@ extension Retraining {
                 || Directory.exists(target.temporary(Self.plannedName))
             if holdsWork && BuildJob.mayPass(error) {
                 target.leave()
-                throw UnfinishedBuild(cause: error, workPath: target.workPath)
+                throw IndexError.unfinished(IndexError(error), workPath: target.workPath)
             }
             // What an earlier run has left is not this one's to remove.
             if isContinued { target.leave() } else { target.discard() }

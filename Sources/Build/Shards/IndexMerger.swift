@@ -54,13 +54,19 @@ public struct IndexMerger: Sendable {
     ///
     /// - Parameter afterUnit: told of each unit of work that is finished, by stage and position. What it throws ends the
     ///   merge, which another run goes on with.
-    /// - Throws: `IndexError.invalid` where the shards are not all those of one plan, `IndexError.inconsistent`
-    ///   where the files of a shard do not fit each other, `IndexError.doubledId` for an external id in two shards,
-    ///   `StorageError` from reading and writing, for a page that fails its checksum and for an existing `directory`:
-    ///   nothing is left behind then that was not there before. `UnfinishedBuild` where the merge can be gone on with.
+    /// - Throws: `shards` where the shards are not all those of one plan, `inconsistent` where the files of a shard do
+    ///   not fit each other, `doubledId` for an external id in two shards, `storage` from reading and writing, for a
+    ///   page that fails its checksum and for an existing `directory`: nothing is left behind then that was not there
+    ///   before. `unfinished` where the merge can be gone on with, `unread` where it is done.
     @discardableResult
     public func merge(
         _ shards: [String], to directory: String, afterUnit: ((String, Int) throws -> Void)? = nil
+    ) throws(IndexError) -> MergeReport {
+        try IndexError.door { try mergeOrGoOn(shards, to: directory, afterUnit: afterUnit) }
+    }
+
+    private func mergeOrGoOn(
+        _ shards: [String], to directory: String, afterUnit: ((String, Int) throws -> Void)?
     ) throws -> MergeReport {
         let begun = monotonicNanoseconds()
         let sources = try MergeSource.all(shards)
@@ -87,7 +93,7 @@ public struct IndexMerger: Sendable {
             try job.target.publish()
         }
         let read = { try Manifest.read(path: IndexFiles(directory: directory).manifest) }
-        let manifest = worked ? try UnreadResult.reading(directory, read) : try read()
+        let manifest = worked ? try FinishedJob.reading(directory, read) : try read()
         return MergeReport(
             shards: sources.count, count: manifest.count, partitions: manifest.partitions,
             records: manifest.records, shardByteCount: sources.reduce(0) { $0 + $1.table.byteCount },

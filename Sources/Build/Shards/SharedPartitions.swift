@@ -51,14 +51,25 @@ public struct SharedPartitions: Sendable {
     ///   - start: what to do with an unfinished plan that an earlier run has left.
     ///   - unit: how much work a kill may cost.
     ///   - afterUnit: as in `IndexBuilder`.
-    /// - Throws: `IndexError.invalid` for parameters that mean nothing or belong to a build, `StorageError`
-    ///   from reading and writing, an existing `directory` among it: nothing is left behind then that was not there
-    ///   before. `UnfinishedBuild` where it can be gone on with.
+    /// - Throws: `outOfRange` or `invalid` for parameters that mean nothing or belong to a build, `storage` from
+    ///   reading and writing, an existing `directory` among it: nothing is left behind then that was not there before.
+    ///   `unfinished` where it can be gone on with, `unread` where it is done.
     @discardableResult
     public static func learn(
         base: VectorFile, parameters: BuildParameters, directory: String, progress: JobProgress = .none,
         start: AtomicDirectory.Start = .fresh, unit: WorkUnit = WorkUnit(),
         afterUnit: ((String, Int) throws -> Void)? = nil
+    ) throws(IndexError) -> Report {
+        try IndexError.door {
+            try learnOrGoOn(
+                base: base, parameters: parameters, directory: directory, progress: progress, start: start,
+                unit: unit, afterUnit: afterUnit)
+        }
+    }
+
+    private static func learnOrGoOn(
+        base: VectorFile, parameters: BuildParameters, directory: String, progress: JobProgress,
+        start: AtomicDirectory.Start, unit: WorkUnit, afterUnit: ((String, Int) throws -> Void)?
     ) throws -> Report {
         let begun = monotonicNanoseconds()
         guard parameters.headShare == nil, parameters.router == nil, parameters.plan == nil,
@@ -88,7 +99,7 @@ public struct SharedPartitions: Sendable {
         }
         let plan =
             worked
-            ? try UnreadResult.reading(directory) { try read(path: directory) } : try read(path: directory)
+            ? try FinishedJob.reading(directory) { try read(path: directory) } : try read(path: directory)
         return Report(
             plan: plan, sampled: plan.sampled ?? base.count,
             seconds: Double(monotonicNanoseconds() - begun) / 1e9)
@@ -123,9 +134,13 @@ public struct SharedPartitions: Sendable {
 
     /// Opens a plan directory and checks it.
     ///
-    /// - Throws: `StorageError` where a file is missing, damaged or of an unknown version, `IndexError` where
-    ///   the files do not fit each other.
-    public static func read(path: String) throws -> SharedPartitions {
+    /// - Throws: `storage` where a file is missing, damaged or of an unknown version, `inconsistent` where the files do
+    ///   not fit each other.
+    public static func read(path: String) throws(IndexError) -> SharedPartitions {
+        try IndexError.door { try open(path: path) }
+    }
+
+    private static func open(path: String) throws -> SharedPartitions {
         let file = path + "/" + manifestName
         let manifest: Manifest
         do {

@@ -110,10 +110,14 @@ public final class IndexBuilder {
 
     /// Builds and publishes.
     ///
-    /// - Throws: `IndexError.invalid` for parameters that mean nothing, `StorageError` for anything that
-    ///   reading or writing meets, an existing `directory` or another's unfinished build among it: nothing is left
-    ///   behind then that was not there before. `UnfinishedBuild` where the build can be gone on with.
-    public func build() throws -> BuildReport {
+    /// - Throws: `outOfRange` or `invalid` for parameters that mean nothing, `storage` for anything that reading or
+    ///   writing meets, an existing `directory` or another's unfinished build among it: nothing is left behind then
+    ///   that was not there before. `unfinished` where the build can be gone on with, `unread` where it is done.
+    public func build() throws(IndexError) -> BuildReport {
+        try IndexError.door { try buildOrGoOn() }
+    }
+
+    private func buildOrGoOn() throws -> BuildReport {
         try prepare()
         let worked = try BuildJob.run(
             directory, start: start, identity: identity(), request: request, base: base.path,
@@ -127,7 +131,7 @@ public final class IndexBuilder {
             }
         }
         let report = { BuildReport(of: try DiskIndex(path: self.directory), stages: self.stages) }
-        return worked ? try UnreadResult.reading(directory, report) : try report()
+        return worked ? try FinishedJob.reading(directory, report) : try report()
     }
 
     /// All stages up to a whole directory that has not its name yet.

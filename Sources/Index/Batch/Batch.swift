@@ -12,11 +12,21 @@ extension DiskIndex {
     /// Finished blocks are kept: where an earlier run with the same parameters was killed, this one goes on.
     /// With a shard, the file is a part for `PartialResult.merge`.
     ///
-    /// - Throws: `IndexError.invalid` for a request that means nothing, `IndexError.corruptSegment` for a page
-    ///   that fails its checksum, `StorageError` where files fail or what is left is of another job.
+    /// - Throws: `outOfRange`, `unlikeVectors`, `memoryTooSmall` or `invalid` for a request that means nothing,
+    ///   `corruptSegment` for a page that fails its checksum, `storage` where files fail or what is left is of another
+    ///   job.
     public func batch(
         _ queries: VectorFile, out: String, parameters: BatchParameters, progress: JobProgress = .none
-    ) throws -> BatchSummary {
+    ) throws(IndexError) -> BatchSummary {
+        try IndexError.door {
+            try requireMeaning(queries, out: out, parameters: parameters)
+            return try BatchJob(
+                index: self, queries: queries, out: out, parameters: parameters, progress: progress
+            ).run()
+        }
+    }
+
+    private func requireMeaning(_ queries: VectorFile, out: String, parameters: BatchParameters) throws {
         try validate(parameters.search, dimension: queries.dimension, elementType: queries.elementType)
         if case .pages = parameters.search.policy {
             throw IndexError.invalid(
@@ -33,9 +43,6 @@ extension DiskIndex {
             try NeighbourFormat.requirePlaced(path: out)
             try requireRoomForIds(in: out)
         }
-        return try BatchJob(
-            index: self, queries: queries, out: out, parameters: parameters, progress: progress
-        ).run()
     }
 }
 

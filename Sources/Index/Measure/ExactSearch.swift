@@ -35,11 +35,11 @@ public struct ExactSearch: Sendable {
     /// The k nearest base vectors of every query, in memory.
     ///
     /// - Parameter ids: those of the base; equally near ones are ordered by them.
-    /// - Throws: `IndexError.invalid` where the files do not fit each other, `StorageError` from reading.
+    /// - Throws: `unlikeVectors` or `outOfRange` where the files do not fit each other, `storage` from reading.
     public func run(
         base: VectorFile, queries: VectorFile, ids: VectorIds = .positions(first: 0),
         progress: JobProgress = .none
-    ) throws -> TruthFile {
+    ) throws(IndexError) -> TruthFile {
         var truth = TruthFile(count: queries.count, k: k)
         try run(base: base, queries: queries, ids: ids, progress: progress) { range, answers in
             for query in range {
@@ -57,6 +57,15 @@ public struct ExactSearch: Sendable {
     public func run(
         base: VectorFile, queries: VectorFile, ids: VectorIds = .positions(first: 0),
         progress: JobProgress = .none, receive: (Range<Int>, TruthFile) throws -> Void
+    ) throws(IndexError) {
+        try IndexError.door {
+            try find(base: base, queries: queries, ids: ids, progress: progress, receive: receive)
+        }
+    }
+
+    private func find(
+        base: VectorFile, queries: VectorFile, ids: VectorIds, progress: JobProgress,
+        receive: (Range<Int>, TruthFile) throws -> Void
     ) throws {
         try validate(base: base, queries: queries)
         _ = try ids.validated(count: base.count, memoryByteCount: memoryByteCount)

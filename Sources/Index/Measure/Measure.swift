@@ -15,6 +15,17 @@ extension DiskIndex {
         queries: VectorMatrix, truth given: TruthFile, truthPath: String = "truth", ks: [Int],
         policies: [Policy], parameters: SearchParameters, latencyQueries: Int = 1000,
         progress: JobProgress = .none
+    ) throws(IndexError) -> Measurement {
+        try IndexError.door {
+            try sweep(
+                queries: queries, truth: given, truthPath: truthPath, ks: ks, policies: policies,
+                parameters: parameters, latencyQueries: latencyQueries, progress: progress)
+        }
+    }
+
+    private func sweep(
+        queries: VectorMatrix, truth given: TruthFile, truthPath: String, ks: [Int], policies: [Policy],
+        parameters: SearchParameters, latencyQueries: Int, progress: JobProgress
     ) throws -> Measurement {
         let deepest = ks.max() ?? 1
         try validate(truth: given, queryCount: queries.count, k: deepest)

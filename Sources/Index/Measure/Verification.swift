@@ -43,9 +43,15 @@ public enum Verification {
     /// Checks the index at `path`. Damage is reported, not thrown.
     ///
     /// - Parameter device: reads segments.bin instead of its own.
-    /// - Throws: `StorageError` of kind `missing` where there is no manifest: such a directory is no index.
+    /// - Throws: `storage` of kind `missing` where there is no manifest: such a directory is no index.
     public static func run(
         path: String, device: (any BlockDevice)? = nil, progress: JobProgress = .none
+    ) throws(IndexError) -> VerificationReport {
+        try IndexError.door { try verify(path: path, device: device, progress: progress) }
+    }
+
+    private static func verify(
+        path: String, device: (any BlockDevice)?, progress: JobProgress
     ) throws -> VerificationReport {
         var report = VerificationReport(path: path)
         let files = IndexFiles(directory: path)

@@ -44,9 +44,19 @@ public final class DiskIndex: Sendable {
     ///
     /// - Parameter residentMaximum: refuses an index that would hold more memory, before its router is read; nil:
     ///   what its build promised, if it did.
-    /// - Throws: `StorageError` where a file is missing, damaged or of an unknown version, `IndexError`
-    ///   where the files do not fit each other or the index does not fit the memory.
-    public init(path: String, device: (any BlockDevice)? = nil, residentMaximum: Int? = nil) throws {
+    /// - Throws: `storage` where a file is missing, damaged or of an unknown version, `inconsistent` where the files
+    ///   do not fit each other, `overBudget` where the index does not fit the memory.
+    public convenience init(
+        path: String, device: (any BlockDevice)? = nil, residentMaximum: Int? = nil
+    ) throws(IndexError) {
+        do {
+            try self.init(opening: path, device: device, residentMaximum: residentMaximum)
+        } catch {
+            throw IndexError(error)
+        }
+    }
+
+    private init(opening path: String, device: (any BlockDevice)?, residentMaximum: Int?) throws {
         self.path = path
         cache = nil
         let files = IndexFiles(directory: path)

@@ -1,6 +1,9 @@
 // What can go wrong above the files: a request that means nothing, or an index that contradicts itself.
-// Errors of files and devices stay StorageError, with path and offset.
+// Every public door of Index, Learn and Build throws this one type: errors of files, devices and routers are carried
+// within, with path and offset.
 
+import Router
+import Storage
 import Vectors
 
 /// An error of building, opening or searching an index. Where a case carries a sentence, it says what is wrong and
@@ -44,6 +47,16 @@ public enum IndexError: Error, Sendable, CustomStringConvertible {
     case overBudget(path: String, resident: Int, limit: Int)
     /// Two shards give one id, each to a vector of its own.
     case doubledId(UInt64, String, String)
+    /// What a file or a device did.
+    case storage(StorageError)
+    /// Bytes that are whole and hold no router.
+    case router(RouterError)
+    /// A job that stopped before its end and can be gone on with: why, and the directory that holds what is finished.
+    indirect case unfinished(IndexError, workPath: String)
+    /// A result that is whole and has its name, and could not be read again to tell of it.
+    indirect case unread(IndexError, path: String)
+    /// What a caller's own code threw, where it is called during the work.
+    case interrupted(any Error)
 
     public var description: String {
         switch self {
@@ -70,6 +83,43 @@ public enum IndexError: Error, Sendable, CustomStringConvertible {
         case .doubledId(let id, let first, let second):
             "\(first) and \(second) both hold the id \(id); an id names one vector: build one of them again with other "
                 + "ids"
+        case .storage(let error): error.description
+        case .router(let error): error.description
+        case .unfinished(let cause, let workPath):
+            Self.unfinished(because: cause.description, workPath: workPath)
+        case .unread(let cause, let path):
+            "\(path) is finished and published; it could not be read again to tell of it: \(cause)"
+        case .interrupted(let error): "\(error)"
+        }
+    }
+
+    /// Whether what was asked for is done all the same.
+    public var isOfFinishedWork: Bool { if case .unread = self { true } else { false } }
+
+    /// The sentence of an unfinished job, whoever words the cause.
+    public static func unfinished(because cause: String, workPath: String) -> String {
+        "\(cause); what is finished is kept in \(workPath): the same build goes on from there"
+    }
+}
+
+extension IndexError {
+    /// Any error of the rooms below as one of this room.
+    package init(_ error: any Error) {
+        self =
+            switch error {
+            case let error as IndexError: error
+            case let error as StorageError: .storage(error)
+            case let error as RouterError: .router(error)
+            default: .interrupted(error)
+            }
+    }
+
+    /// Runs the inside of a public door.
+    package static func door<Value>(_ body: () throws -> Value) throws(IndexError) -> Value {
+        do {
+            return try body()
+        } catch {
+            throw IndexError(error)
         }
     }
 }

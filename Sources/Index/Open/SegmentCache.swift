@@ -59,6 +59,14 @@ extension DiskIndex {
     ///   from reading.
     public func caching(
         byteCount: Int, learn: VectorMatrix, policy: Policy, cost: ReadCost = .vectors, threads: Int
+    ) throws(IndexError) -> DiskIndex {
+        try IndexError.door {
+            try cached(byteCount: byteCount, learn: learn, policy: policy, cost: cost, threads: threads)
+        }
+    }
+
+    private func cached(
+        byteCount: Int, learn: VectorMatrix, policy: Policy, cost: ReadCost, threads: Int
     ) throws -> DiskIndex {
         try policy.validate()
         guard learn.dimension == dimension, learn.elementType == elementType else {

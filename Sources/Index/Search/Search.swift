@@ -47,10 +47,12 @@ public struct SearchResult: Sendable {
 extension DiskIndex {
     /// Answers every row of `queries` (of the index's element type and dimension).
     ///
-    /// - Throws: `IndexError.invalid` for a request that means nothing, `IndexError.corruptSegment` where a
-    ///   page that was read fails its checksum, `StorageError` where reading fails.
-    public func search(_ queries: VectorMatrix, parameters: SearchParameters) throws -> SearchResult {
-        try search(queries, routes: nil, parameters: parameters)
+    /// - Throws: `outOfRange`, `unlikeVectors`, `untrained` or `invalid` for a request that means nothing,
+    ///   `corruptSegment` where a page that was read fails its checksum, `storage` where reading fails.
+    public func search(
+        _ queries: VectorMatrix, parameters: SearchParameters
+    ) throws(IndexError) -> SearchResult {
+        try IndexError.door { try search(queries, routes: nil, parameters: parameters) }
     }
 
     /// The same for queries that are asked again and again: `routes` are what this index's router says of each, nil

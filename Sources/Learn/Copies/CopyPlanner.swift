@@ -35,7 +35,7 @@ public struct CopyPlanner: Sendable {
 
     /// The plan of a geometric planner.
     ///
-    /// - Throws: `IndexError.invalid` for a planner that wants pairs (see `paperRound`, `GainPlanner`).
+    /// - Throws: `IndexError.noLearnFile` for a planner that wants pairs (see `paperRound`, `GainPlanner`).
     public func plan(_ plan: CopyRule) throws -> Placements {
         switch plan {
         case .none: Placements()

@@ -54,10 +54,15 @@ public struct TrainedRouter: Sendable {
 extension DiskIndex {
     /// Learns a router for this index.
     ///
-    /// - Throws: `IndexError.invalid` for parameters that mean nothing or a learn file that does not fit,
-    ///   `StorageError` from reading.
-    public func trainRouter(_ training: RouterTraining, progress: JobProgress = .none) throws -> TrainedRouter
-    {
+    /// - Throws: `outOfRange`, `tooFewQueries` or `invalid` for parameters that mean nothing, `unlikeVectors` for a
+    ///   learn file that does not fit, `storage` from reading.
+    public func trainRouter(
+        _ training: RouterTraining, progress: JobProgress = .none
+    ) throws(IndexError) -> TrainedRouter {
+        try IndexError.door { try learnRouter(training, progress: progress) }
+    }
+
+    private func learnRouter(_ training: RouterTraining, progress: JobProgress) throws -> TrainedRouter {
         try training.predictor.validate()
         if headIds != nil {
             throw IndexError.invalid(

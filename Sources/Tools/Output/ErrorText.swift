@@ -9,8 +9,12 @@ import Storage
 enum ErrorText {
     /// An error as it is printed, without the program's name.
     static func describe(_ error: any Error) -> String {
-        if let unfinished = error as? UnfinishedBuild {
-            return unfinished.description(ofCause: describe(unfinished.cause)) + " (--resume)"
+        switch error {
+        case IndexError.unfinished(let cause, let workPath):
+            return IndexError.unfinished(because: describe(cause), workPath: workPath) + " (--resume)"
+        case IndexError.storage(let inner): return describe(inner)
+        case IndexError.interrupted(let inner): return describe(inner)
+        default: break
         }
         // Errors of ours describe themselves; Foundation's do it only in their localised form.
         let text = type(of: error) is NSError.Type ? error.localizedDescription : String(describing: error)
