@@ -57,9 +57,15 @@ extension ProductQuantiser {
         case .opq:
             return OptimisedCodes.train(sample, codeByteCount: codeByteCount, seed: seed, threads: threads)
         case .weighted, .rpq:
-            return OptimisedCodes.train(
+            let start = OptimisedCodes.train(
                 sample, codeByteCount: codeByteCount, seed: seed, threads: threads, family: .weighted,
                 weights: weights)
+            guard family == .rpq, let examples else { return start }
+            var options = RoutingCodesOptions()
+            (options.training.seed, options.training.threads) = (seed, threads)
+            let trainer = RoutingCodesTrainer(start: start, examples: examples, options: options)
+            trainer.train { _ in }
+            return trainer.quantiser
         case .scalar:
             return ScalarCodes.train(
                 sample, codeByteCount: codeByteCount, seed: seed, threads: threads, weights: weights)
