@@ -10,6 +10,7 @@ let package = Package(
     products: [
         .executable(name: "sonde", targets: ["Tools"]),
         .library(name: "SondeIndex", targets: ["Build", "Learn", "Index", "Router", "Storage", "Vectors"]),
+        .library(name: "SondeRouter", targets: ["Router", "Storage", "Vectors"]),
         .library(name: "SondeKernels", targets: ["CKernels"]),
         .library(name: "SondeBLAS", targets: ["CBLAS"]),
     ],
