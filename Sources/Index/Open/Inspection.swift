@@ -114,7 +114,7 @@ extension DiskIndex {
             "centroids": centroids.residentByteCount,
             "router": router.residentByteCount - centroids.residentByteCount,
             "table": table.residentByteCount, "heads": (headIds?.count ?? 0) * 4,
-            "posteriors": posteriorsByteCount,
+            "posteriors": posteriorsByteCount, "record codes": recordCodes?.residentByteCount ?? 0,
             "cache": cache?.byteCount ?? 0,
         ]
         return parts.filter { $0.value > 0 }
