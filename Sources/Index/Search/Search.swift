@@ -129,7 +129,6 @@ final class SearchWorker {
     private let job: SearchJob
     private let index: DiskIndex
     private let arena: ReadArena
-    private static let queueDepth = 256
     private let queue: any ReadQueue
     private let scratch: RouterScratch
     /// For the centroids alone, where pages are chosen.
@@ -151,12 +150,8 @@ final class SearchWorker {
         self.job = job
         index = job.index
         let largest = index.table.largestSegmentByteCount
-        // A ring pins the whole arena, so that all of it counts as held: no more than its queue of mean segments.
-        let queued = Self.queueDepth * (Int(index.table.byteCount) / max(index.table.count, 1))
-        arena = try ReadArena(
-            byteCount: max(
-                min(max(queued, 2 << 20), 4 << 20), 2 * max(largest, SegmentRead.joinLimit)))
-        queue = try index.device.makeQueue(depth: Self.queueDepth, arena: arena)
+        arena = try ReadArena(byteCount: max(4 << 20, 2 * max(largest, SegmentRead.joinLimit)))
+        queue = try index.device.makeQueue(depth: 256, arena: arena)
         scratch = index.router.makeScratch()
         pageScratch = index.centroids.makeScratch()
         completion = RouteCompletion(index: index)
