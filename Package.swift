@@ -10,6 +10,7 @@ let package = Package(
     products: [
         .executable(name: "sonde", targets: ["Tools"]),
         .library(name: "SondeIndex", targets: ["Build", "Learn", "Index", "Router", "Storage", "Vectors"]),
+        .library(name: "SondeRouter", targets: ["Router", "Storage", "Vectors"]),
         .library(name: "SondeKernels", targets: ["CKernels"]),
         .library(name: "SondeBLAS", targets: ["CBLAS"]),
     ],
@@ -37,7 +38,7 @@ let package = Package(
             ], swiftSettings: swift),
         .testTarget(name: "KernelTests", dependencies: ["CKernels"], swiftSettings: swift),
         .testTarget(name: "StorageTests", dependencies: ["Storage", "Vectors"], swiftSettings: swift),
-        .testTarget(name: "RouterTests", dependencies: ["Router", "Vectors"], swiftSettings: swift),
+        .testTarget(name: "RouterTests", dependencies: ["Router", "Vectors", "CKernels"], swiftSettings: swift),
         .testTarget(
             name: "IndexTests", dependencies: ["Build", "Learn", "Index", "Storage", "Router", "Vectors"],
             swiftSettings: swift),

@@ -13,6 +13,9 @@ let package = Package(
             name: "kernels", dependencies: ["CMemory", .product(name: "SondeKernels", package: "sonde")],
             path: "kernels", swiftSettings: swift),
         .executableTarget(
+            name: "codes", dependencies: [.product(name: "SondeRouter", package: "sonde")],
+            path: "codes", swiftSettings: swift),
+        .executableTarget(
             name: "predictor", dependencies: [.product(name: "SondeIndex", package: "sonde")],
             path: "predictor", exclude: ["plot.py"],
             swiftSettings: swift),

@@ -6,8 +6,9 @@ import Learn
 import Router
 import Vectors
 
-/// A walk over vectors that keeps near ones together: the set is cut in two between its far ends, again
-/// and again, and each half is walked from the side where the walk comes from. Deterministic; n log n.
+/// A walk over vectors that keeps near ones together: the set is cut in two, first between its far ends and then
+/// between the means of the halves, again and again, and each half is walked from the side where the walk comes from.
+/// Deterministic; n log n.
 struct LocalityOrder {
     private let rows: UnsafeRawPointer
     private let stride: Int
@@ -15,6 +16,10 @@ struct LocalityOrder {
     private let dimension: Int
     /// Pieces of this many rows are not cut further, and cuts fall on its multiples: records of a page.
     private let grain: Int
+    /// Larger pieces are cut between their far ends alone: few pages lie on their border.
+    private static let refinedMaximum = 4096
+    /// Rounds of means; more change hardly a row.
+    private static let refinements = 4
     private var order: [UInt32]
     private var keys: [Float]
     private let progress: ((_ done: Int, _ total: Int) -> Void)?
@@ -54,22 +59,53 @@ struct LocalityOrder {
         return best
     }
 
-    private mutating func cut(_ range: Range<Int>, from anchor: UInt32) {
-        guard range.count > grain else { return }
-        let far = farthest(from: anchor, in: range)
-        let near = farthest(from: far, in: range)
+    private func row(_ number: UInt32) -> UnsafeRawPointer { rows + Int(number) * stride }
+
+    /// Orders rows by how much nearer they are to `start` than to `end`.
+    private mutating func sort(_ range: Range<Int>, from start: UnsafeRawPointer, to end: UnsafeRawPointer) {
         for position in range {
-            let row = order[position]
-            keys[Int(row)] = between(row, near) - between(row, far)
+            let number = order[position]
+            keys[Int(number)] =
+                distance.pair(row(number), start, dimension: dimension)
+                - distance.pair(row(number), end, dimension: dimension)
         }
         order[range].sort { a, b in
             let (x, y) = (keys[Int(a)], keys[Int(b)])
             return x == y ? a < b : x < y
         }
-        // Whichever end is nearer to where the walk comes from goes first.
-        if between(anchor, far) < between(anchor, near) { order[range].reverse() }
+    }
+
+    /// The mean of some rows, as a row.
+    private func mean(of range: Range<Int>) -> VectorMatrix {
+        var sums = [Float](repeating: 0, count: dimension)
+        var line = sums
+        for position in range {
+            VectorMatrix.toFloat(row(order[position]), distance.elementType, count: dimension, into: &line)
+            for index in 0..<dimension { sums[index] += line[index] }
+        }
+        for index in 0..<dimension { sums[index] /= Float(range.count) }
+        let mean = VectorMatrix(count: 1, dimension: dimension, elementType: distance.elementType)
+        VectorMatrix.fromFloat(sums, count: dimension, distance.elementType, into: mean.row(0))
+        return mean
+    }
+
+    private mutating func cut(_ range: Range<Int>, from anchor: UInt32) {
+        guard range.count > grain else { return }
+        let far = farthest(from: anchor, in: range)
+        let near = farthest(from: far, in: range)
+        sort(range, from: row(near), to: row(far))
         let grains = (range.count + grain - 1) / grain
         let middle = range.lowerBound + (grains + 1) / 2 * grain
+        if range.count <= Self.refinedMaximum && middle < range.upperBound {
+            for _ in 0..<Self.refinements {
+                let means = VectorMatrix.joined([
+                    mean(of: range.lowerBound..<middle), mean(of: middle..<range.upperBound),
+                ])
+                if let means { sort(range, from: means.row(0), to: means.row(1)) }
+            }
+        }
+        // Whichever end is nearer to where the walk comes from goes first.
+        if between(anchor, far) < between(anchor, near) { order[range].reverse() }
         // Every row comes through one piece of such a size.
         if range.count > 2048 && range.count <= 4096 { progress?(range.lowerBound, order.count) }
         guard middle < range.upperBound else { return }

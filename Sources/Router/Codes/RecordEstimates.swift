@@ -24,7 +24,7 @@ public final class RecordEstimates {
 
     public init(_ codes: RecordCodes) {
         self.codes = codes
-        tables = ProductQuantiser.Tables(codeByteCount: codes.quantiser.codeByteCount)
+        tables = ProductQuantiser.Tables(codes.quantiser)
         floats = .allocate(capacity: codes.quantiser.dimension)
         var largest = 1
         for partition in 0..<codes.partitionCount {

@@ -54,8 +54,10 @@ public final class PrototypeMixture: Sendable {
     }
 
     /// Bytes of a prototype's code; nil where prototypes are kept as rows.
-    public var codeByteCount: Int? {
-        if case .codes(let codes) = kept { codes.quantiser.codeByteCount } else { nil }
+    public var codeByteCount: Int? { quantiser?.codeByteCount }
+
+    fileprivate var quantiser: ProductQuantiser? {
+        if case .codes(let codes) = kept { codes.quantiser } else { nil }
     }
 
     public var residentByteCount: Int {
@@ -77,7 +79,7 @@ public final class PrototypeMixture: Sendable {
             floats = .allocate(capacity: dimension)
             converted = .allocate(byteCount: dimension * 4, alignment: 64)
             values = .allocate(capacity: max(mixture.largestPartition, 1))
-            tables = ProductQuantiser.Tables(codeByteCount: mixture.codeByteCount ?? 1)
+            tables = ProductQuantiser.Tables(mixture.quantiser)
             query = UnsafeRawPointer(converted)
         }
 

@@ -1,0 +1,55 @@
+// The table of codes alone (docs/results/codes.md): how many of a query's true ten lie among the R best by estimate, for
+// every family of codes and size.
+//
+//     swift run -c release --package-path bench codes DATA CSV [--set sift|text] [--families pq,opq,...]
+//         [--bytes 8,16,...] [--rows N] [--lists N] [--seed N] [--final]
+//
+// DATA holds the data sets (docs/guide/measuring.md). Queries are the last rows of the learn file, which nothing is
+// trained on; with --final those of the query files, whose neighbours are in their truth files. Lines are added to CSV
+// where they are not there yet.
+
+import Foundation
+import Router
+import Storage
+import Vectors
+
+/// Takes an option and its value out of the arguments.
+func take(_ name: String, from arguments: inout [String]) -> String? {
+    guard let place = arguments.firstIndex(of: name), place + 1 < arguments.count else { return nil }
+    let value = arguments[place + 1]
+    arguments.removeSubrange(place...place + 1)
+    return value
+}
+
+var arguments = Array(CommandLine.arguments.dropFirst())
+let set = take("--set", from: &arguments) ?? "sift"
+let families =
+    (take("--families", from: &arguments)?.split(separator: ",").map(String.init)
+    ?? CodeFamily.allCases.map(\.rawValue)).compactMap { CodeFamily(rawValue: $0) }
+let sizes = take("--bytes", from: &arguments)?.split(separator: ",").compactMap { Int($0) }
+let rowLimit = take("--rows", from: &arguments).flatMap { Int($0) }
+let lists = take("--lists", from: &arguments).flatMap { Int($0) }
+let seed = take("--seed", from: &arguments).flatMap { UInt64($0) } ?? 1
+let isFinal = arguments.contains("--final")
+arguments.removeAll { $0 == "--final" }
+guard arguments.count == 2, !families.isEmpty, let source = CodeData.known[set] else {
+    FileHandle.standardError.write(
+        Data("usage: codes DATA CSV [--set sift|text] [--families ...] [--bytes ...] [--rows N]\n".utf8))
+    exit(2)
+}
+
+do {
+    let data = try CodeData(
+        source, directory: arguments[0], rowLimit: rowLimit, lists: lists ?? source.lists, isFinal: isFinal)
+    var table = try CodeTable(path: arguments[1])
+    for size in sizes ?? source.sizes {
+        for family in families {
+            let key = "\(data.name),\(data.base.count),\(data.lists.count),\(family.rawValue),\(size),\(seed)"
+            if table.has(key) { continue }
+            try table.add(key, CodeMeasure(data, family, codeByteCount: size, seed: seed).lines())
+        }
+    }
+} catch {
+    FileHandle.standardError.write(Data("codes: \(error)\n".utf8))
+    exit(1)
+}
