@@ -22,7 +22,7 @@ import Testing
             "build", "--base", base, "--index", scratch.file("coded"), "--codes", "4", "--synthetic", "600",
             "--partitions", "20",
         ])
-        #expect(coded.contains("20 partitions, codes of every vector, 4 B"))
+        #expect(coded.contains("20 partitions, a code of 4 B for every record"))
         for index in ["plain", "coded"] {
             _ = try run([
                 "search", "--index", scratch.file(index), "--queries", queries, "-k", "10", "--recall",

@@ -5,7 +5,6 @@
 // the truth, tau the distance at which the probabilities of all sum to k: a soft k-th nearest, so that one rule serves
 // every k.
 
-import CKernels
 import Router
 import Storage
 import Vectors
@@ -78,8 +77,7 @@ package final class PageChooser {
                 estimates.distances[index] = .infinity
             }
         }
-        sonde_soft_nearest(
-            estimates.distances, count, Float(k), spread ?? codes.model.spread(k: k), &probabilities)
+        estimates.weigh(k: k, spread: spread ?? codes.model.spread(k: k), into: &probabilities)
         units.removeAll(keepingCapacity: true)
         gains.removeAll(keepingCapacity: true)
         for index in 0..<count {

@@ -104,6 +104,13 @@ public final class RecordEstimates {
         for index in 0..<count { distances[index] = max(distances[index] * scale, .leastNormalMagnitude) }
     }
 
+    /// The probability of each candidate to be among the k nearest, where estimates lie within `spread` times the root
+    /// of a distance of the truth. `probabilities` has room for all.
+    public func weigh(k: Int, spread: Float, into probabilities: inout [Float]) {
+        precondition(probabilities.count >= count)
+        _ = sonde_soft_nearest(distances, count, Float(k), spread, &probabilities)
+    }
+
     /// Whether any candidate from `first` on may be among the k nearest.
     private func holdsNear(from first: Int, _ k: Int, spread: Float) -> Bool {
         guard count > k else { return true }

@@ -155,9 +155,11 @@ struct BuildCommand: ParsableCommand, ChoosesParts {
         var request: JobIdentity?
         // Told with the report: what is refused says nothing else.
         var chosen: [String] = []
-        if let rule = try rule(for: file, parameters: parameters) {
-            let choice = try rule.choose()
+        if let choice = try ruled(for: file, parameters: parameters) {
             chosen = [choice.text]
+            if residentOptions.resident != nil, goalOptions.isGiven {
+                parameters.notes.merge(goalOptions.notes) { $1 }
+            }
             choice.apply(
                 to: &parameters,
                 training: try routerChoice.training(
@@ -261,11 +263,20 @@ struct BuildCommand: ParsableCommand, ChoosesParts {
     /// Whether partitions and router are chosen by rule: neither by a plan, nor by a setting for experts.
     private var choosesByRule: Bool {
         let isNamed =
-            what.partitions != nil || routerOptions.router != nil || duplicate != .none || heads != nil
+            what.partitions != nil && residentOptions.resident == nil || routerOptions.router != nil || duplicate != .none || heads != nil
             || research.partitions.subSegments != nil || research.partitions.pagesMax != nil
             || shards.plan != nil || research.router.prototypes != nil
             || research.router.prototypeCodes != nil || method != nil
-        return codesOption.codes != nil || !isNamed && residentOptions.resident == nil
+        return codesOption.codes != nil || !isNamed
+    }
+
+    /// What the rule chooses; nil where it is not asked, or where a budget leaves no room for a code of every record: then
+    /// centroids and coarser codes are weighed against one another by trying them.
+    private func ruled(for file: VectorFile, parameters: BuildParameters) throws -> ResidentRule.Choice? {
+        guard let rule = try rule(for: file, parameters: parameters) else { return nil }
+        guard residentOptions.resident != nil && codesOption.codes == nil else { return try rule.choose() }
+        guard let choice = try? rule.choose(), case .records = choice.router else { return nil }
+        return choice
     }
 
     /// The rule that chooses them.

@@ -24,6 +24,12 @@ struct GoalOptions: ParsableArguments {
         guard (1...100).contains(planK) else { throw ValidationError("--plan-k must be from 1 to 100") }
     }
 
+    /// Whether a recall of its own was asked for.
+    var isGiven: Bool { planRecall != 0.9 || planK != 1 }
+
+    /// What a manifest keeps of it: a search without a policy declares this recall.
+    var notes: [String: String] { ["plan-recall": String(planRecall), "plan-k": String(planK)] }
+
     /// What is promised of an index of vectors of so many bytes.
     func goal(_ resident: ResidentSize, baseByteCount: Int) -> ResidentGoal {
         var goal = ResidentGoal(residentByteCount: resident.byteCount(of: baseByteCount))
