@@ -54,8 +54,10 @@ import Vectors
             start: Self.start(examples), examples: examples, options: Self.options())
         let chosen = (0..<10).map { ($0, Array(0..<14)) }
         _ = trainer.gradient(of: chosen, seed: nil)
-        let (byWords, byTurn) = (Array(0..<trainer.words.count).map { trainer.words.gradient[$0] },
-            (0..<64).map { trainer.turn.gradient[$0] })
+        let (byWords, byTurn) = (
+            Array(0..<trainer.words.count).map { trainer.words.gradient[$0] },
+            (0..<64).map { trainer.turn.gradient[$0] }
+        )
         func loss() -> Double { trainer.gradient(of: chosen, seed: nil) / 10 }
         let greatest = byWords.indices.sorted { abs(byWords[$0]) > abs(byWords[$1]) }.prefix(12)
         for place in greatest {
@@ -96,9 +98,10 @@ import Vectors
             var none: SeededRandom?
             _ = drawing.draw(y, words: words, temperature: temperature, random: &none)
             return zip(drawing.near, drawing.shares).reduce(0.0) { sum, entry in
-                sum + (0..<width).reduce(0.0) {
-                    $0 + Double(entry.1 * slope[$1] * kept[entry.0 * width + $1])
-                }
+                sum
+                    + (0..<width).reduce(0.0) {
+                        $0 + Double(entry.1 * slope[$1] * kept[entry.0 * width + $1])
+                    }
             }
         }
         let temperature: Float = 0.3
@@ -126,7 +129,8 @@ import Vectors
             words[word * width] = held
             #expect(abs((above - below) / Double(2 * step) - Double(toWords[word * width])) < 5e-3)
         }
-        let higher = value(temperature * 1.01), lower = value(temperature / 1.01)
+        let higher = value(temperature * 1.01)
+        let lower = value(temperature / 1.01)
         #expect(abs((higher - lower) / 0.0199 - Double(byTemperature)) < 5e-3)
     }
 

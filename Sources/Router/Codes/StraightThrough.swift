@@ -8,7 +8,9 @@ import Vectors
 
 /// One sub-space's drawn word with what its slope needs.
 struct StraightThrough {
-    private static let reach: Float = 12
+    private static let reach: Float = 7
+    /// Quantiles of the Gumbel distribution: one drawn is as good as a logarithm of a logarithm.
+    private static let gumbels = (0..<4096).map { Float(-log(-log((Double($0) + 0.5) / 4096))) }
     private let width: Int
     private let distance = Distance(metric: .l2, elementType: .f32)
     private var distances = [Float](repeating: 0, count: ProductQuantiser.wordCount)
@@ -26,20 +28,22 @@ struct StraightThrough {
         return best
     }
 
-    /// A word drawn with noise; without a generator the nearest, with the shares of the softmax.
+    /// A word drawn with noise; without a generator the nearest. Shares are of the softmax, with the same noise.
     mutating func draw(
         _ y: UnsafePointer<Float>, words: UnsafePointer<Float>, temperature: Float,
         random: inout SeededRandom?
     ) -> Int {
-        let least = distances[nearest(to: y, words: words)]
+        let nearest = nearest(to: y, words: words)
+        let least = distances[nearest]
         near.removeAll(keepingCapacity: true)
         shares.removeAll(keepingCapacity: true)
-        var (chosen, most) = (0, -Float.infinity)
+        var (chosen, most, bits, held) = (0, -Float.infinity, UInt64(0), 0)
         for word in distances.indices where distances[word] - least < Self.reach * temperature {
             var logit = -(distances[word] - least) / temperature
             if random != nil {
-                let uniform = random?.uniform() ?? 0.5
-                logit -= Float(log(-log(max(uniform, 1e-12))))
+                if held == 0 { (bits, held) = (random?.next() ?? 0, 5) }
+                logit += Self.gumbels[Int(bits & 4095)]
+                (bits, held) = (bits >> 12, held - 1)
             }
             if logit > most { (chosen, most) = (word, logit) }
             near.append(word)
