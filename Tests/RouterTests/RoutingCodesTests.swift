@@ -96,20 +96,21 @@ import Vectors
         var drawing = StraightThrough(width: width)
         func value(_ temperature: Float) -> Double {
             var none: SeededRandom?
+            drawing.clear()
             _ = drawing.draw(y, words: words, temperature: temperature, random: &none)
-            return zip(drawing.near, drawing.shares).reduce(0.0) { sum, entry in
+            return drawing.shares.reduce(0.0) { sum, entry in
                 sum
                     + (0..<width).reduce(0.0) {
-                        $0 + Double(entry.1 * slope[$1] * kept[entry.0 * width + $1])
+                        $0 + Double(entry.share * slope[$1] * kept[entry.word * width + $1])
                     }
             }
         }
         let temperature: Float = 0.3
         _ = value(temperature)
         var (toY, toWords) = ([Float](repeating: 0, count: width), [Float](repeating: 0, count: words.count))
-        let near = drawing.near
+        let near = drawing.shares.map(\.word)
         let byTemperature = drawing.addSlopes(
-            slope, y, words: words, temperature: temperature, toY: &toY, toWords: &toWords)
+            of: 0, slope, y, words: words, temperature: temperature, toY: &toY, toWords: &toWords)
         let step: Float = 2e-3
         for component in 0..<width {
             let held = y[component]

@@ -188,8 +188,6 @@ final class RoutingCodesBlock {
         load(queries, maps)
         var noise = trainer.options.isNoisy ? seed.map { SeededRandom(seed: $0, stream: 31) } : nil
         var triplets = SeededRandom(seed: seed ?? 1, stream: 32)
-        // Words are drawn twice alike: once for what they say, once more for the slopes of what was drawn.
-        let before = noise
         if seed == nil { assignNearest() } else { draw(&noise) }
         estimate(maps)
         let byEstimate = UnsafeMutablePointer<Float>.allocate(capacity: max(count, 1))
@@ -227,8 +225,7 @@ final class RoutingCodesBlock {
             }
             first += places.count
         }
-        noise = before
-        addSlopes(&noise, throughChoice: seed != nil)
+        addSlopes(throughChoice: seed != nil)
         return loss
     }
 
@@ -236,6 +233,7 @@ final class RoutingCodesBlock {
         for space in spaces.indices {
             let begin = Int(trainer.start.starts[space])
             let temperature = expf(trainer.temperatures.values[space])
+            spaces[space].clear()
             for row in 0..<count {
                 codes[row * spaces.count + space] = spaces[space].draw(
                     y.floatRow(row) + begin, words: words(space).values, temperature: temperature,
@@ -245,7 +243,7 @@ final class RoutingCodesBlock {
     }
 
     /// From the slopes by w to those of words, temperatures and turn.
-    private func addSlopes(_ noise: inout SeededRandom?, throughChoice: Bool) {
+    private func addSlopes(throughChoice: Bool) {
         ySlopes.floats.update(repeating: 0, count: count * order)
         for space in spaces.indices {
             let components = trainer.start.components(of: space)
@@ -257,10 +255,8 @@ final class RoutingCodesBlock {
                 let code = codes[row * spaces.count + space]
                 sonde_add_scaled(wordSlopes + code * width, slope, 1, width)
                 guard throughChoice else { continue }
-                _ = spaces[space].draw(
-                    y.floatRow(row) + begin, words: values, temperature: temperature, random: &noise)
                 temperatureSlopes[space] += spaces[space].addSlopes(
-                    slope, y.floatRow(row) + begin, words: values, temperature: temperature,
+                    of: row, slope, y.floatRow(row) + begin, words: values, temperature: temperature,
                     toY: ySlopes.floatRow(row) + begin, toWords: wordSlopes)
             }
         }
