@@ -98,12 +98,13 @@ import Vectors
             var none: SeededRandom?
             drawing.clear()
             _ = drawing.draw(y, words: words, temperature: temperature, random: &none)
-            return drawing.shares.reduce(0.0) { sum, entry in
-                sum
-                    + (0..<width).reduce(0.0) {
-                        $0 + Double(entry.share * slope[$1] * kept[entry.word * width + $1])
-                    }
+            var sum = 0.0
+            for entry in drawing.shares {
+                for component in 0..<width {
+                    sum += Double(entry.share * slope[component] * kept[entry.word * width + component])
+                }
             }
+            return sum
         }
         let temperature: Float = 0.3
         _ = value(temperature)
