@@ -9,7 +9,7 @@ let package = Package(
     name: "sonde",
     products: [
         .executable(name: "sonde", targets: ["Tools"]),
-        .library(name: "SondeIndex", targets: ["Index", "Router", "Storage", "Vectors"]),
+        .library(name: "SondeIndex", targets: ["Build", "Learn", "Index", "Router", "Storage", "Vectors"]),
         .library(name: "SondeRouter", targets: ["Router", "Storage", "Vectors"]),
         .library(name: "SondeKernels", targets: ["CKernels"]),
         .library(name: "SondeBLAS", targets: ["CBLAS"]),
@@ -25,17 +25,23 @@ let package = Package(
         .target(name: "Storage", dependencies: ["Vectors", "CUring", "CKernels"], swiftSettings: swift),
         .target(name: "Router", dependencies: ["Vectors", "CKernels", "CBLAS"], swiftSettings: swift),
         .target(name: "Index", dependencies: ["Vectors", "Storage", "Router"], swiftSettings: swift),
+        .target(
+            name: "Learn", dependencies: ["Vectors", "Storage", "Router", "Index"], swiftSettings: swift),
+        .target(
+            name: "Build", dependencies: ["Vectors", "Storage", "Router", "Index", "Learn"],
+            swiftSettings: swift),
         .executableTarget(
             name: "Tools",
             dependencies: [
-                "Index", "Storage", "Router", "Vectors",
+                "Build", "Learn", "Index", "Storage", "Router", "Vectors",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ], swiftSettings: swift),
         .testTarget(name: "KernelTests", dependencies: ["CKernels"], swiftSettings: swift),
         .testTarget(name: "StorageTests", dependencies: ["Storage", "Vectors"], swiftSettings: swift),
-        .testTarget(name: "RouterTests", dependencies: ["Router", "Vectors"], swiftSettings: swift),
+        .testTarget(name: "RouterTests", dependencies: ["Router", "Vectors", "CKernels"], swiftSettings: swift),
         .testTarget(
-            name: "IndexTests", dependencies: ["Index", "Storage", "Router", "Vectors"], swiftSettings: swift),
+            name: "IndexTests", dependencies: ["Build", "Learn", "Index", "Storage", "Router", "Vectors"],
+            swiftSettings: swift),
         .testTarget(name: "ToolsTests", dependencies: ["Storage"], swiftSettings: swift),
     ]
 )

@@ -58,8 +58,8 @@ SONDE_ENTRIES(, portable, SONDE_U8, SONDE_I8)
 
 #if defined(__x86_64__)
 
-// AVX2: sixteen numbers widened to 16 bits, multiplied and added in pairs (maddubs would saturate); tiles of
-// 2 queries x 4 rows. 16-bit differences of bytes square to less than 2^17, pairs of them fit easily.
+// AVX2: sixteen numbers widened to 16 bits, multiplied and added in pairs (maddubs would saturate); blocks of few
+// queries, or of very long rows, in tiles of 2 queries x 4 rows, all others by panels (bytes_panels.c). 16-bit differences of bytes square to less than 2^17, pairs of them fit easily.
 
 /// Sixteen numbers from number `i` on, zeros after the end of the row.
 AVX2 INLINE __m256i load_256(sonde_element element, const char *row, size_t i, size_t dimension) {
@@ -154,6 +154,10 @@ AVX2 INLINE void rows_avx2(sonde_metric metric, sonde_element element, ROWS_PARA
 AVX2 INLINE void block_avx2(sonde_metric metric, sonde_element element, BLOCK_PARAMETERS) {
     if (dimension > SONDE_NARROW_DIMENSION) {
         block_portable(metric, element, BLOCK_ARGUMENTS);
+        return;
+    }
+    if (sonde_panels_fit(queries, dimension)) {
+        sonde_panels_block(metric, element, BLOCK_ARGUMENTS);
         return;
     }
     // Rows in tiles that stay in the first-level cache while all queries pass over them.

@@ -15,6 +15,13 @@ INLINE float sonde_bytes_distance(sonde_metric metric, int64_t sum, int64_t qq, 
 void sonde_bytes_wide_rows(sonde_metric metric, sonde_element element, ROWS_PARAMETERS);
 
 #if defined(__x86_64__)
+/// Blocks by panels in AVX2 (bytes_panels.c): whether they are worth it, and what is in the block; `within` keeps
+/// only what is at most the limit of its query (l2 and ip), `found` of each so far.
+int sonde_panels_fit(size_t queries, size_t dimension);
+void sonde_panels_block(sonde_metric metric, sonde_element element, BLOCK_PARAMETERS);
+void sonde_panels_within(sonde_metric metric, sonde_element element, BLOCK_PARAMETERS, const float *limits,
+                         uint32_t *positions, uint32_t *found);
+
 #define SONDE_VNNI_ENTRIES(X) X(l2_0) X(l2_1) X(ip_0) X(ip_1) X(cosine_0) X(cosine_1)
 #define SONDE_VNNI_DECLARE(name) \
     void sonde_vnni_rows_##name(ROWS_PARAMETERS); \

@@ -5,12 +5,10 @@
 // VBMI a table of 256 bytes fits four registers.
 #include "exponential.h"
 #include "half.h"
-#include "kernels.h"
+#include "lookup.h"
 
 /// Prototypes of one step.
 #define GROUP 64
-/// Codewords of one sub-space.
-#define WORDS 256
 
 // Inner products of `query` with the codewords of the components first..<end, and their least and greatest.
 static void products_scalar(const uint16_t *words, const float *query, size_t first, size_t end, float *out,
@@ -36,22 +34,13 @@ INLINE void quantise(const float *products, float least, float inverse, uint8_t 
     }
 }
 
-static void sums_scalar(const uint8_t *codes, size_t stride, size_t count, size_t spaces, const uint8_t *tables,
-                        uint16_t *sums) {
-    for (size_t i = 0; i < count; i++) sums[i] = 0;
-    for (size_t m = 0; m < spaces; m++) {
-        const uint8_t *column = codes + m * stride, *table = tables + m * WORDS;
-        for (size_t i = 0; i < count; i++) sums[i] = (uint16_t)(sums[i] + table[column[i]]);
-    }
-}
-
 static float mixture_scalar(const uint8_t *codes, const uint16_t *weights, size_t count, size_t spaces,
                             const uint8_t *tables, float factor, float *values) {
     uint16_t sums[GROUP];
     float greatest = -INFINITY;
     for (size_t start = 0; start < count; start += GROUP) {
         const size_t part = sonde_min(GROUP, count - start);
-        sums_scalar(codes + start, count, part, spaces, tables, sums);
+        code_sums_scalar(codes + start, count, part, spaces, tables, sums);
         for (size_t i = 0; i < part; i++) {
             const float value = sonde_half_to_float(weights[start + i]) + factor * (float)sums[i];
             values[start + i] = value;
@@ -123,37 +112,11 @@ AVX512 static void quantise_avx512(const float *products, float least, float inv
     quantise(products, least, inverse, table);
 }
 
-// 32 codes looked up in a table of 256 bytes: their lower four bits pick within each of its sixteen rows, their upper
-// four bits choose among what was picked, bit by bit. Twice as fast as loads of single bytes (Zen 3: 195 against
-// 453 us for a million look-ups; masking each row by a saturated sum instead of choosing took 260).
-AVX2 INLINE __m256i look_up_32(const uint8_t *table, __m256i code) {
-    const __m256i low = _mm256_and_si256(code, _mm256_set1_epi8(15));
-    // The choice reads the highest bit of each byte.
-    const __m256i bit4 = _mm256_slli_epi16(code, 3), bit5 = _mm256_slli_epi16(code, 2), bit6 = _mm256_slli_epi16(code, 1);
-    __m256i quarter[4];
-    for (int i = 0; i < 4; i++) {
-        __m256i row[4];
-        for (int j = 0; j < 4; j++) {
-            const __m128i *from = (const __m128i *)(table + (i * 4 + j) * 16);
-            row[j] = _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(_mm_loadu_si128(from)), low);
-        }
-        quarter[i] = _mm256_blendv_epi8(_mm256_blendv_epi8(row[0], row[1], bit4),
-                                        _mm256_blendv_epi8(row[2], row[3], bit4), bit5);
-    }
-    return _mm256_blendv_epi8(_mm256_blendv_epi8(quarter[0], quarter[1], bit6),
-                              _mm256_blendv_epi8(quarter[2], quarter[3], bit6), code);
-}
-
 // The values of 32 prototypes whose codes for sub-space m begin at codes + m * stride; returns the greatest of each lane.
 AVX2 INLINE __m256 values_32(const uint8_t *codes, size_t stride, const uint16_t *weights, size_t spaces,
                              const uint8_t *tables, __m256 factor, float *values) {
-    __m256i sums[2] = {_mm256_setzero_si256(), _mm256_setzero_si256()};
-    for (size_t m = 0; m < spaces; m++) {
-        const __m256i code = _mm256_loadu_si256((const __m256i *)(codes + m * stride));
-        const __m256i found = look_up_32(tables + m * WORDS, code);
-        sums[0] = _mm256_add_epi16(sums[0], _mm256_cvtepu8_epi16(_mm256_castsi256_si128(found)));
-        sums[1] = _mm256_add_epi16(sums[1], _mm256_cvtepu8_epi16(_mm256_extracti128_si256(found, 1)));
-    }
+    __m256i sums[2];
+    code_sums_32(codes, codes + 16, stride, spaces, tables, sums);
     __m256 most = _mm256_set1_ps(-INFINITY);
     for (int v = 0; v < 4; v++) {
         const __m128i half = v & 1 ? _mm256_extracti128_si256(sums[v / 2], 1) : _mm256_castsi256_si128(sums[v / 2]);
@@ -182,7 +145,7 @@ AVX2 static float mixture_avx2(const uint8_t *codes, const uint16_t *weights, si
         for (int i = 0; i < 8; i++) greatest = lanes[i] > greatest ? lanes[i] : greatest;
     } else {
         uint16_t sums[32];
-        sums_scalar(codes, count, count, spaces, tables, sums);
+        code_sums_scalar(codes, count, count, spaces, tables, sums);
         for (size_t i = 0; i < count; i++) {
             values[i] = _cvtsh_ss(weights[i]) + factor * (float)sums[i];
             greatest = values[i] > greatest ? values[i] : greatest;
@@ -191,8 +154,6 @@ AVX2 static float mixture_avx2(const uint8_t *codes, const uint16_t *weights, si
     if (!(greatest > -INFINITY)) return -INFINITY;
     return log_sum_256(values, count, greatest);
 }
-
-#define VBMI __attribute__((target("avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512vbmi")))
 
 VBMI static float mixture_vbmi(const uint8_t *codes, const uint16_t *weights, size_t count, size_t spaces,
                                const uint8_t *tables, float factor, float *values) {
@@ -203,14 +164,8 @@ VBMI static float mixture_vbmi(const uint8_t *codes, const uint16_t *weights, si
         const __mmask64 lanes = mask64(part);
         __m512i low = _mm512_setzero_si512(), high = _mm512_setzero_si512();
         for (size_t m = 0; m < spaces; m++) {
-            const __m512i *table = (const __m512i *)(tables + m * WORDS);
             const __m512i code = _mm512_maskz_loadu_epi8(lanes, codes + m * count + start);
-            // Seven bits of a code choose among 128 bytes, the eighth between the two halves of the table.
-            const __m512i below =
-                _mm512_permutex2var_epi8(_mm512_loadu_si512(table), code, _mm512_loadu_si512(table + 1));
-            const __m512i above =
-                _mm512_permutex2var_epi8(_mm512_loadu_si512(table + 2), code, _mm512_loadu_si512(table + 3));
-            const __m512i found = _mm512_mask_blend_epi8(_mm512_movepi8_mask(code), below, above);
+            const __m512i found = look_up_64(tables + m * WORDS, code);
             low = _mm512_add_epi16(low, _mm512_cvtepu8_epi16(_mm512_castsi512_si256(found)));
             high = _mm512_add_epi16(high, _mm512_cvtepu8_epi16(_mm512_extracti64x4_epi64(found, 1)));
         }

@@ -1,6 +1,6 @@
 // Which of many distances are worth a look at the heap: a compare and a compress, so that the scalar heap
 // code runs only for the few that pass.
-#include "kernels.h"
+#include "bytes.h"
 
 #if defined(__x86_64__)
 
@@ -37,11 +37,31 @@ __attribute__((target("avx512f"))) static size_t select_avx512(const float *valu
     }
     return found;
 }
+
+AVX2 static size_t select_avx2(const float *values, size_t count, float limit, uint32_t *positions) {
+    const __m256 bound = _mm256_set1_ps(limit);
+    size_t found = 0, i = 0;
+    for (; i + 32 <= count; i += 32) {
+        uint32_t passed = 0;
+        for (int v = 0; v < 4; v++) {
+            const __m256 pass = _mm256_cmp_ps(_mm256_loadu_ps(values + i + v * 8), bound, _CMP_LE_OQ);
+            passed |= (uint32_t)_mm256_movemask_ps(pass) << v * 8;
+        }
+        // Where little passes, one by one is quicker than to close up the lanes.
+        for (; passed; passed &= passed - 1) positions[found++] = (uint32_t)i + (uint32_t)__builtin_ctz(passed);
+    }
+    for (; i < count; i++) {
+        positions[found] = (uint32_t)i;
+        found += values[i] <= limit;
+    }
+    return found;
+}
 #endif
 
 size_t sonde_select_at_most(const float *values, size_t count, float limit, uint32_t *positions) {
 #if defined(__x86_64__)
     if (sonde_tier_now() == SONDE_AVX512) return select_avx512(values, count, limit, positions);
+    if (sonde_tier_now() == SONDE_AVX2) return select_avx2(values, count, limit, positions);
 #endif
     size_t found = 0;
     for (size_t i = 0; i < count; i++) {
@@ -49,6 +69,25 @@ size_t sonde_select_at_most(const float *values, size_t count, float limit, uint
         found += values[i] <= limit;
     }
     return found;
+}
+
+void sonde_block_within(sonde_metric metric, sonde_element element, BLOCK_PARAMETERS, const float *limits,
+                        uint32_t *positions, uint32_t *found) {
+#if defined(__x86_64__)
+    const int bytes = element >= SONDE_U8 && metric != SONDE_COSINE;
+    if (bytes && sonde_tier_now() == SONDE_AVX2 && sonde_panels_fit(queries, dimension)) {
+        for (size_t q = 0; q < queries; q++) found[q] = 0;
+        sonde_panels_within(metric, element, BLOCK_ARGUMENTS, limits, positions, found);
+        return;
+    }
+#endif
+    sonde_block(metric, element)(BLOCK_ARGUMENTS);
+    for (size_t q = 0; q < queries; q++) {
+        float *distances = out + q * out_stride;
+        uint32_t *kept = positions + q * out_stride;
+        found[q] = (uint32_t)sonde_select_at_most(distances, count, limits[q], kept);
+        for (size_t i = 0; i < found[q]; i++) distances[i] = distances[kept[i]];
+    }
 }
 
 enum { groups = 256 };
@@ -98,11 +137,15 @@ INLINE float limit_of_least(const float *values, size_t count, size_t wanted) {
 AVX512 static float limit_avx512(const float *values, size_t count, size_t wanted) {
     return limit_of_least(values, count, wanted);
 }
+AVX2 static float limit_avx2(const float *values, size_t count, size_t wanted) {
+    return limit_of_least(values, count, wanted);
+}
 #endif
 
 float sonde_limit_of_least(const float *values, size_t count, size_t wanted) {
 #if defined(__x86_64__)
     if (sonde_tier_now() == SONDE_AVX512) return limit_avx512(values, count, wanted);
+    if (sonde_tier_now() == SONDE_AVX2) return limit_avx2(values, count, wanted);
 #endif
     return limit_of_least(values, count, wanted);
 }

@@ -2,8 +2,10 @@
 // on stderr. Each subcommand has a file of its own.
 
 import ArgumentParser
+import Build
 import Foundation
 import Index
+import Learn
 import Storage
 
 @main
@@ -36,7 +38,7 @@ struct Sonde: ParsableCommand {
             try IgnoredOptions.check(given, of: command)
             try command.run()
             try StandardOutput.requireWritten()
-        } catch let error as UnreadResult {
+        } catch let error as IndexError where error.isOfFinishedWork {
             // Done, whatever more cannot be said of it.
             FileHandle.standardError.write(Data("sonde: \(error)\n".utf8))
         } catch {
@@ -54,13 +56,13 @@ struct Sonde: ParsableCommand {
             do {
                 try StandardOutput.requireWritten()
             } catch {
-                fail(describe(error), code: 1)
+                fail(ErrorText.describe(error), code: 1)
             }
             Foundation.exit(0)
         case .validationFailure:
             fail(message(for: error) + " (see `\(helpCommand)`)", code: 2)
         default:
-            fail(describe(error), code: 1)
+            fail(ErrorText.describe(error), code: 1)
         }
     }
 
@@ -69,24 +71,6 @@ struct Sonde: ParsableCommand {
             .filter { !$0.isEmpty }.joined(separator: " ")
         FileHandle.standardError.write(Data("sonde: \(line)\n".utf8))
         Foundation.exit(code)
-    }
-
-    private static func describe(_ error: Error) -> String {
-        // Errors of ours describe themselves; Foundation's do it only in their localised form.
-        guard let error = error as? StorageError else {
-            return type(of: error) is NSError.Type ? error.localizedDescription : String(describing: error)
-        }
-        // What the library cannot know: which command and option help.
-        switch error.kind {
-        case .inexact:
-            return
-                "\(error) (`sonde convert FILE --out FILE` makes either file hold the other's type; with --lossy it "
-                + "rounds)"
-        case .unnamedFormat: return "\(error) (--format F)"
-        case .truncated where error.advice != nil: return "\(error) (--first N)"
-        case .unsupported where error.found == "f64": return "\(error) (`sonde convert`)"
-        default: return "\(error)"
-        }
     }
 
     private static var helpCommand: String {

@@ -48,6 +48,20 @@ public struct Distance: Sendable {
         blockFunction(query, stride, queries, rows, stride, count, dimension, out, outStride)
     }
 
+    /// The same block, of which only distances that are at most the query's limit are kept: `found[query]` of
+    /// them close up at the start of its row, in the order of their rows, whose `positions` lie beside.
+    public func blockWithin(
+        _ limits: UnsafePointer<Float>, _ query: UnsafeRawPointer, queries: Int, _ rows: UnsafeRawPointer,
+        count: Int, dimension: Int, into out: UnsafeMutablePointer<Float>,
+        positions: UnsafeMutablePointer<UInt32>, found: UnsafeMutablePointer<UInt32>, outStride: Int
+    ) {
+        let stride = dimension * elementType.byteCount
+        sonde_block_within(
+            sonde_metric(rawValue: UInt32(metric.rawValue)),
+            sonde_element(rawValue: UInt32(elementType.rawValue)), query, stride, queries, rows, stride,
+            count, dimension, out, outStride, limits, positions, found)
+    }
+
     /// The distance of two vectors.
     public func pair(_ a: UnsafeRawPointer, _ b: UnsafeRawPointer, dimension: Int) -> Float {
         var result: Float = 0

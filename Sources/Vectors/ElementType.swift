@@ -62,3 +62,14 @@ public enum Metric: UInt8, Sendable, CaseIterable, Codable {
     /// Whether partitions are made of directions (unit vectors) instead of positions.
     public var isSpherical: Bool { self != .l2 }
 }
+
+/// What vectors must have in common to be compared.
+public struct VectorKind: Sendable, Hashable {
+    public var dimension: Int
+    public var elementType: ElementType
+
+    public init(dimension: Int, elementType: ElementType) {
+        self.dimension = dimension
+        self.elementType = elementType
+    }
+}

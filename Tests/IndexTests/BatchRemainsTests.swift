@@ -1,7 +1,9 @@
 // What a batch leaves behind at the worst moments, and what the next one makes of it.
 
+import Build
 import Foundation
 import Index
+import Learn
 import Storage
 import Testing
 

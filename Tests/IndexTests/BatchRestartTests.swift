@@ -1,7 +1,9 @@
 // Batches that end early and go on, and batches that are split and joined.
 
+import Build
 import Foundation
 import Index
+import Learn
 import Router
 import Storage
 import Testing
@@ -86,7 +88,7 @@ struct BatchRestartTests {
         for (word, body) in cases {
             let text = storageError(body)?.description ?? ""
             #expect(
-                text.contains(word) && text.contains("out.bin.journal") && text.contains("--restart"),
+                text.contains(word) && text.contains("out.bin.journal") && text.contains("begin anew"),
                 "\(text)")
         }
         // One query among those answered, which the fingerprint's sample may miss.
@@ -122,7 +124,7 @@ struct BatchRestartTests {
             damaged[place] ^= 1
             try damaged.write(to: partPath)
             let text = storageError { _ = try goOn() }?.description ?? ""
-            #expect(text.contains("out.bin.part") && text.contains("--restart"), "\(text)")
+            #expect(text.contains("out.bin.part") && text.contains("begin anew"), "\(text)")
         }
         try FileManager.default.removeItem(at: partPath)
         #expect(storageError { _ = try goOn() }?.kind == .missing)
@@ -194,7 +196,7 @@ struct BatchRestartTests {
         #expect(refused([a, b, c, half]).contains("repeats"))
         #expect(refused([a, b, b, c]).contains("repeats"))
         #expect(refused([a, b, other]).contains("policy"))
-        #expect(refused([a, b, fixture.directory.file("whole.bin")]).contains("--shard"))
+        #expect(refused([a, b, fixture.directory.file("whole.bin")]).contains("a shard of a batch"))
         let right = try bytes("b")
         for place in [1, 9, 20, 41, 60, right.count - 30, right.count / 4] {
             var damaged = right

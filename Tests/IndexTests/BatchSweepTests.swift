@@ -1,6 +1,8 @@
 // The plan turned round: a sweep finds what single searches find, and reads each segment once.
 
+import Build
 import Index
+import Learn
 import Storage
 import Testing
 import Vectors
@@ -21,7 +23,7 @@ struct BatchSweepTests {
                     for threads in [1, 2] {
                         let sweep = BatchSweep(
                             index: index, queries: fixture.queries, k: 10, threads: threads)
-                        let counters = try sweep.sweep(SweepPlan(chosen: chosen, partitionCount: 60))
+                        let counters = try sweep.sweep(SweepLists(chosen: chosen, partitionCount: 60))
                         #expect(sweep.takeAnswers(k: 10) == found.answers)
                         let wanted = Set(chosen.joined()).filter { index.table[Int($0)].recordCount > 0 }
                         #expect(counters.segments == UInt64(wanted.count))
@@ -50,7 +52,7 @@ struct BatchSweepTests {
             let chosen = (0..<fixture.queries.count).map { _ in
                 (0..<40).filter { $0 % 2 == half }.map { UInt32($0) }
             }
-            _ = try sweep.sweep(SweepPlan(chosen: chosen, partitionCount: 40))
+            _ = try sweep.sweep(SweepLists(chosen: chosen, partitionCount: 40))
         }
         #expect(sweep.takeAnswers(k: 10) == (try fixture.truth(k: 10)))
         #expect(sweep.takeAnswers(k: 10).ids.allSatisfy { $0 == TruthFile.noId })
@@ -69,7 +71,7 @@ struct BatchSweepTests {
                 (0..<150).filter { $0 % 13 % step != 0 || $0 % 29 > step }.map { UInt32($0) }, [UInt32(step)],
             ]
             let sweep = BatchSweep(index: index, queries: fixture.queries, k: 5, threads: threads)
-            let counters = try sweep.sweep(SweepPlan(chosen: chosen, partitionCount: 150))
+            let counters = try sweep.sweep(SweepLists(chosen: chosen, partitionCount: 150))
             #expect(counters.segments >= UInt64(chosen[0].count))
         }
     }
@@ -78,7 +80,7 @@ struct BatchSweepTests {
         let fixture = try Fixture(count: 200)
         try fixture.build("index", partitions: 4)
         let sweep = BatchSweep(index: try fixture.open(), queries: fixture.queries, k: 3, threads: 2)
-        let plan = SweepPlan(
+        let plan = SweepLists(
             chosen: [[UInt32]](repeating: [], count: fixture.queries.count), partitionCount: 4)
         let counters = try sweep.sweep(plan)
         #expect(

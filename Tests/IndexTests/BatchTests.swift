@@ -1,7 +1,9 @@
 // The offline engine answers as a search does, whatever the blocks, threads, memory and shards.
 
+import Build
 import Foundation
 import Index
+import Learn
 import Router
 import Storage
 import Testing

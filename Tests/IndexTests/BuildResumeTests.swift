@@ -1,8 +1,10 @@
 // Builds that stop anywhere and go on: the bytes of one that nothing stopped, nothing left behind; and everything that
 // must not be gone on with is refused by name.
 
+import Build
 import Foundation
 import Index
+import Learn
 import Router
 import Storage
 import Testing
@@ -51,9 +53,10 @@ struct BuildResumeTests {
         do {
             _ = try builder.build()
             return false
-        } catch let error as UnfinishedBuild {
-            #expect(error.cause is Stopped)
-            #expect(error.description.contains(".index.building") && error.description.contains("--resume"))
+        } catch {
+            guard case .unfinished(.interrupted(let cause), _) = error else { throw error }
+            #expect(cause is Stopped)
+            #expect(error.description.contains(".index.building") && error.description.contains("goes on"))
             return true
         }
     }
@@ -119,7 +122,8 @@ struct BuildResumeTests {
         #expect(try stop(builder(), after: 3))
         let text = storageError { _ = try builder().build() }?.description ?? ""
         #expect(
-            text.contains("--resume") && text.contains("--restart") && text.contains("unfinished"), "\(text)")
+            text.contains("go on with") && text.contains("begin anew") && text.contains("unfinished"),
+            "\(text)")
         let train = storageError { _ = try AtomicDirectory.create(path: fixture.directory.file("index")) }
         #expect(train?.kind == .exists)
         _ = try builder(start: .restart).build()
@@ -151,7 +155,7 @@ struct BuildResumeTests {
         let cases: [(String, (inout BuildParameters) -> Void)] = [
             ("seed", { $0.seed = 9 }), ("partitions", { $0.partitions = 41 }),
             ("metric", { $0.metric = .cosine }),
-            ("duplicate", { $0.duplication = .soar(lambda: 1) }), ("pages-max", { $0.pagesMaximum = 9 }),
+            ("duplicate", { $0.copyRule = .soar(lambda: 1) }), ("pages-max", { $0.pagesMaximum = 9 }),
             ("iterations", { $0.iterations = 4 }), ("sample", { $0.sampleCount = 500 }),
             ("sub-segments", { $0.subSegments = 2 }), ("router", { $0.router = RouterTraining() }),
         ]
@@ -159,7 +163,8 @@ struct BuildResumeTests {
             let text =
                 storageError { _ = try builder(start: .resume, change: change).build() }?.description ?? ""
             #expect(
-                text.contains("\(word)") && text.contains("differs") && text.contains("--restart"), "\(text)")
+                text.contains("\(word)") && text.contains("differs") && text.contains("begin anew"), "\(text)"
+            )
         }
         #expect(try !stop(builder(start: .resume), after: 100))
     }
@@ -175,7 +180,8 @@ struct BuildResumeTests {
             try FileManager.default.attributesOfItem(atPath: path)[.modificationDate] as? Date)
         try FileManager.default.setAttributes([.modificationDate: time + 5], ofItemAtPath: path)
         var said = text(try VectorFile.open(path: path))
-        #expect(said.contains("modification") && said.contains(path) && said.contains("--restart"), "\(said)")
+        #expect(
+            said.contains("modification") && said.contains(path) && said.contains("begin anew"), "\(said)")
         // The time of before, other bytes.
         let bytes = try Data(contentsOf: URL(fileURLWithPath: path))
         var changed = bytes
@@ -209,8 +215,8 @@ struct BuildResumeTests {
         for (name, bytes) in good where name != "journal" && name != "lock" {
             var flipped = bytes
             flipped[bytes.count / 2] ^= 4
-            try refuse(name, flipped, "checksum", "--restart")
-            try refuse(name, bytes.dropLast(1), "ends too early", "--restart")
+            try refuse(name, flipped, "checksum", "begin anew")
+            try refuse(name, bytes.dropLast(1), "ends too early", "begin anew")
         }
         var journal = good["journal"] ?? Data()
         journal[8] = 2
@@ -218,7 +224,7 @@ struct BuildResumeTests {
         for place in [0, 12, 30, journal.count - 6 * 32] {
             journal = good["journal"] ?? Data()
             journal[place] ^= 4
-            try refuse("journal", journal, "damaged", "--restart")
+            try refuse("journal", journal, "damaged", "begin anew")
         }
         // Nothing was touched by refusing.
         #expect(try !stop(builder(start: .resume), after: 100))
@@ -244,10 +250,12 @@ struct BuildResumeTests {
             do {
                 _ = try builder("index", bad, start: start).build()
                 Issue.record("what cannot be read was built")
-            } catch let error as UnfinishedBuild {
+            } catch {
+                guard case .unfinished(.storage, _) = error else { throw error }
                 let text = error.description
                 #expect(text.contains("base.npy") && text.contains("pread failed"), "\(text)")
-                #expect(text.contains("offset \(128 + 17_130 * 256)") && text.contains("--resume"), "\(text)")
+                #expect(
+                    text.contains("offset \(128 + 17_130 * 256)") && text.contains("goes on"), "\(text)")
             }
             #expect(fixture.directory.names == [".index.building", "base.npy", "query.npy", "whole"])
         }
@@ -286,7 +294,7 @@ struct BuildResumeTests {
         let report = try trained("whole").build()
         let stopped = trained("index")
         stopped.afterUnit = { stage, _ in if stage == "train" { throw Stopped() } }
-        #expect(throws: UnfinishedBuild.self) { _ = try stopped.build() }
+        #expect(unfinished { _ = try stopped.build() } != nil)
         let again = try trained("index", start: .resume).build()
         #expect(
             !again.stages.contains { $0.name == "train" }
@@ -295,15 +303,16 @@ struct BuildResumeTests {
     }
 
     @Test func plannedCopiesGoOnToo() throws {
-        func planned(_ name: String, start: AtomicDirectory.Start = .fresh, seed: UInt64 = 1) -> PlannedBuild
+        func planned(_ name: String, start: AtomicDirectory.Start = .fresh, seed: UInt64 = 1)
+            -> BuildWithCopies
         {
-            PlannedBuild(builder: builder(name, start: start), plan: [("copies", "random \(seed)")])
+            BuildWithCopies(builder: builder(name, start: start), plan: [("copies", "random \(seed)")])
         }
         func retraining(_ index: DiskIndex) -> Retraining {
             var training = RouterTraining()
             training.predictor.kind = .distance
             var result = Retraining(training: training)
-            result.duplication = .random(seed: 1)
+            result.copyRule = .random(seed: 1)
             return result
         }
         _ = try planned("whole").run(retraining: retraining)
@@ -314,7 +323,7 @@ struct BuildResumeTests {
                 finished += 1
                 if finished == units { throw Stopped() }
             }
-            #expect(throws: UnfinishedBuild.self) { _ = try stopped.run(retraining: retraining) }
+            #expect(unfinished { _ = try stopped.run(retraining: retraining) } != nil)
             #expect(names == [".index.building"])
             #expect(storageError { _ = try planned("index").run(retraining: retraining) }?.kind == .exists)
             let other = storageError {
@@ -327,7 +336,7 @@ struct BuildResumeTests {
             try FileManager.default.removeItem(atPath: fixture.directory.file("index"))
         }
         // Stopped behind partitioning.
-        #expect(throws: UnfinishedBuild.self) { _ = try planned("index").run { _ in throw Stopped() } }
+        #expect(unfinished { _ = try planned("index").run { _ in throw Stopped() } } != nil)
         _ = try planned("index", start: .resume).run(retraining: retraining)
         #expect(try differences(fixture.directory.file("index"), fixture.directory.file("whole")) == [])
     }
@@ -341,7 +350,7 @@ struct BuildResumeTests {
         #expect(try stop(sized("index", spread: false), after: 2))
         let text =
             storageError { _ = try sized("index", spread: true, start: .resume).build() }?.description ?? ""
-        #expect(text.contains("--memory") && text.contains("--restart"), "\(text)")
+        #expect(text.contains("memory") && text.contains("begin anew"), "\(text)")
         #expect(names.contains(".index.building"))
         _ = try sized("index", spread: false, start: .resume).build()
         #expect(try differences(fixture.directory.file("index"), fixture.directory.file("whole")) == [])

@@ -1,7 +1,9 @@
 // Builds: the same bytes whatever the threads and the memory, nothing lost, nothing left behind.
 
+import Build
 import Foundation
 import Index
+import Learn
 import Router
 import Storage
 import Testing
@@ -182,8 +184,8 @@ final class StageCounter: @unchecked Sendable {
     private let lock = NSLock()
     private var calls: [String: Int] = [:]
 
-    var progress: Index.Progress {
-        Index.Progress { stage, _, _ in self.lock.withLock { self.calls[stage, default: 0] += 1 } }
+    var progress: JobProgress {
+        JobProgress { stage, _, _ in self.lock.withLock { self.calls[stage, default: 0] += 1 } }
     }
 
     func calls(of stage: String) -> Int { lock.withLock { calls[stage] ?? 0 } }

@@ -1,7 +1,9 @@
 // Bits that change on the disk: reported, by search where it reads them and by verify wherever they are.
 
+import Build
 import Foundation
 import Index
+import Learn
 import Router
 import Storage
 import Testing

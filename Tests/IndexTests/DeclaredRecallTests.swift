@@ -1,7 +1,9 @@
 // A declared recall is kept, or refused: what was calibrated, what lies between, and what was never measured.
 
+import Build
 import Foundation
 import Index
+import Learn
 import Router
 import Storage
 import Testing

@@ -1,7 +1,9 @@
 // The truth against the plainest loop there is.
 
+import Build
 import Foundation
 import Index
+import Learn
 import Storage
 import Testing
 import Vectors
@@ -196,6 +198,6 @@ struct ExactSearchTests {
 /// Keeps the greatest total that was announced.
 private final class PassCounter: @unchecked Sendable {
     private(set) var total = 0
-    // Progress of the truth comes from the calling thread alone.
-    var progress: Index.Progress { Index.Progress { _, _, total in self.total = max(self.total, total) } }
+    // JobProgress of the truth comes from the calling thread alone.
+    var progress: JobProgress { JobProgress { _, _, total in self.total = max(self.total, total) } }
 }

@@ -1,7 +1,9 @@
 // Devices that fail: the right answer or a typed error, never a wrong answer, and never a hang.
 
+import Build
 import Glibc
 import Index
+import Learn
 import Storage
 import Testing
 import Vectors
@@ -97,7 +99,7 @@ struct FaultTests {
                     fixture.queries, .nprobe(6), threads: 1 + seed % 3, inFlight: 1 + seed % 9)
                 #expect(found.answers == right.answers)
                 answered += 1
-            } catch let error as StorageError {
+            } catch IndexError.storage(let error) {
                 guard case .systemCall(_, EIO) = error.kind else { throw error }
                 errors += 1
             } catch let error as IndexError {
@@ -118,7 +120,7 @@ struct FaultTests {
         let index = try open(plan, onDisk: true)
         let right = try fixture.open()
         for _ in 0..<5 {
-            #expect(throws: StorageError.self) {
+            #expect(throws: IndexError.self) {
                 try index.ask(fixture.queries, .nprobe(60), threads: 2, inFlight: 8)
             }
             let away = (0..<fixture.queries.count).filter {
@@ -134,7 +136,7 @@ struct FaultTests {
     @Test func sweepsFailInTheSameWay() throws {
         let index = try fixture.open()
         let everything = (0..<fixture.queries.count).map { _ in Array(0..<UInt32(60)) }
-        let sweepPlan = SweepPlan(chosen: everything, partitionCount: 60)
+        let sweepPlan = SweepLists(chosen: everything, partitionCount: 60)
         for (fault, isRight) in [
             (Fault.short, true), (.delay(3), true), (.error(EIO), false), (.flip(12345), false),
         ] {

@@ -1,6 +1,7 @@
 // What the tests of Index share: small clustered bases in a temporary directory, indexes built from them,
 // and the arithmetic that answers are compared with. Everything depends on seeds alone.
 
+import Build
 import Foundation
 import Index
 import Router
@@ -92,12 +93,12 @@ enum Kind: String, CaseIterable, Sendable {
     func apply(to parameters: inout BuildParameters) {
         switch self {
         case .none: break
-        case .closure: parameters.duplication = .closure(replicas: 4, eps1: 0.6)
-        case .soar: parameters.duplication = .soar(lambda: 1)
+        case .closure: parameters.copyRule = .closure(replicas: 4, eps1: 0.6)
+        case .soar: parameters.copyRule = .soar(lambda: 1)
         case .heads, .headsWithClosure:
             parameters.partitions = nil
             parameters.headShare = 0.1
-            if self == .headsWithClosure { parameters.duplication = .closure(replicas: 8, eps1: 10) }
+            if self == .headsWithClosure { parameters.copyRule = .closure(replicas: 8, eps1: 10) }
         }
     }
 }
@@ -199,21 +200,28 @@ func indexError(_ body: () throws -> Void, _ location: SourceLocation = #_source
     return nil
 }
 
-/// The text of `IndexError.invalid` that `body` throws.
+/// The text of the IndexError that `body` throws.
 func refusal(_ body: () throws -> Void, _ location: SourceLocation = #_sourceLocation) -> String {
-    guard case .invalid(let text) = indexError(body, location) else { return "" }
-    return text
+    indexError(body, location).map { "\($0)" } ?? ""
 }
 
-/// The error that `body` throws as a StorageError.
+/// The error that `body` throws as a StorageError, or as an IndexError that carries one.
 func storageError(_ body: () throws -> Void, _ location: SourceLocation = #_sourceLocation) -> StorageError? {
     do {
         try body()
         Issue.record("nothing was thrown", sourceLocation: location)
     } catch let error as StorageError {
         return error
+    } catch IndexError.storage(let error) {
+        return error
     } catch {
         Issue.record("\(error) was thrown", sourceLocation: location)
     }
     return nil
+}
+
+/// Why the job that `body` does stopped, where it can be gone on with.
+func unfinished(_ body: () throws -> Void, _ location: SourceLocation = #_sourceLocation) -> IndexError? {
+    guard case .unfinished(let cause, _) = indexError(body, location) else { return nil }
+    return cause
 }

@@ -1,8 +1,10 @@
 // An index so small that every byte of it can be written down: two vectors of three bytes in one partition.
 // A change of any of these bytes is a new format version.
 
+import Build
 import Foundation
 import Index
+import Learn
 import Storage
 import Testing
 import Vectors
@@ -29,19 +31,41 @@ struct GoldenTests {
         let files = try contents(of: directory.file("index")).mapValues { Array($0) }
         #expect(files.keys.sorted() == ["manifest.json", "router.bin", "segments.bin", "segments.table"])
 
-        // A page: ids of 584 slots, vectors of two of them, zeros, checksum.
-        var page = little([0, 1]) + [UInt8](repeating: 0xff, count: 582 * 4) + [1, 2, 3, 3, 4, 5]
-        page += [UInt8](repeating: 0, count: 4092 - page.count)
-        page += little([checksum(page)])
+        // What decides the segments: of each vector the checksum of its bytes and its id, one record, partition 0, and
+        // the squared distance from the centroid.
+        let list = [[UInt8(1), 2, 3, 0], [3, 4, 5, 1]].flatMap { row in
+            little([checksum(row + [UInt8](repeating: 0, count: 7))]) + [1]
+                + little([0, Float(3).bitPattern])
+        }
+        let id = IndexId(
+            of: JobIdentity([
+                ("version of the build", "3"), ("vectors", "2 of 3 u8"), ("bytes of an id", "4"),
+                ("assignment", "26 bytes, \(Checksum.text(checksum(list)))"), ("pages-max", "none"),
+            ]))
+        #expect(id.description == "0826e00222f96f1a9a9c26fcd0812f33")
+        let idWords = little(
+            stride(from: 24, through: 0, by: -8).map { place in
+                UInt32(id.description.dropFirst(place).prefix(8), radix: 16) ?? 0
+            })
+
+        // A page: ids of 584 slots, vectors of two of them, zeros; its checksum, and that of the index, partition 0 and
+        // unit 0.
+        let bytes =
+            little([0, 1]) + [UInt8](repeating: 0xff, count: 582 * 4) + [1, 2, 3, 3, 4, 5]
+            + [UInt8](repeating: 0, count: 4092 - 2342)
+        let page = bytes + little([checksum(bytes) ^ checksum(idWords + little([0, 0]))])
         #expect(files["segments.bin"] == page)
 
-        // Element type u8, dimension 3, ids of 4 bytes, one segment, 584 records in a unit of one page;
+        // Element type u8, dimension 3, ids of 4 bytes, one segment, 584 records in a unit of one page, the index's id;
         // then offset, units, records, checksum of the unit's, and the square root of 3 as radius.
-        let entry = little([0, 0, 1, 2, checksum(Array(page[4092...])), Float(3).squareRoot().bitPattern])
-        var table =
-            Array("SONDESTB".utf8) + little([1, 2, 3, 4, 1, 0, 584, 4096, 0, 0, 0, 0, checksum(entry)])
-        table += little([checksum(table)])
-        #expect(files["segments.table"] == table + entry)
+        func tableOf(_ version: UInt32, _ id: [UInt8], _ page: [UInt8]) -> [UInt8] {
+            let entry = little([0, 0, 1, 2, checksum(Array(page[4092...])), Float(3).squareRoot().bitPattern])
+            var head = Array("SONDESTB".utf8) + little([version, 2, 3, 4, 1, 0, 584, 4096])
+            head += id + little([checksum(entry)])
+            return head + little([checksum(head)]) + entry
+        }
+        let table = tableOf(2, idWords, page)
+        #expect(files["segments.table"] == table)
 
         // Format 1, kind scan, element type u8, dimension 3, beta 7/3, one centroid: the mean.
         let centroid =
@@ -62,7 +86,7 @@ struct GoldenTests {
                 "sample" : "2",
                 "seed" : "1"
               },
-              "checksum" : "088eef04",
+              "checksum" : "c51d700b",
               "count" : 2,
               "dimension" : 3,
               "elementType" : "u8",
@@ -77,11 +101,12 @@ struct GoldenTests {
                 },
                 "segments.table" : {
                   "byteCount" : 88,
-                  "crc32c" : \(checksum(table + entry))
+                  "crc32c" : \(checksum(table))
                 }
               },
               "formatVersion" : 1,
-              "job" : "261-8f418e58",
+              "index" : "\(id)",
+              "job" : "261-72ed3b59",
               "metric" : "l2",
               "partitions" : 1,
               "records" : 2
@@ -89,6 +114,15 @@ struct GoldenTests {
 
             """
         #expect(String(decoding: files["manifest.json"] ?? [], as: UTF8.self) == manifest)
+
+        // Format 1 has neither places nor ids.
+        let first = directory.file("first")
+        try Format1.write(index: directory.file("index"), to: first)
+        let old = try contents(of: first).mapValues { Array($0) }
+        let oldPage = bytes + little([checksum(bytes)])
+        #expect(old["segments.bin"] == oldPage)
+        #expect(
+            old["segments.table"] == tableOf(1, [UInt8](repeating: 0, count: 16), oldPage))
     }
 
     @Test func headIdsLieInTheRouterFile() throws {

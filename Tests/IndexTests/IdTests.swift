@@ -1,8 +1,10 @@
 // Ids of 64 bits and ids of users: from the build to every answer, and through training, which counts by
 // numbers of its own.
 
+import Build
 import Foundation
 import Index
+import Learn
 import Router
 import Storage
 import Testing
@@ -183,7 +185,7 @@ struct IdTests {
         try fixture.build("plain", .l2, .closure, partitions: 30)
         try fixture.build("own", .l2, .closure, partitions: 30) { $0.ids = given }
         try fixture.build("far", .l2, .closure, partitions: 30) { $0.ids = .positions(first: 900_000) }
-        for duplication in [DuplicationPlan.none, .slots, .gain] {
+        for copyRule in [CopyRule.none, .slots, .gain] {
             for name in ["plain", "own", "far"] {
                 var training = RouterTraining()
                 training.predictor.kind = router
@@ -193,17 +195,17 @@ struct IdTests {
                 training.pairs.syntheticCount = 200
                 training.learn = fixture.queryFile
                 var retraining = Retraining(training: training)
-                retraining.duplication = duplication
+                retraining.copyRule = copyRule
                 retraining.replicationMaximum = 3
                 retraining.rounds = 1
                 _ = try retraining.run(
-                    fixture.open(name), to: fixture.directory.file("\(name)-\(duplication.name)"))
+                    fixture.open(name), to: fixture.directory.file("\(name)-\(copyRule.name)"))
             }
-            let plain = try fixture.open("plain-\(duplication.name)")
+            let plain = try fixture.open("plain-\(copyRule.name)")
             for name in ["own", "far"] {
-                let path = fixture.directory.file("\(name)-\(duplication.name)")
-                #expect(try !differences(plain.path, path).contains("router.bin"), "\(name) \(duplication)")
-                let index = try fixture.open("\(name)-\(duplication.name)")
+                let path = fixture.directory.file("\(name)-\(copyRule.name)")
+                #expect(try !differences(plain.path, path).contains("router.bin"), "\(name) \(copyRule)")
+                let index = try fixture.open("\(name)-\(copyRule.name)")
                 let wanted = try plain.idsByPartition().map {
                     $0.map { name == "own" ? list[Int($0)] : $0 + 900_000 }
                 }
@@ -308,7 +310,7 @@ struct IdTests {
         let fixture = try Fixture(.u8, count: 1500, queryCount: 300)
         var parameters = BuildParameters()
         parameters.partitions = 30
-        let plan = try PartitionPlan.learn(
+        let plan = try SharedPartitions.learn(
             base: fixture.base, parameters: parameters, directory: fixture.directory.file("plan")
         ).plan
         for number in 0..<3 {

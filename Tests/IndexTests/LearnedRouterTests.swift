@@ -1,7 +1,9 @@
 // Indexes whose router was learned: the same promises as without, and those of the policies by probability.
 
+import Build
 import Foundation
 import Index
+import Learn
 import Router
 import Storage
 import Testing
@@ -361,7 +363,7 @@ struct LearnedRouterTests {
             parameters.checkpoints = directory.map { TrainingCheckpoints(directory: $0) }
             return try index.trainPredictor(
                 pairs: pairs, homes: other ?? homes, parameters: parameters,
-                progress: Progress { stage, done, _ in if stage == "train" { steps(done) } }
+                progress: JobProgress { stage, done, _ in if stage == "train" { steps(done) } }
             ).predictor.encode().flatMap(\.bytes)
         }
         let expected = try train(whole) { done in

@@ -1,7 +1,9 @@
 // Recall, sweeps and what they interpolate.
 
+import Build
 import Foundation
 import Index
+import Learn
 import Storage
 import Testing
 import Vectors

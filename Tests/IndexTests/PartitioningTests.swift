@@ -1,7 +1,9 @@
 // Partitions of bases that are hard to part: vectors that repeat, lengths that differ, very few or very small ones.
 
+import Build
 import Foundation
 import Index
+import Learn
 import Router
 import Storage
 import Testing
@@ -55,7 +57,7 @@ struct PartitioningTests {
         let whole = try Fixture.write(rows, to: directory.file("whole.npy"))
         var learned = BuildParameters()
         learned.partitions = 400
-        let plan = try PartitionPlan.learn(
+        let plan = try SharedPartitions.learn(
             base: whole, parameters: learned, directory: directory.file("plan")
         ).plan
         let (_, index) = try build(rows.gather(0..<150)) { try plan.apply(to: &$0) }

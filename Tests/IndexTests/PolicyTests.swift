@@ -1,6 +1,8 @@
 // Policies by their promises: more reading never finds less, and a limit is a limit.
 
+import Build
 import Index
+import Learn
 import Storage
 import Testing
 import Vectors

@@ -1,8 +1,10 @@
 // Requests that mean nothing: a typed error that says what is wrong, and no trace on the disk.
 
+import Build
 import Foundation
 import Glibc
 import Index
+import Learn
 import Storage
 import Testing
 import Vectors
@@ -36,13 +38,13 @@ struct RefusalTests {
             ({ $0.headShare = 0.1 }, "either partitions or heads"),
             (heads(0), "heads"), (heads(0.6), "heads"), (heads(.nan), "heads"),
             (heads(0.1) { $0.metric = .ip }, "not ip"),
-            (heads(0.1) { $0.memoryByteCount = 1000 }, "--memory"),
-            ({ $0.duplication = .closure(replicas: 0, eps1: 1) }, "replicas"),
-            ({ $0.duplication = .closure(replicas: 65, eps1: 1) }, "replicas"),
-            ({ $0.duplication = .closure(replicas: 8, eps1: -1) }, "eps1"),
-            ({ $0.duplication = .closure(replicas: 8, eps1: .nan) }, "eps1"),
-            ({ $0.duplication = .soar(lambda: -1) }, "lambda"),
-            ({ $0.duplication = .soar(lambda: .infinity) }, "lambda"),
+            (heads(0.1) { $0.memoryByteCount = 1000 }, "holds the whole base in memory"),
+            ({ $0.copyRule = .closure(replicas: 0, eps1: 1) }, "replicas"),
+            ({ $0.copyRule = .closure(replicas: 65, eps1: 1) }, "replicas"),
+            ({ $0.copyRule = .closure(replicas: 8, eps1: -1) }, "eps1"),
+            ({ $0.copyRule = .closure(replicas: 8, eps1: .nan) }, "eps1"),
+            ({ $0.copyRule = .soar(lambda: -1) }, "lambda"),
+            ({ $0.copyRule = .soar(lambda: .infinity) }, "lambda"),
             ({ $0.threads = 0 }, "threads"), ({ $0.iterations = 0 }, "iterations"),
             ({ $0.pagesMaximum = 0 }, "pages-max"),
             ({ $0.pagesMaximum = .max }, "pages-max"), ({ $0.sampleCount = 0 }, "sample"),

@@ -1,8 +1,10 @@
 // The resident budget: what is counted before a build is what the index then holds, a plan keeps to its budget and is
 // the same on any number of threads, and what exceeds a promise is refused.
 
+import Build
 import Foundation
 import Index
+import Learn
 import Router
 import Storage
 import Testing

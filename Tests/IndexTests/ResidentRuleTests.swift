@@ -1,7 +1,9 @@
 // What a build makes where nobody chose, and how much a resident plan may try: counted before, never timed.
 
+import Build
 import Foundation
 import Index
+import Learn
 import Router
 import Storage
 import Testing
@@ -176,7 +178,7 @@ private final class ProgressSteps: @unchecked Sendable {
     private var told: [Int] = []
     var values: [Int] { lock.withLock { told } }
 
-    var progress: Index.Progress {
-        Index.Progress { [self] _, done, _ in lock.withLock { told.append(done) } }
+    var progress: JobProgress {
+        JobProgress { [self] _, done, _ in lock.withLock { told.append(done) } }
     }
 }

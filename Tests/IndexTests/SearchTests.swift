@@ -1,7 +1,9 @@
 // Search against brute force: what is answered, and what is counted.
 
+import Build
 import Foundation
 import Index
+import Learn
 import Router
 import Storage
 import Testing

@@ -1,7 +1,9 @@
 // Shards and merging: what is joined holds and answers what one build on the same plan does.
 
+import Build
 import Foundation
 import Index
+import Learn
 import Router
 import Storage
 import Testing
@@ -15,19 +17,19 @@ extension Fixture {
     func plan(
         _ name: String = "plan", _ metric: Metric = .l2, partitions: Int = 24, base other: VectorFile? = nil,
         change: (inout BuildParameters) -> Void = { _ in }
-    ) throws -> PartitionPlan {
+    ) throws -> SharedPartitions {
         var parameters = BuildParameters()
         parameters.metric = metric
         parameters.partitions = partitions
         parameters.iterations = 6
         change(&parameters)
-        return try PartitionPlan.learn(
+        return try SharedPartitions.learn(
             base: other ?? base, parameters: parameters, directory: directory.file(name)
         ).plan
     }
 
     /// The whole base on a plan.
-    func build(_ name: String, on plan: PartitionPlan, _ kind: Kind = .none, firstId: UInt64 = 0)
+    func build(_ name: String, on plan: SharedPartitions, _ kind: Kind = .none, firstId: UInt64 = 0)
         throws
     {
         var parameters = BuildParameters()
@@ -39,7 +41,7 @@ extension Fixture {
 
     /// One shard; with `rows` from a file that holds only these.
     func build(
-        _ name: String, on plan: PartitionPlan, _ kind: Kind = .none, shard: Shard, firstId: UInt64 = 0,
+        _ name: String, on plan: SharedPartitions, _ kind: Kind = .none, shard: Shard, firstId: UInt64 = 0,
         rows: Range<Int>? = nil, change: (inout BuildParameters) -> Void = { _ in }
     ) throws {
         var parameters = BuildParameters()
@@ -56,7 +58,7 @@ extension Fixture {
 
     /// All shards, and what they are joined to.
     func merge(
-        on plan: PartitionPlan, _ kind: Kind = .none, shards: Int, name: String = "merged",
+        on plan: SharedPartitions, _ kind: Kind = .none, shards: Int, name: String = "merged",
         firstId: UInt64 = 0
     ) throws -> MergeReport {
         for index in 0..<shards {
@@ -144,7 +146,7 @@ struct ShardTests {
         var merger = IndexMerger()
         merger.memoryByteCount = 1000
         let least = refusal { try merger.merge(shards, to: fixture.directory.file("little")) }
-        #expect(least.contains("--memory of 1000 bytes is too little to merge 3 shards"))
+        #expect(least.contains("a memory of 1000 bytes is too little to merge 3 shards"))
         merger.memoryByteCount = try #require(least.split(separator: " ").compactMap { Int($0) }.last)
         try merger.merge(shards, to: fixture.directory.file("little"))
         #expect(try differences(fixture.directory.file("merged"), fixture.directory.file("little")) == [])
@@ -203,7 +205,7 @@ struct ShardTests {
             [fixture.directory.file("own-0"), fixture.directory.file("own-1")],
             to: fixture.directory.file("merged"))
         let (merged, whole) = (try fixture.open("merged"), try fixture.open("whole"))
-        #expect(merged.layout == whole.layout && merged.layout.idByteCount == 8)
+        #expect(merged.layout.bound(to: nil) == whole.layout.bound(to: nil) && merged.layout.idByteCount == 8)
         #expect(try Verification.run(path: merged.path).damage == [])
         #expect(
             try merged.ask(fixture.queries, .nprobe(4)).answers
@@ -277,7 +279,8 @@ struct ShardTests {
         bytes = whole
         bytes.replaceSubrange(page..<page + 4096, with: whole[page + 4096..<page + 8192])
         try bytes.write(to: URL(fileURLWithPath: path))
-        #expect(error()?.detail.contains("not those that segments.table describes") == true)
+        let stray = error()
+        #expect(stray?.kind == .corrupt && stray?.path == path && stray?.offset == UInt64(page))
         try whole.dropLast(4096).write(to: URL(fileURLWithPath: path))
         #expect(error()?.kind == .truncated)
         try whole.write(to: URL(fileURLWithPath: path))
@@ -322,7 +325,7 @@ struct ShardTests {
                 finished += 1
                 if finished >= units { throw Stopped() }
             }
-            #expect(throws: UnfinishedBuild.self) { _ = try stopped.build() }
+            #expect(unfinished { _ = try stopped.build() } != nil)
             for (number, firstId) in [(0, UInt64(7)), (1, 8)] {
                 let error = storageError {
                     _ = try builder("shard", number: number, firstId: firstId).build()

@@ -1,6 +1,8 @@
 // A truth that is not that of the index and the queries is refused, whatever makes it another one.
 
+import Build
 import Index
+import Learn
 import Storage
 import Testing
 import Vectors

@@ -1,7 +1,9 @@
 // Verification names every damaged page, whatever else of the index is broken.
 
+import Build
 import Foundation
 import Index
+import Learn
 import Storage
 import Testing
 import Vectors
@@ -38,7 +40,9 @@ struct VerificationTests {
         }
     }
 
-    @Test(arguments: [[], ["router.bin"], ["segments.table"], ["manifest.json"], ["router.bin", "segments.table"]])
+    @Test(arguments: [
+        [], ["router.bin"], ["segments.table"], ["manifest.json"], ["router.bin", "segments.table"],
+    ])
     func everyDamagedPageIsNamedWhateverElseIsBroken(spoiled: [String]) throws {
         let damaged = try Damaged()
         for name in spoiled { try damaged.spoil(name) }

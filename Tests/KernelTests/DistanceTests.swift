@@ -115,6 +115,46 @@ extension EveryTier {
             }
         }
 
+        /// The limits of some queries let nothing through, of others everything.
+        @Test(arguments: elements) func aBlockWithinLimitsIsWhatTheBlockHasUnderThem(element: sonde_element) {
+            var random = TestRandom(state: 9)
+            for (count, queryCount, dimension) in [
+                (1, 1, 5), (7, 2, 16), (9, 3, 31), (16, 6, 33), (40, 7, 128), (250, 20, 130), (33, 260, 100),
+            ] {
+                let base = Rows(element, count: count, dimension: dimension)
+                let queries = Rows(element, count: queryCount, dimension: dimension, gap: 4)
+                base.fill(&random)
+                queries.fill(&random)
+                inEveryTier { tier in
+                    for metric in metrics {
+                        let whole = block(metric, queries: queries, base)
+                        let limits = whole.enumerated().map { query, distances in
+                            query % 5 == 0
+                                ? .infinity : query % 5 == 1 ? -.infinity : distances.sorted()[count / (query % 5)]
+                        }
+                        let outStride = count + 3
+                        var out = [Float](repeating: .nan, count: outStride * queryCount)
+                        var positions = [UInt32](repeating: 7, count: outStride * queryCount)
+                        var found = [UInt32](repeating: 7, count: queryCount)
+                        sonde_block_within(
+                            metric, element, queries.start, queries.stride, queryCount, base.start,
+                            base.stride, count, dimension, &out, outStride, limits, &positions, &found)
+                        for query in 0..<queryCount {
+                            let wanted = (0..<count).filter { whole[query][$0] <= limits[query] }
+                            let (first, end) = (query * outStride, query * outStride + Int(found[query]))
+                            #expect(
+                                positions[first..<end].map { Int($0) } == wanted,
+                                "\(tier) \(metric) \(element) \(count) \(queryCount)")
+                            #expect(bits(Array(out[first..<end])) == bits(wanted.map { whole[query][$0] }))
+                            #expect(
+                                out[(first + count)..<(first + outStride)].allSatisfy { $0.isNaN },
+                                "written past the end of a row of results")
+                        }
+                    }
+                }
+            }
+        }
+
         @Test func extremeBytesAreSummedExactly() {
             inEveryTier { tier in
                 for (element, values) in [

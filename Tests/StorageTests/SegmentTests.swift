@@ -5,6 +5,7 @@ import Vectors
 
 struct SegmentTests {
     private let directory: TemporaryDirectory
+    private let id = IndexId(of: JobIdentity([("base", "one")]))
 
     init() throws { directory = try TemporaryDirectory() }
 
@@ -59,14 +60,16 @@ struct SegmentTests {
         }
         let unit = UnsafeMutableRawPointer.allocate(byteCount: 4096, alignment: 4096)
         defer { unit.deallocate() }
-        layout.encode(ids: [7, 0x0102_0304], rows: rows.bytes, count: 2, into: unit)
+        layout.encode(
+            ids: [7, 0x0102_0304], rows: rows.bytes, count: 2, into: unit, partition: 5, unitNumber: 1)
         var expected = little([UInt32(7), 0x0102_0304, .max, .max]) + contents(rows)
         expected += [UInt8](repeating: 0, count: 4092 - expected.count)
         let crc = expected.withUnsafeBytes { Checksum.crc32c($0.baseAddress!, count: 4092) }
         #expect(crc == 0xfe9f_303f)
         expected += little([crc])
         #expect(Array(UnsafeRawBufferPointer(start: unit, count: 4096)) == expected)
-        #expect(layout.verify(unit: unit) && layout.recordCount(unit: unit) == 2)
+        // Format 1 says nothing of the place.
+        #expect(layout.verify(unit: unit, partition: 0, unitNumber: 0) && layout.recordCount(unit: unit) == 2)
         #expect(
             layout.id(unit: unit, slot: 1) == 0x0102_0304 && layout.id(unit: unit, slot: 2) == PageLayout.noId
         )
@@ -74,7 +77,9 @@ struct SegmentTests {
 
     @Test(arguments: ElementType.allCases, [4, 8])
     func recordsComeBack(elementType: ElementType, idByteCount: Int) throws {
-        let layout = try PageLayout(dimension: 50, elementType: elementType, idByteCount: idByteCount)
+        let layout = try PageLayout(
+            dimension: 50, elementType: elementType, idByteCount: idByteCount,
+            binding: idByteCount == 8 ? id : nil)
         let counts = [layout.recordsPerUnit, 0, 1, layout.recordsPerUnit * 2 + 1, 0]
         let (table, digest) = try writeSegments(counts, layout: layout)
         let file = try bytes(of: directory.file("segments.bin"))
@@ -93,7 +98,9 @@ struct SegmentTests {
                 for record in 0..<count {
                     let unit = base + record / layout.recordsPerUnit * layout.unitByteCount
                     let slot = record % layout.recordsPerUnit
-                    try #require(layout.verify(unit: unit))
+                    try #require(
+                        layout.verify(
+                            unit: unit, partition: segment, unitNumber: record / layout.recordsPerUnit))
                     #expect(layout.id(unit: unit, slot: slot) == UInt64(1000 + next + record))
                     #expect(
                         memcmp(layout.vector(unit: unit, slot: slot), rows.row(record), layout.rowByteCount)
@@ -104,20 +111,23 @@ struct SegmentTests {
         }
     }
 
-    @Test func eachFlippedBitOfAPageIsNoticed() throws {
-        let layout = try PageLayout(dimension: 128, elementType: .u8, idByteCount: 4)
+    @Test(arguments: [true, false]) func eachFlippedBitOfAPageIsNoticed(bound: Bool) throws {
+        let layout = try PageLayout(
+            dimension: 128, elementType: .u8, idByteCount: 4, binding: bound ? id : nil)
         _ = try writeSegments([20], layout: layout)
         var page = try bytes(of: directory.file("segments.bin"))
         page.withUnsafeMutableBytes { raw in
-            #expect(layout.verify(unit: raw.baseAddress!))
+            #expect(layout.verify(unit: raw.baseAddress!, partition: 0, unitNumber: 0))
             for bit in 0..<4096 * 8 {
                 raw[bit / 8] ^= 1 << UInt8(bit % 8)
-                if layout.verify(unit: raw.baseAddress!) { Issue.record("bit \(bit) was not noticed") }
+                if layout.verify(unit: raw.baseAddress!, partition: 0, unitNumber: 0) {
+                    Issue.record("bit \(bit) was not noticed")
+                }
                 raw[bit / 8] ^= 1 << UInt8(bit % 8)
             }
         }
         let zeros = [UInt8](repeating: 0, count: 4096)
-        #expect(!zeros.withUnsafeBytes { layout.verify(unit: $0.baseAddress!) })
+        #expect(!zeros.withUnsafeBytes { layout.verify(unit: $0.baseAddress!, partition: 0, unitNumber: 0) })
     }
 
     @Test func theSameRecordsGiveTheSameBytes() throws {
@@ -138,8 +148,9 @@ struct SegmentTests {
         #expect(kind { _ = try SegmentWriter(path: directory.file("s"), layout: layout) } == .exists)
     }
 
-    @Test func goldenTable() throws {
-        let layout = try PageLayout(dimension: 128, elementType: .u8, idByteCount: 4)
+    @Test(arguments: [true, false]) func goldenTable(bound: Bool) throws {
+        let layout = try PageLayout(
+            dimension: 128, elementType: .u8, idByteCount: 4, binding: bound ? id : nil)
         let table = SegmentTable(
             layout: layout,
             entries: [
@@ -147,16 +158,22 @@ struct SegmentTests {
             ])
         try table.write(path: directory.file("t"))
         let body = little([UInt64(4096)]) + little([UInt32(2), 32, 0xaabb_ccdd, Float(1.5).bitPattern])
-        var header = Array("SONDESTB".utf8) + little([UInt32(1), 2, 128, 4]) + little([UInt64(1)])
-        header += little([UInt32(31), 4096]) + [UInt8](repeating: 0, count: 16)
+        var header =
+            Array("SONDESTB".utf8) + little([UInt32(bound ? 2 : 1), 2, 128, 4]) + little([UInt64(1)])
+        header += little([UInt32(31), 4096])
+        header +=
+            bound
+            ? little([UInt64(0x1141_76ba_8495_3518), 0xebbe_a41d_6e9c_ae3b])
+            : [UInt8](repeating: 0, count: 16)
         header += little([body.withUnsafeBytes { Checksum.crc32c($0.baseAddress!, count: 24) }])
         header += little([header.withUnsafeBytes { Checksum.crc32c($0.baseAddress!, count: 60) }])
         #expect(try bytes(of: directory.file("t")) == header + body)
         #expect(table.byteCount == 3 * 4096 && table.residentByteCount == 24)
     }
 
-    @Test func tablesComeBackAndEachFlippedBitIsNoticed() throws {
-        let layout = try PageLayout(dimension: 20, elementType: .f32, idByteCount: 8)
+    @Test(arguments: [true, false]) func tablesComeBackAndEachFlippedBitIsNoticed(bound: Bool) throws {
+        let layout = try PageLayout(
+            dimension: 20, elementType: .f32, idByteCount: 8, binding: bound ? id : nil)
         let (table, _) = try writeSegments([3, 0, 300], layout: layout)
         let digest = try table.write(path: directory.file("t"))
         #expect(try FileDigest.of(path: directory.file("t")) == digest)
@@ -189,7 +206,7 @@ struct SegmentTests {
             _ = try SegmentTable.read(path: path)
             Issue.record("version 9 was read")
         } catch {
-            #expect(error.kind == .unsupportedVersion && error.found == "9" && error.expected == "1")
+            #expect(error.kind == .unsupportedVersion && error.found == "9" && error.expected == "2")
             #expect(error.description.contains(path))
         }
     }

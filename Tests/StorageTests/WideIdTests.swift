@@ -96,10 +96,15 @@ struct WideIdTests {
             return Array(UnsafeRawBufferPointer(start: unit, count: layout.unitByteCount))
         }
         for (from, to) in [(narrow, narrow), (wide, wide), (narrow, wide)] {
-            let source = unit(from) { from.encode(ids: ids, rows: rows.bytes, count: count, into: $0) }
+            let source = unit(from) {
+                from.encode(
+                    ids: ids, rows: rows.bytes, count: count, into: $0, partition: 0, unitNumber: 0)
+            }
             let kept = count - 5
             let wanted = unit(to) { target in
-                to.encode(count: kept, into: target) { (ids[$0 + 3], UnsafeRawPointer(rows.row($0 + 3))) }
+                to.encode(count: kept, into: target, partition: 4, unitNumber: 2) {
+                    (ids[$0 + 3], UnsafeRawPointer(rows.row($0 + 3)))
+                }
             }
             let copied = unit(to) { target in
                 source.withUnsafeBytes { bytes in
@@ -108,7 +113,7 @@ struct WideIdTests {
                             part, from: bytes.baseAddress!, slot: slot + 3, of: from, to: target, slot: slot)
                     }
                 }
-                to.close(target, count: kept)
+                to.close(target, count: kept, partition: 4, unitNumber: 2)
             }
             #expect(copied == wanted)
         }

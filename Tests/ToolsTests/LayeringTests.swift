@@ -11,7 +11,9 @@ import Testing
         "Storage": ["Vectors", "CKernels", "CUring"],
         "Router": ["Vectors", "CKernels", "CBLAS"],
         "Index": ["Vectors", "Storage", "Router"],
-        "Tools": ["Vectors", "Storage", "Router", "Index", "ArgumentParser"],
+        "Learn": ["Vectors", "Storage", "Router", "Index"],
+        "Build": ["Vectors", "Storage", "Router", "Index", "Learn"],
+        "Tools": ["Vectors", "Storage", "Router", "Index", "Learn", "Build", "ArgumentParser"],
     ]
     /// What everybody may import.
     static let system: Set<String> = ["Foundation", "Glibc", "Synchronization", "Dispatch"]
@@ -54,6 +56,19 @@ import Testing
         }
     }
 
+    /// A library knows parameters; what they are called on a command line is the command's to say.
+    @Test func noMessageOfALibrarySpeaksOfOptions() throws {
+        for file in try Self.files(endings: ["swift"]) where file.room != "Tools" {
+            for line in file.text.split(separator: "\n") {
+                let code = line.trimmingCharacters(in: .whitespaces)
+                guard !code.hasPrefix("//") else { continue }
+                #expect(
+                    code.range(of: #"".*--[a-z]"#, options: .regularExpression) == nil,
+                    "\(file.name) has an option in a message: \(code)")
+            }
+        }
+    }
+
     struct SourceFile {
         /// Path below Sources.
         var name: String
@@ -70,7 +85,7 @@ import Testing
                     words.removeFirst()
                 }
                 guard words.first == "import", words.count >= 2 else { return nil }
-                // `import struct Index.Progress` names the module second.
+                // `import struct JobProgress` names the module second.
                 let path = words.count > 2 ? words[2] : words[1]
                 return String(path.prefix { $0 != "." })
             }

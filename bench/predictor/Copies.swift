@@ -1,8 +1,10 @@
 // Rows with planned copies: the same routers on an index whose replicas a planner chose with learned pairs,
 // trained anew on what the planner left.
 
+import Build
 import Foundation
 import Index
+import Learn
 import Router
 import Storage
 import Vectors
@@ -10,7 +12,7 @@ import Vectors
 /// A planner with its limits.
 struct CopyPlan {
     var name: String
-    var duplication: DuplicationPlan
+    var copyRule: CopyRule
     var maximum = 1.3
     var cost = ReadCost.vectors
 }
@@ -20,15 +22,15 @@ extension Methods {
     func copies() throws {
         let perPartition = Double(try experiment.index().count) / Double(experiment.partitions)
         let plans = [
-            CopyPlan(name: "random copies", duplication: .random(seed: 1)),
-            CopyPlan(name: "paper copies", duplication: .paper),
-            CopyPlan(name: "gain copies", duplication: .gain),
-            CopyPlan(name: "moves", duplication: .moves),
+            CopyPlan(name: "random copies", copyRule: .random(seed: 1)),
+            CopyPlan(name: "paper copies", copyRule: .paper),
+            CopyPlan(name: "gain copies", copyRule: .gain),
+            CopyPlan(name: "moves", copyRule: .moves),
         ]
         for plan in plans {
             try copied("prototypes 16", form(.prototypes, min(16, perPartition / 4)), plan, rounds: false)
         }
-        for plan in plans where plan.duplication == .gain || plan.duplication == .paper {
+        for plan in plans where plan.copyRule == .gain || plan.copyRule == .paper {
             try copied("codes 256, 16 B", codes(256, bytes: 16), plan, rounds: true)
         }
         // A code of every vector takes minutes to route the whole base with: the best planner only.
@@ -64,24 +66,24 @@ extension Methods {
             return try none(router, .rounds(2, try posteriors(router)), note)
         }
         var plans = [
-            CopyPlan(name: "slots", duplication: .slots, maximum: 8),
-            CopyPlan(name: "closure", duplication: .closure(replicas: 8, eps1: 10), maximum: 8),
-            CopyPlan(name: "random copies 2.0", duplication: .random(seed: 1), maximum: 2),
+            CopyPlan(name: "slots", copyRule: .slots, maximum: 8),
+            CopyPlan(name: "closure", copyRule: .closure(replicas: 8, eps1: 10), maximum: 8),
+            CopyPlan(name: "random copies 2.0", copyRule: .random(seed: 1), maximum: 2),
         ]
         for maximum in [1.5, 2, 3] {
             plans.append(
                 CopyPlan(
-                    name: "gain copies \(maximum)", duplication: .gain, maximum: maximum, cost: .time(model)))
+                    name: "gain copies \(maximum)", copyRule: .gain, maximum: maximum, cost: .time(model)))
             plans.append(
                 CopyPlan(
-                    name: "closure \(maximum)", duplication: .closure(replicas: 8, eps1: 10), maximum: maximum
+                    name: "closure \(maximum)", copyRule: .closure(replicas: 8, eps1: 10), maximum: maximum
                 ))
         }
         for plan in plans {
             try copied("kmeans", router, plan, rounds: false, cost: .time(model))
         }
         try copied(
-            "codes every vector, 16 B", coded, CopyPlan(name: "slots", duplication: .slots, maximum: 8),
+            "codes every vector, 16 B", coded, CopyPlan(name: "slots", copyRule: .slots, maximum: 8),
             rounds: false,
             cost: .time(model))
     }
@@ -124,7 +126,7 @@ extension Methods {
         training.learn = try VectorFile.open(path: experiment.data.learn)
         training.labels = try experiment.labels(experiment.data.pairs)
         var retraining = Retraining(training: training)
-        retraining.duplication = plan.duplication
+        retraining.copyRule = plan.copyRule
         retraining.replicationMaximum = plan.maximum
         retraining.cost = plan.cost
         return retraining

@@ -1,8 +1,10 @@
 // One data set at one number of partitions: the index, the labelled learn queries, and a way to turn a
 // router into a row of the table.
 
+import Build
 import Foundation
 import Index
+import Learn
 import Router
 import Storage
 import Vectors
@@ -156,16 +158,16 @@ final class Experiment {
         self.only = only
     }
 
-    /// The index without copies, or with those of a build-time duplication.
-    func index(_ duplication: Duplication = .none) throws -> DiskIndex {
-        if let index = indexes[duplication.name] { return index }
-        let path = self.path(duplication.name)
+    /// The index without copies, or with those of a build-time copy rule.
+    func index(_ copyRule: CopyRule = .none) throws -> DiskIndex {
+        if let index = indexes[copyRule.name.rawValue] { return index }
+        let path = self.path(copyRule.name.rawValue)
         try FileManager.default.createDirectory(atPath: out + "/indexes", withIntermediateDirectories: true)
         if !FileManager.default.fileExists(atPath: path) {
             var parameters = BuildParameters()
             parameters.metric = data.metric
             parameters.partitions = partitions
-            parameters.duplication = duplication
+            parameters.copyRule = copyRule
             parameters.seed = seed
             parameters.threads = threads
             _ = try IndexBuilder(
@@ -173,15 +175,15 @@ final class Experiment {
             ).build()
         }
         let index = try DiskIndex(path: path)
-        indexes[duplication.name] = index
+        indexes[copyRule.name.rawValue] = index
         return index
     }
 
-    /// Homes of the index without copies, or with those of a build-time duplication.
-    func homes(_ duplication: Duplication = .none) throws -> Homes {
-        if let held = homes[duplication.name] { return held }
-        let made = try index(duplication).homes()
-        homes[duplication.name] = made
+    /// Homes of the index without copies, or with those of a build-time copy rule.
+    func homes(_ copyRule: CopyRule = .none) throws -> Homes {
+        if let held = homes[copyRule.name.rawValue] { return held }
+        let made = try index(copyRule).homes()
+        homes[copyRule.name.rawValue] = made
         return made
     }
 

@@ -1,8 +1,10 @@
 // Routers over many small partitions: what learning can give where a partition is a page, beside codes of the same
 // bytes. Thresholds by vectors, and by modelled time where partitions cost a read each.
 
+import Build
 import Foundation
 import Index
+import Learn
 import Router
 import Vectors
 

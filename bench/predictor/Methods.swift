@@ -1,8 +1,10 @@
 // The rows of the table at one number of partitions: routers without copies. Copies.swift and Studies.swift
 // hold the rest.
 
+import Build
 import Foundation
 import Index
+import Learn
 import Router
 import Storage
 import Vectors
@@ -129,9 +131,9 @@ struct Methods {
         }
     }
 
-    private func duplicated(_ duplication: Duplication, _ sweep: Candidate.Sweep) throws -> Candidate {
-        let index = try experiment.index(duplication)
+    private func duplicated(_ copyRule: CopyRule, _ sweep: Candidate.Sweep) throws -> Candidate {
+        let index = try experiment.index(copyRule)
         return Candidate(
-            index: index, router: index.router, homes: try experiment.homes(duplication), sweep: sweep)
+            index: index, router: index.router, homes: try experiment.homes(copyRule), sweep: sweep)
     }
 }

@@ -1,7 +1,7 @@
 // What each choice is worth: learn sets of several sizes, noise, labels, prototypes, widths, rounds.
 
+import Build
 import Foundation
-import Index
 import Router
 import Storage
 import Vectors
@@ -42,7 +42,7 @@ extension Methods {
         for maximum in [1.05, 1.5] {
             try copied(
                 "prototypes 16", form(.prototypes),
-                CopyPlan(name: "gain copies at most \(maximum)", duplication: .gain, maximum: maximum),
+                CopyPlan(name: "gain copies at most \(maximum)", copyRule: .gain, maximum: maximum),
                 rounds: false)
         }
     }

@@ -1,7 +1,9 @@
 // The finished rows as a table for docs/results, and the pictures.
 
+import Build
 import Foundation
 import Index
+import Learn
 
 /// All rows, medians over seeds.
 struct Table {

@@ -1,7 +1,9 @@
 // Routers for the k nearest: LIRA's form and ours on the same index, before and after redundancy (issue 4).
 
+import Build
 import Foundation
 import Index
+import Learn
 import Router
 import Storage
 import Vectors
@@ -115,7 +117,7 @@ extension Methods {
     }
 
     private func redundant(
-        _ name: String, _ plan: DuplicationPlan, _ parameters: PredictorParameters, retrains: Bool
+        _ name: String, _ plan: CopyRule, _ parameters: PredictorParameters, retrains: Bool
     ) throws {
         if experiment.isFinished(name) || !experiment.only(name) { return }
         var training = RouterTraining()
@@ -126,7 +128,7 @@ extension Methods {
         training.learn = try VectorFile.open(path: experiment.data.learn)
         training.labels = try experiment.labels(experiment.data.topKPairs, depth: Self.depth)
         var retraining = Retraining(training: training)
-        retraining.duplication = plan
+        retraining.copyRule = plan
         retraining.replicationMaximum = 2
         retraining.depth = Self.depth
         retraining.recall = 0.95

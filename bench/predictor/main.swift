@@ -1,4 +1,4 @@
-// The tables of docs/results: every router, policy and duplication through one harness.
+// The tables of docs/results: every router, policy and copy rule through one harness.
 //
 //     swift run -c release --package-path bench predictor DATA OUT [--only TEXT] [--methods TEXT]
 //         [--part routers|copies|fine|many|studies|topk] [--seeds N] [--report]
@@ -7,8 +7,10 @@
 // was stopped. `--only sift-1000` takes one data set and number of partitions, `--methods` the rows whose name
 // contains one of TEXT,TEXT (and none of -TEXT); `--report` only prints the table again. `python3 bench/predictor/plot.py OUT` draws the pictures.
 
+import Build
 import Foundation
 import Index
+import Learn
 import Router
 import Storage
 import Vectors

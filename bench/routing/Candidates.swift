@@ -2,8 +2,10 @@
 // nearest centroids that the search through groups finds, and the share of queries whose nearest vector lies in one
 // of the candidates.
 
+import Build
 import Foundation
 import Index
+import Learn
 import Router
 import Storage
 import Vectors

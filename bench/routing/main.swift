@@ -8,9 +8,11 @@
 // INDEX is an index with the router in question. "GFLOP/s" counts two operations for every number of a centroid or
 // prototype that a query is compared with; codes look tables up instead, so theirs says what rows would have cost.
 
+import Build
 import CBLAS
 import Foundation
 import Index
+import Learn
 import Router
 import Storage
 import Vectors

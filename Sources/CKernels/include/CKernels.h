@@ -26,6 +26,13 @@ typedef void (*sonde_block_function)(const void *query, size_t query_stride, siz
 sonde_rows_function sonde_rows(sonde_metric metric, sonde_element element);
 sonde_block_function sonde_block(sonde_metric metric, sonde_element element);
 
+/// A block of which only distances that are at most limits[q] are kept: those of query q close up at the start of
+/// out[q * out_stride ...], in the order of their rows, which are positions[q * out_stride ...]; found[q] counts
+/// them. What else is in `out` and `positions` afterwards means nothing; both have room for every distance.
+void sonde_block_within(sonde_metric metric, sonde_element element, const void *query, size_t query_stride,
+                        size_t queries, const void *rows, size_t stride, size_t count, size_t dimension, float *out,
+                        size_t out_stride, const float *limits, uint32_t *positions, uint32_t *found);
+
 /// The distance of two vectors of u8 or i8 under l2 or ip, whole: single precision rounds what passes 2^24.
 int64_t sonde_bytes_exact(sonde_metric metric, sonde_element element, const void *a, const void *b,
                           size_t dimension);
@@ -85,6 +92,27 @@ void sonde_code_tables(const uint16_t *words, const uint32_t *starts, size_t spa
 /// vector i, whose code for sub-space m is codes[m * count + i]. `values` has room for `count` floats.
 float sonde_code_mixture(const uint8_t *codes, const uint16_t *weights, size_t count, size_t spaces,
                          const uint8_t *tables, float factor, float *values);
+
+/// The scan of coded vectors for one query: sums[i] = sum over m of tables[m * 256 + codes[m * stride + i]], codes
+/// of `spaces` (at most 256) bytes that lie by sub-space, `count` of them from `codes` on. Nothing else is read.
+void sonde_code_sums(const uint8_t *codes, size_t stride, size_t count, size_t spaces, const uint8_t *tables,
+                     uint16_t *sums);
+
+/// The same of codes of four bits, two sub-spaces a byte (at most 128 bytes): the lower four bits of byte m pick
+/// from tables[m * 32], the upper ones from tables[m * 32 + 16].
+void sonde_code4_sums(const uint8_t *codes, size_t stride, size_t count, size_t bytes, const uint8_t *tables,
+                      uint16_t *sums);
+
+/// Estimates step * sums[i] + (corrections[i] + offset), corrections of half precision, that are at most `limit`:
+/// writes first + i and the estimate of each, in order, and returns how many there are. `positions` and
+/// `estimates` have room for `count`. Every tier gives the same bits.
+size_t sonde_code_select(const uint16_t *sums, const uint16_t *corrections, size_t count, float step, float offset,
+                         float limit, uint32_t first, uint32_t *positions, float *estimates);
+
+/// Probabilities to be among the k nearest of `count` things whose squared distances are known up to an error of
+/// `spread` times their root: p = Phi((tau - d) / (spread sqrt(d))), tau (returned) such that they sum to k. What is
+/// infinitely far gets 0; where no more than k are nearer than that, they get 1 and tau is infinite.
+float sonde_soft_nearest(const float *distances, size_t count, float k, float spread, float *probabilities);
 
 /// One step of Adam (Kingma and Ba 2015, algorithm 1) over `count` parameters; correction1 and correction2
 /// are 1 / (1 - beta^t) of the two moments.

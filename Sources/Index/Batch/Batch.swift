@@ -12,12 +12,26 @@ extension DiskIndex {
     /// Finished blocks are kept: where an earlier run with the same parameters was killed, this one goes on.
     /// With a shard, the file is a part for `PartialResult.merge`.
     ///
-    /// - Throws: `IndexError.invalid` for a request that means nothing, `IndexError.corruptSegment` for a page
-    ///   that fails its checksum, `StorageError` where files fail or what is left is of another job.
+    /// - Throws: `outOfRange`, `unlikeVectors`, `memoryTooSmall` or `invalid` for a request that means nothing,
+    ///   `corruptSegment` for a page that fails its checksum, `storage` where files fail or what is left is of another
+    ///   job.
     public func batch(
-        _ queries: VectorFile, out: String, parameters: BatchParameters, progress: Progress = .none
-    ) throws -> BatchSummary {
+        _ queries: VectorFile, out: String, parameters: BatchParameters, progress: JobProgress = .none
+    ) throws(IndexError) -> BatchSummary {
+        try IndexError.door {
+            try requireMeaning(queries, out: out, parameters: parameters)
+            return try BatchJob(
+                index: self, queries: queries, out: out, parameters: parameters, progress: progress
+            ).run()
+        }
+    }
+
+    private func requireMeaning(_ queries: VectorFile, out: String, parameters: BatchParameters) throws {
         try validate(parameters.search, dimension: queries.dimension, elementType: queries.elementType)
+        if case .pages = parameters.search.policy {
+            throw IndexError.invalid(
+                "a batch reads whole segments, which many of its queries share: pages are chosen by a search")
+        }
         if let shard = parameters.shard, shard.count < 1 || !(0..<shard.count).contains(shard.index) {
             throw IndexError.invalid("there is no shard \(shard.index) of \(shard.count)")
         }
@@ -29,9 +43,6 @@ extension DiskIndex {
             try NeighbourFormat.requirePlaced(path: out)
             try requireRoomForIds(in: out)
         }
-        return try BatchJob(
-            index: self, queries: queries, out: out, parameters: parameters, progress: progress
-        ).run()
     }
 }
 
@@ -39,7 +50,7 @@ extension DiskIndex {
 private final class BatchJob {
     private let index: DiskIndex
     private let parameters: BatchParameters
-    private let progress: Progress
+    private let progress: JobProgress
     private let memory: BatchMemory
     /// The queries of this run's shard, and where their answers go.
     private let file: VectorFile
@@ -56,7 +67,9 @@ private final class BatchJob {
 
     private var threads: Int { parameters.search.threads }
 
-    init(index: DiskIndex, queries: VectorFile, out: String, parameters: BatchParameters, progress: Progress)
+    init(
+        index: DiskIndex, queries: VectorFile, out: String, parameters: BatchParameters, progress: JobProgress
+    )
         throws
     {
         self.index = index
@@ -114,14 +127,14 @@ private final class BatchJob {
         var plan = timed(\.routeSeconds) {
             let (stretches, routed) = route(range.count)
             range = first..<first + routed
-            return SweepPlan(stretches, partitionCount: index.partitionCount, threads: threads)
+            return SweepLists(stretches, partitionCount: index.partitionCount, threads: threads)
         }
         summary.blocks += 1
         try sweepOnce(plan, range: range)
         if let kept {
             for _ in 1..<parameters.search.rounds {
                 plan = timed(\.routeSeconds) {
-                    SweepPlan(
+                    SweepLists(
                         goOn(range.count, kept: kept), partitionCount: index.partitionCount, threads: threads)
                 }
                 if plan.queries.isEmpty { break }
@@ -182,7 +195,7 @@ private final class BatchJob {
         return (0..<tasks).compactMap { slots.take($0) }
     }
 
-    private func sweepOnce(_ plan: SweepPlan, range: Range<Int>) throws {
+    private func sweepOnce(_ plan: SweepLists, range: Range<Int>) throws {
         let (progress, total) = (progress, file.count)
         summary.sweep.add(
             try sweep.sweep(plan) { done, groups in

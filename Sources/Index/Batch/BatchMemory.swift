@@ -59,9 +59,9 @@ struct BatchMemory {
             threads * perThread + overhang + answerByteCount + index.partitionCount * 32
             + max(64, routedAtOnce) * perQuery
         guard memory >= least else {
-            throw .invalid(
-                "--memory of \(memory) bytes is too little: \(least) are the least for this index, policy and "
-                    + "\(threads) threads")
+            throw .memoryTooSmall(
+                "a memory of \(memory) bytes is too little: \(least) are the least for this index, policy and "
+                    + "\(threads) threads", given: memory, least: least)
         }
         // Three eighths of the rest at most make reads and writes larger, all that is left goes to queries.
         let rest = memory - least

@@ -89,7 +89,7 @@ final class BatchOutput {
         case .fresh:
             throw StorageError(
                 .exists, path: path, detail: "an unfinished run of it has left \(journalPath)",
-                advice: "give --resume to go on with it, or --restart to begin anew")
+                advice: "go on with it, or begin anew", remedy: .goOnOrBeginAnew)
         }
     }
 
@@ -160,7 +160,7 @@ final class BatchOutput {
                 detail:
                     "is of another job: the first \(finished) queries of \(shardQueries.path) have changed",
                 expected: Checksum.text(entry.queryChecksum), found: Checksum.text(queryChecksum),
-                advice: "choose another --out, or give --restart to begin anew")
+                advice: "choose another output, or begin anew", remedy: .beginAnew)
         }
     }
 
@@ -176,6 +176,7 @@ final class BatchOutput {
             case .mass(let mass): "mass \(mass)"
             case .gain(let lambda): "gain \(lambda)"
             case .sigma(let sigma): "sigma \(sigma)"
+            case .pages(let lambda): "pages \(lambda)"
             }
         let cost: String =
             if case .time(let model) = parameters.cost { "time by \(model)" } else { parameters.cost.name }

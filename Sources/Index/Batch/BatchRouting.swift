@@ -84,7 +84,7 @@ final class BatchRoutingWorker: @unchecked Sendable {
     private let index: DiskIndex
     private let parameters: SearchParameters
     private let scratch: RouterScratch
-    private var chooser: PlanChooser
+    private var chooser: ReadChooser
     private let rounds: LaterRounds?
     private var completion: RouteCompletion
     private var routes: [Route] = []
@@ -97,7 +97,7 @@ final class BatchRoutingWorker: @unchecked Sendable {
         self.index = index
         self.parameters = parameters
         scratch = index.router.makeScratch()
-        chooser = PlanChooser(policy: parameters.policy, cost: parameters.cost, table: index.table)
+        chooser = ReadChooser(policy: parameters.policy, cost: parameters.cost, table: index.table)
         rounds = parameters.rounds > 1 ? LaterRounds(index: index, k: parameters.k) : nil
         completion = RouteCompletion(index: index)
     }

@@ -42,7 +42,7 @@ public final class BatchSweep: @unchecked Sendable {
     private let readByteCount: Int
 
     /// Several reads of 1 MiB in flight a thread run at the device's sequential rate.
-    static let arenaByteCountDefault = 8 << 20
+    package static let arenaByteCountDefault = 8 << 20
     private static let readsInFlight = 4
     private static let readByteCountMaximum = 2 << 20
     private static let queueDepth = 64
@@ -50,7 +50,8 @@ public final class BatchSweep: @unchecked Sendable {
     public convenience init(index: DiskIndex, queries: VectorMatrix, k: Int, threads: Int) {
         self.init(
             index: index, queries: queries,
-            heaps: NearestHeaps(count: queries.count, capacity: k, hasWideKeys: NearestHeaps.needsWideKeys(index)),
+            heaps: NearestHeaps(
+                count: queries.count, capacity: k, hasWideKeys: NearestHeaps.needsWideKeys(index)),
             threads: threads,
             arenaByteCount: Self.arenaByteCountDefault)
     }
@@ -68,7 +69,7 @@ public final class BatchSweep: @unchecked Sendable {
     /// Reads every segment of the plan once and scans it against its queries.
     ///
     /// - Throws: `StorageError` from reading, `IndexError.corruptSegment` for a page that fails its checksum.
-    public func sweep(_ plan: SweepPlan, progress: (@Sendable (Int, Int) -> Void)? = nil) throws
+    public func sweep(_ plan: SweepLists, progress: (@Sendable (Int, Int) -> Void)? = nil) throws
         -> SweepCounters
     {
         var wanted = plan.wanted
@@ -117,14 +118,14 @@ public final class BatchSweep: @unchecked Sendable {
 /// One thread of a sweep: keeps reads in flight and scans what has come.
 private final class SweepWorker {
     private let index: DiskIndex
-    private let plan: SweepPlan
+    private let plan: SweepLists
     private let planned: UnsafeBufferPointer<UInt32>
     private let arena: ReadArena
     private let queue: any ReadQueue
     private let scanner: SweepScanner
     var counters = SweepCounters()
 
-    init(sweep: BatchSweep, plan: SweepPlan, planned: UnsafeBufferPointer<UInt32>, queueDepth: Int) throws {
+    init(sweep: BatchSweep, plan: SweepLists, planned: UnsafeBufferPointer<UInt32>, queueDepth: Int) throws {
         index = sweep.index
         self.plan = plan
         self.planned = planned

@@ -119,7 +119,7 @@ final class NearestHeaps: @unchecked Sendable {
         Float(bitPattern: head(query).pointee.limit.load(ordering: .relaxed))
     }
 
-    /// Offers the records at `positions` of a scanned row of distances. With `distinct` an id that is kept
+    /// Offers records of a scanned segment: those at `positions`, of the distances beside. With `distinct` an id that is kept
     /// already is not kept twice: a replica has the same distance to the bit. `residuals` are those of the
     /// positions, in their order; all 0 where there are none.
     @inline(__always)
@@ -148,7 +148,7 @@ final class NearestHeaps: @unchecked Sendable {
     ) {
         for index in 0..<count {
             let position = Int(positions[index])
-            let key = Key(distance: distances[position], residual: residuals?[index] ?? 0, id: ids[position])
+            let key = Key(distance: distances[index], residual: residuals?[index] ?? 0, id: ids[position])
             if key >= heap[0] || (distinct && holds(heap, key)) { continue }
             replaceWorst(heap, capacity, by: key)
         }

@@ -1,6 +1,6 @@
 // One segment against all the queries that want it: the innermost loop of a batch. Records leave their pages
 // and queries their places for two small matrices, so that the MxN kernel runs on tiles that stay in the
-// second-level cache; a compare by kernel lets only what is near enough through to the heaps.
+// second-level cache, and lets only what is near enough through to the heaps.
 
 import Router
 import Storage
@@ -20,7 +20,9 @@ final class SweepScanner {
     private let vectors: UnsafeMutableRawPointer
     private let ids: UnsafeMutablePointer<UInt64>
     private let tile: UnsafeMutablePointer<Float>
+    /// Of each query of the tile: the records kept, and how many.
     private let kept: UnsafeMutablePointer<UInt32>
+    private let found: UnsafeMutablePointer<UInt32>
     /// What rounding took from the distances kept, where it may take anything.
     private let residuals: UnsafeMutablePointer<Int32>?
     private let limits: UnsafeMutablePointer<Float>
@@ -33,7 +35,7 @@ final class SweepScanner {
     /// Bytes that a scanner owns, at most.
     static func byteCount(rowByteCount: Int) -> Int {
         let (queries, records) = tileShape(rowByteCount: rowByteCount)
-        return (queries + records) * rowByteCount + records * 16 + queries * tileStride(records) * 4
+        return (queries + records) * rowByteCount + records * 16 + queries * (tileStride(records) * 8 + 8)
     }
 
     private static func tileShape(rowByteCount: Int) -> (queries: Int, records: Int) {
@@ -55,7 +57,8 @@ final class SweepScanner {
         vectors = .allocate(byteCount: recordsAtOnce * layout.rowByteCount, alignment: 64)
         ids = .allocate(capacity: recordsAtOnce)
         tile = .allocate(capacity: queriesAtOnce * Self.tileStride(recordsAtOnce))
-        kept = .allocate(capacity: recordsAtOnce)
+        kept = .allocate(capacity: queriesAtOnce * Self.tileStride(recordsAtOnce))
+        found = .allocate(capacity: queriesAtOnce)
         residuals =
             distance.rounds(dimension: layout.dimension) ? .allocate(capacity: recordsAtOnce) : nil
         limits = .allocate(capacity: queriesAtOnce)
@@ -67,6 +70,7 @@ final class SweepScanner {
         ids.deallocate()
         tile.deallocate()
         kept.deallocate()
+        found.deallocate()
         residuals?.deallocate()
         limits.deallocate()
     }
@@ -112,31 +116,38 @@ final class SweepScanner {
             limits[place] = heaps.limit(Int(query))
         }
         let stride = Self.tileStride(recordCount)
-        distance.block(
-            packed, queries: wanting.count, vectors, count: recordCount, dimension: layout.dimension,
-            into: tile,
-            outStride: stride)
-        for (place, query) in wanting.enumerated() {
-            let row = tile + place * stride
-            var limit = limits[place]
+        distance.blockWithin(
+            limits, packed, queries: wanting.count, vectors, count: recordCount,
+            dimension: layout.dimension, into: tile, positions: kept, found: found, outStride: stride)
+        for (place, query) in wanting.enumerated() where found[place] > 0 {
+            let (row, positions) = (tile + place * stride, kept + place * stride)
+            var passed = Int(found[place])
             // A query's first segment: a limit of its own, or all its records would pass through the heap.
-            if limit == .infinity {
-                limit = Distance.limitOfLeast(heaps.capacity, of: row, count: recordCount)
-            }
-            let passed = Distance.selectAtMost(limit, of: row, count: recordCount, into: kept)
-            if passed > 0 {
-                if let residuals {
-                    for index in 0..<passed {
-                        let position = Int(kept[index])
-                        residuals[index] = distance.residual(
-                            of: row[position], packed + place * size, vectors + position * size,
-                            dimension: layout.dimension)
-                    }
+            if limits[place] == .infinity { passed = keepLeast(of: row, positions, count: passed) }
+            if let residuals {
+                for index in 0..<passed {
+                    residuals[index] = distance.residual(
+                        of: row[index], packed + place * size, vectors + Int(positions[index]) * size,
+                        dimension: layout.dimension)
                 }
-                heaps.offer(
-                    Int(query), distances: row, ids: ids, positions: kept, residuals: residuals,
-                    count: passed, distinct: hasReplicas)
             }
+            heaps.offer(
+                Int(query), distances: row, ids: ids, positions: positions, residuals: residuals,
+                count: passed, distinct: hasReplicas)
         }
+    }
+
+    /// Of the records that passed no limit, keeps those that may be among the nearest; returns how many.
+    private func keepLeast(
+        of distances: UnsafeMutablePointer<Float>, _ positions: UnsafeMutablePointer<UInt32>, count: Int
+    ) -> Int {
+        let limit = Distance.limitOfLeast(heaps.capacity, of: distances, count: count)
+        var passed = 0
+        for index in 0..<count where distances[index] <= limit {
+            distances[passed] = distances[index]
+            positions[passed] = positions[index]
+            passed += 1
+        }
+        return passed
     }
 }

@@ -35,11 +35,11 @@ public struct ExactSearch: Sendable {
     /// The k nearest base vectors of every query, in memory.
     ///
     /// - Parameter ids: those of the base; equally near ones are ordered by them.
-    /// - Throws: `IndexError.invalid` where the files do not fit each other, `StorageError` from reading.
+    /// - Throws: `unlikeVectors` or `outOfRange` where the files do not fit each other, `storage` from reading.
     public func run(
         base: VectorFile, queries: VectorFile, ids: VectorIds = .positions(first: 0),
-        progress: Progress = .none
-    ) throws -> TruthFile {
+        progress: JobProgress = .none
+    ) throws(IndexError) -> TruthFile {
         var truth = TruthFile(count: queries.count, k: k)
         try run(base: base, queries: queries, ids: ids, progress: progress) { range, answers in
             for query in range {
@@ -56,7 +56,16 @@ public struct ExactSearch: Sendable {
     /// The same given to `receive` some queries at a time, in their order: memory does not grow with them.
     public func run(
         base: VectorFile, queries: VectorFile, ids: VectorIds = .positions(first: 0),
-        progress: Progress = .none, receive: (Range<Int>, TruthFile) throws -> Void
+        progress: JobProgress = .none, receive: (Range<Int>, TruthFile) throws -> Void
+    ) throws(IndexError) {
+        try IndexError.door {
+            try find(base: base, queries: queries, ids: ids, progress: progress, receive: receive)
+        }
+    }
+
+    private func find(
+        base: VectorFile, queries: VectorFile, ids: VectorIds, progress: JobProgress,
+        receive: (Range<Int>, TruthFile) throws -> Void
     ) throws {
         try validate(base: base, queries: queries)
         _ = try ids.validated(count: base.count, memoryByteCount: memoryByteCount)
@@ -70,9 +79,10 @@ public struct ExactSearch: Sendable {
             + (memoryByteCount >= 2 * Self.processByteCount ? Self.processByteCount : 0)
         let usable = memoryByteCount - scratch
         guard usable >= 2 * max(queryCost, rowCost) * 64 else {
-            throw IndexError.invalid(
-                "--memory \(memoryByteCount) is too little: \(scratch + 128 * max(queryCost, rowCost)) bytes are the least"
-            )
+            let least = scratch + 128 * max(queryCost, rowCost)
+            throw IndexError.memoryTooSmall(
+                "a memory of \(memoryByteCount) bytes is too little: \(least) are the least",
+                given: memoryByteCount, least: least)
         }
         let queriesAtOnce = min(queries.count, max(64, usable / 2 / queryCost))
         let chunkByteCount = min(usable - queriesAtOnce * queryCost, 256 << 20)
@@ -131,17 +141,18 @@ public struct ExactSearch: Sendable {
 
     /// Refuses a base and queries that do not fit each other or `k`.
     public func validate(base: VectorFile, queries: VectorFile) throws(IndexError) {
-        if k < 1 { throw .invalid("k must be at least 1, found \(k)") }
+        if k < 1 { throw .outOfRange("k", allowed: "at least 1", found: "\(k)") }
         if queries.count == 0 { throw .invalid("\(queries.path) holds no vectors") }
         if k > base.count { throw .invalid("k is \(k), but \(base.path) holds only \(base.count) vectors") }
         if base.dimension != queries.dimension {
-            throw .invalid(
-                "\(queries.path) has \(queries.dimension) dimensions, \(base.path) has \(base.dimension)")
+            throw .unlikeVectors(
+                "\(queries.path) has \(queries.dimension) dimensions, \(base.path) has \(base.dimension)",
+                expected: base.kind, found: queries.kind)
         }
         if base.elementType != queries.elementType {
-            throw .invalid(
+            throw .unlikeVectors(
                 "\(queries.path) holds \(queries.elementType.name), \(base.path) holds \(base.elementType.name); "
-                    + "convert one of them")
+                    + "convert one of them", expected: base.kind, found: queries.kind)
         }
     }
 
@@ -194,7 +205,7 @@ private final class ExactHeap: @unchecked Sendable {
 }
 
 /// Reads rows with several threads; each reads a part of its own.
-func readInParallel(
+package func readInParallel(
     _ file: VectorFile, rows: Range<Int>, into matrix: VectorMatrix, at: Int = 0, threads: Int,
     checkFinite: Bool = true
 ) throws {
@@ -212,7 +223,7 @@ func readInParallel(
 /// Refuses vectors that distances mean nothing for: those without a direction under cosine, and those of
 /// numbers so large or so small that their squares are infinite or vanish. `name` says which vector of what
 /// a row is.
-func refuseLengths(
+package func refuseLengths(
     _ rows: VectorMatrix, count: Int? = nil, metric: Metric, name: (Int) -> String
 ) throws(IndexError) {
     let type = rows.elementType
@@ -234,17 +245,18 @@ func refuseLengths(
                 }
             }
             if isZero && metric == .cosine {
-                throw .invalid("\(name(row)) is zero and has no direction: the cosine metric refuses it")
+                throw .unusableVector(
+                    "\(name(row)) is zero and has no direction: the cosine metric refuses it")
             }
             if !isZero {
-                throw .invalid(
+                throw .unusableVector(
                     "\(name(row)) is too short: the sum of its squares must be at least \(least), found \(squared); "
                         + "multiply base and queries by one large number")
             }
         }
         // Written so that it also catches what is not a number.
         if !(squared <= most) {
-            throw .invalid(
+            throw .unusableVector(
                 "\(name(row)) is too long or not finite: the sum of its squares must be at most \(most)")
         }
     }

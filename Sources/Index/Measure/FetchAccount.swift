@@ -60,7 +60,7 @@ public struct FetchAccount: Sendable {
     }
 
     /// The same of partitions that no index holds.
-    init(
+    package init(
         table: SegmentTable, routes: [Route], neighbours: [UInt32], depth: Int, homes: Homes,
         model: DeviceModel = .common, threads: Int
     ) {
@@ -86,7 +86,7 @@ public struct FetchAccount: Sendable {
     }
 
     /// The recalls of every policy by k, with their standard errors.
-    func recalls(_ policies: [Policy], cost: ReadCost, ks: [Int]) -> [[MeanRecall]] {
+    package func recalls(_ policies: [Policy], cost: ReadCost, ks: [Int]) -> [[MeanRecall]] {
         let slots = ResultSlots<[MeanRecall]>(count: policies.count)
         Workers.forEach(count: policies.count, threads: threads) { slot in
             slots.set(slot, recalls(policies[slot], cost: cost, ks: ks))
@@ -96,7 +96,7 @@ public struct FetchAccount: Sendable {
 
     /// - Parameter ks: rising, none beyond `depth`.
     private func recalls(_ policy: Policy, cost: ReadCost, ks: [Int]) -> [MeanRecall] {
-        var chooser = PlanChooser(policy: policy, cost: cost, table: table)
+        var chooser = ReadChooser(policy: policy, cost: cost, table: table)
         var positions: [Int32] = []
         var stamps = [UInt32](repeating: 0, count: table.count)
         var recalls = [MeanRecall](repeating: MeanRecall(), count: ks.count)
@@ -119,7 +119,7 @@ public struct FetchAccount: Sendable {
     }
 
     private func point(_ policy: Policy, cost: ReadCost, ks: [Int]) -> FetchPoint {
-        var chooser = PlanChooser(policy: policy, cost: cost, table: table)
+        var chooser = ReadChooser(policy: policy, cost: cost, table: table)
         var positions: [Int32] = []
         var chosen: [UInt32] = []
         var reads: [SegmentRead] = []
@@ -211,7 +211,9 @@ extension DiskIndex {
     }
 
     /// Routes rows that are in routing space already.
-    func routes(ofRoutingRows rows: VectorMatrix, router: any PartitionRouter, limit: Int, threads: Int)
+    package func routes(
+        ofRoutingRows rows: VectorMatrix, router: any PartitionRouter, limit: Int, threads: Int
+    )
         -> [Route]
     {
         let slots = ResultSlots<[Route]>(count: (rows.count + 255) / 256)

@@ -14,7 +14,18 @@ extension DiskIndex {
     public func measure(
         queries: VectorMatrix, truth given: TruthFile, truthPath: String = "truth", ks: [Int],
         policies: [Policy], parameters: SearchParameters, latencyQueries: Int = 1000,
-        progress: Progress = .none
+        progress: JobProgress = .none
+    ) throws(IndexError) -> Measurement {
+        try IndexError.door {
+            try sweep(
+                queries: queries, truth: given, truthPath: truthPath, ks: ks, policies: policies,
+                parameters: parameters, latencyQueries: latencyQueries, progress: progress)
+        }
+    }
+
+    private func sweep(
+        queries: VectorMatrix, truth given: TruthFile, truthPath: String, ks: [Int], policies: [Policy],
+        parameters: SearchParameters, latencyQueries: Int, progress: JobProgress
     ) throws -> Measurement {
         let deepest = ks.max() ?? 1
         try validate(truth: given, queryCount: queries.count, k: deepest)
@@ -55,13 +66,13 @@ extension DiskIndex {
     public func validate(truth: TruthFile, queryCount: Int, k: Int) throws(IndexError) {
         guard queryCount > 0 else { throw .invalid("there are no queries, and so no recall of them") }
         guard truth.count >= queryCount, truth.k >= k else {
-            throw .invalid(
+            throw .otherTruth(
                 "the truth holds \(truth.k) neighbours of \(truth.count) queries; \(k) of \(queryCount) are needed"
             )
         }
         let asked = truth.ids.prefix(queryCount * truth.k)
         if let stray = asked.first(where: { $0 != TruthFile.noId && !ids.contains($0) }) {
-            throw .invalid(
+            throw .otherTruth(
                 "the truth names vector \(stray), but \(path) holds \(count)"
                     + (manifest.ids == nil ? "" : " with ids from \(ids.least) to \(ids.greatest)")
                     + ": it is the truth of another base"

@@ -9,6 +9,8 @@ struct PageSweep {
     private let device: any BlockDevice
     private let layout: PageLayout
     private let table: SegmentTable?
+    /// Where units are, without a table.
+    private var places: PlaceSearch
     /// Ticks off ids, where it is known which there ought to be.
     var ids: IdCheck?
     private(set) var report: VerificationReport
@@ -30,10 +32,14 @@ struct PageSweep {
         var holdsUnits: Bool
     }
 
-    init(device: any BlockDevice, layout: PageLayout, table: SegmentTable?, report: VerificationReport) {
+    init(
+        device: any BlockDevice, layout: PageLayout, table: SegmentTable?, places: PlaceSearch,
+        report: VerificationReport
+    ) {
         self.device = device
         self.layout = layout
         self.table = table
+        self.places = places
         self.report = report
         if let table, table.count > 0 { left = Int(table[0].recordCount) }
     }
@@ -42,7 +48,7 @@ struct PageSweep {
     ///
     /// - Returns: the digest of the file, or nil where a part of it could not be read.
     /// - Throws: `StorageError` where memory or a queue is refused; what cannot be read is damage.
-    mutating func run(progress: Progress) throws -> FileDigest? {
+    mutating func run(progress: JobProgress) throws -> FileDigest? {
         let pieces = plan()
         let largest = pieces.reduce(PageLayout.pageByteCount) { max($0, $1.extent.byteCount) }
         let pipeline = try ReadPipeline(
@@ -148,11 +154,19 @@ struct PageSweep {
             left -= expected ?? 0
             name += ": partition \(partition)"
         }
-        guard let bytes else { return }
+        guard let bytes else { return places.miss() }
         var stored = layout.storedChecksum(unit: bytes).littleEndian
         checksum = Checksum.crc32c(&stored, count: 4, continuing: checksum)
-        guard layout.verify(unit: bytes) else {
-            return report.note("\(name): the page at offset \(offset) fails its checksum")
+        let place = layout.placeChecksum(of: bytes)
+        let isWhole =
+            table == nil
+            ? places.accept(place)
+            : layout.verify(unit: bytes, partition: partition, unitNumber: unit - 1)
+        guard isWhole else {
+            let other = table.flatMap { places.place(of: place, in: $0) }
+            return report.note(
+                "\(name): the page at offset \(offset) fails its checksum"
+                    + (other.map { ": it is page \($0.unitNumber) of partition \($0.partition)" } ?? ""))
         }
         let found = layout.recordCount(unit: bytes)
         if let expected, found != expected {

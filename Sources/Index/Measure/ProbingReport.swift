@@ -41,7 +41,7 @@ extension DiskIndex {
         try validate(truth: truth, queryCount: queries.count, k: k)
         try policy.validate()
         let (homes, numbers) = (try homes(), try numbers())
-        var chooser = PlanChooser(policy: policy, cost: cost, table: table)
+        var chooser = ReadChooser(policy: policy, cost: cost, table: table)
         var positions: [Int32] = []
         var read = [Bool](repeating: false, count: partitionCount)
         var report = ProbingReport(k: k, probed: [], needed: [], waste: 0, recall: 0)

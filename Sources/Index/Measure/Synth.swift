@@ -25,10 +25,10 @@ public struct SynthParameters: Sendable, Equatable {
 
     func validate() throws(IndexError) {
         if !(1...65536).contains(dimension) {
-            throw .invalid("dimension must be from 1 to 65536, found \(dimension)")
+            throw .outOfRange("dimension", allowed: "from 1 to 65536", found: "\(dimension)")
         }
         if !(1...1_048_576).contains(clusters) {
-            throw .invalid("clusters must be from 1 to 1048576, found \(clusters)")
+            throw .outOfRange("clusters", allowed: "from 1 to 1048576", found: "\(clusters)")
         }
     }
 }
@@ -109,7 +109,7 @@ public final class Synth: Sendable {
 
     /// Appends the first `count` rows of a draw to a vector file, in chunks, and completes it.
     public func write(
-        _ draw: Draw, count: Int, into writer: VectorFileWriter, threads: Int, progress: Progress = .none
+        _ draw: Draw, count: Int, into writer: VectorFileWriter, threads: Int, progress: JobProgress = .none
     ) throws {
         let chunkRows = max(512, min(65536, (32 << 20) / (parameters.dimension * 4)))
         var start = 0

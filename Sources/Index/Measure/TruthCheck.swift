@@ -42,7 +42,7 @@ struct TruthCheck {
     }
 
     func refusal(row: Int, _ detail: String) -> IndexError {
-        .invalid(
+        .otherTruth(
             "\(path): row \(row): \(detail); make the truth again with `sonde truth`, with this base, these "
                 + "queries and metric \(index.metric.name)")
     }

@@ -43,9 +43,15 @@ public enum Verification {
     /// Checks the index at `path`. Damage is reported, not thrown.
     ///
     /// - Parameter device: reads segments.bin instead of its own.
-    /// - Throws: `StorageError` of kind `missing` where there is no manifest: such a directory is no index.
+    /// - Throws: `storage` of kind `missing` where there is no manifest: such a directory is no index.
     public static func run(
-        path: String, device: (any BlockDevice)? = nil, progress: Progress = .none
+        path: String, device: (any BlockDevice)? = nil, progress: JobProgress = .none
+    ) throws(IndexError) -> VerificationReport {
+        try IndexError.door { try verify(path: path, device: device, progress: progress) }
+    }
+
+    private static func verify(
+        path: String, device: (any BlockDevice)?, progress: JobProgress
     ) throws -> VerificationReport {
         var report = VerificationReport(path: path)
         let files = IndexFiles(directory: path)
@@ -65,12 +71,17 @@ public enum Verification {
         let opened = noting(&report) { () throws in try device ?? Devices.open(path: files.segments) }
         guard let opened else { return report }
         report.device = opened.kind
-        guard let layout = try table?.layout ?? manifest.flatMap({ try layout(of: $0, on: opened) }) else {
+        let places = PlaceSearch(
+            id: manifest?.index.flatMap { IndexId($0) }, partitionCount: manifest?.partitions ?? 0)
+        guard
+            let layout = try table?.layout
+                ?? manifest.flatMap({ try layout(of: $0, on: opened, places: places) })
+        else {
             report.note(
                 "\(files.segments): its pages cannot be told apart without manifest.json and segments.table")
             return report
         }
-        var sweep = PageSweep(device: opened, layout: layout, table: table, report: report)
+        var sweep = PageSweep(device: opened, layout: layout, table: table, places: places, report: report)
         // Which vectors ought to have a record is known where the manifest and the heads are.
         if let manifest, let index {
             sweep.ids = IdCheck(ids: index.ids, count: manifest.count, heads: index.headIds ?? [])
@@ -111,7 +122,9 @@ public enum Verification {
     }
 
     /// Without a table: the layout whose ids make a whole page of one of the first, by the manifest's vectors.
-    private static func layout(of manifest: Manifest, on device: any BlockDevice) throws -> PageLayout? {
+    private static func layout(
+        of manifest: Manifest, on device: any BlockDevice, places: PlaceSearch
+    ) throws -> PageLayout? {
         guard let elementType = ElementType(name: manifest.elementType) else { return nil }
         for idByteCount in [4, 8] {
             guard
@@ -120,6 +133,7 @@ public enum Verification {
             else { return nil }
             let units = min(16, Int(device.byteCount) / layout.unitByteCount)
             var isWhole = false
+            var places = places
             let pipeline = try ReadPipeline(
                 device: device, depth: 4, arenaByteCount: 4 * layout.unitByteCount, order: .arrival)
             for unit in 0..<units where !isWhole {
@@ -127,7 +141,7 @@ public enum Verification {
                     offset: UInt64(unit * layout.unitByteCount), byteCount: layout.unitByteCount)
                 try? pipeline.run([extent]) { _, bytes in
                     isWhole =
-                        layout.verify(unit: bytes)
+                        places.accept(layout.placeChecksum(of: bytes))
                         && (0..<layout.recordsPerUnit).contains {
                             layout.id(unit: bytes, slot: $0) != PageLayout.noId
                         }

@@ -29,7 +29,9 @@ public final class DiskIndex: Sendable {
     public let policies: CalibratedPolicies?
     /// Posteriors for the nearest and for the ten nearest, where a router was trained.
     let posteriors: [PosteriorModel]?
-    let device: any BlockDevice
+    /// A code of every record, where the index has them: they choose the pages of a search.
+    public let recordCodes: RecordCodes?
+    package let device: any BlockDevice
     /// Hot segments in memory, where they were asked for.
     public let cache: SegmentCache?
     /// Memory that the open index may hold: what it was opened with, else what its build promised, else nil.
@@ -42,9 +44,19 @@ public final class DiskIndex: Sendable {
     ///
     /// - Parameter residentMaximum: refuses an index that would hold more memory, before its router is read; nil:
     ///   what its build promised, if it did.
-    /// - Throws: `StorageError` where a file is missing, damaged or of an unknown version, `IndexError`
-    ///   where the files do not fit each other or the index does not fit the memory.
-    public init(path: String, device: (any BlockDevice)? = nil, residentMaximum: Int? = nil) throws {
+    /// - Throws: `storage` where a file is missing, damaged or of an unknown version, `inconsistent` where the files
+    ///   do not fit each other, `overBudget` where the index does not fit the memory.
+    public convenience init(
+        path: String, device: (any BlockDevice)? = nil, residentMaximum: Int? = nil
+    ) throws(IndexError) {
+        do {
+            try self.init(opening: path, device: device, residentMaximum: residentMaximum)
+        } catch {
+            throw IndexError(error)
+        }
+    }
+
+    private init(opening path: String, device: (any BlockDevice)?, residentMaximum: Int?) throws {
         self.path = path
         cache = nil
         let files = IndexFiles(directory: path)
@@ -83,6 +95,9 @@ public final class DiskIndex: Sendable {
             router = centroids
         }
         posteriors = try PosteriorModel.decode(sections)
+        recordCodes = try RecordCodes.decode(
+            sections, counts: (0..<table.count).map { [table] in Int(table[$0].recordCount) },
+            dimension: centroids.dimension)
         policies = try sections.bytes(CalibratedPolicies.section).map { bytes in
             do {
                 return try JSONDecoder().decode(CalibratedPolicies.self, from: Data(bytes))
@@ -137,7 +152,7 @@ public final class DiskIndex: Sendable {
     }
 
     /// An index that is being built: its segments are written, its other files are not.
-    init(
+    package init(
         path: String, manifest: Manifest, table: SegmentTable, centroids: CentroidIndex, headIds: [UInt32]?,
         cells: CellGroups?, device: any BlockDevice
     ) throws(IndexError) {
@@ -152,6 +167,7 @@ public final class DiskIndex: Sendable {
         router = centroids
         policies = nil
         posteriors = nil
+        recordCodes = nil
         cache = nil
         residentMaximum = nil
         guard let metric = Metric(name: manifest.metric) else {
@@ -162,7 +178,7 @@ public final class DiskIndex: Sendable {
             metric: metric, baseType: table.layout.elementType, longest: centroids.longest)
     }
 
-    init(
+    package init(
         copying other: DiskIndex, router: any PartitionRouter, posteriors: [PosteriorModel]?,
         device: any BlockDevice,
         cache: SegmentCache? = nil
@@ -176,6 +192,7 @@ public final class DiskIndex: Sendable {
         centroids = other.centroids
         headIds = other.headIds
         cells = other.cells
+        recordCodes = other.recordCodes
         // Thresholds belong to the router that they were calibrated for.
         policies = cache == nil ? nil : other.policies
         self.cache = cache
@@ -189,6 +206,7 @@ public final class DiskIndex: Sendable {
     public var count: Int { manifest.count }
     public var dimension: Int { manifest.dimension }
     public var elementType: ElementType { layout.elementType }
+    public var kind: VectorKind { VectorKind(dimension: dimension, elementType: elementType) }
     public var partitionCount: Int { table.count }
     /// Whether a vector may have more than one record.
     public var hasReplicas: Bool { manifest.records > manifest.count - (headIds?.count ?? 0) }
@@ -200,22 +218,25 @@ public final class DiskIndex: Sendable {
     /// Memory that this open index holds, whatever is asked of it.
     public var residentByteCount: Int {
         router.residentByteCount + table.residentByteCount + (headIds?.count ?? 0) * 4 + posteriorsByteCount
-            + (cache?.byteCount ?? 0)
+            + (recordCodes?.residentByteCount ?? 0) + (cache?.byteCount ?? 0)
     }
 
-    var posteriorsByteCount: Int { posteriors?.reduce(0) { $0 + $1.residentByteCount } ?? 0 }
+    package var posteriorsByteCount: Int { posteriors?.reduce(0) { $0 + $1.residentByteCount } ?? 0 }
 
     /// How segments are read: "direct", "buffered" or "memory".
     public var deviceKind: String { device.kind }
 }
 
 /// Where the files of an index lie.
-struct IndexFiles {
-    let directory: String
-    static let headIdsTag = "headids"
+package struct IndexFiles {
+    package let directory: String
+
+    package init(directory: String) { self.directory = directory }
+
+    package static let headIdsTag = "headids"
 
     /// Head ids as the bytes of their section.
-    static func encode(headIds: [UInt32]) -> [UInt8] {
+    package static func encode(headIds: [UInt32]) -> [UInt8] {
         var bytes: [UInt8] = []
         bytes.reserveCapacity(headIds.count * 4)
         for id in headIds { withUnsafeBytes(of: id.littleEndian) { bytes.append(contentsOf: $0) } }
@@ -223,7 +244,7 @@ struct IndexFiles {
     }
 
     /// Head ids from the bytes of their section.
-    static func decode(headIds bytes: [UInt8], path: String) throws(IndexError) -> [UInt32] {
+    package static func decode(headIds bytes: [UInt8], path: String) throws(IndexError) -> [UInt32] {
         guard bytes.count % 4 == 0 else {
             throw .inconsistent(path: path, detail: "head ids take \(bytes.count) bytes, not a multiple of 4")
         }
@@ -234,12 +255,12 @@ struct IndexFiles {
         }
     }
 
-    static let segmentsName = "segments.bin"
-    static let tableName = "segments.table"
-    static let routerName = "router.bin"
+    package static let segmentsName = "segments.bin"
+    package static let tableName = "segments.table"
+    package static let routerName = "router.bin"
 
-    var manifest: String { directory + "/manifest.json" }
-    var segments: String { directory + "/" + Self.segmentsName }
-    var table: String { directory + "/" + Self.tableName }
-    var router: String { directory + "/" + Self.routerName }
+    package var manifest: String { directory + "/manifest.json" }
+    package var segments: String { directory + "/" + Self.segmentsName }
+    package var table: String { directory + "/" + Self.tableName }
+    package var router: String { directory + "/" + Self.routerName }
 }

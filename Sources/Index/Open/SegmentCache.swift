@@ -55,21 +55,30 @@ extension DiskIndex {
     /// - Parameters:
     ///   - learn: queries drawn like those that will be asked, never those that are measured.
     ///   - policy: how they are asked.
-    /// - Throws: `IndexError.invalid` for queries that do not fit, `StorageError` and `IndexError.corruptSegment`
+    /// - Throws: `IndexError.unlikeVectors` for queries that do not fit, `StorageError` and `IndexError.corruptSegment`
     ///   from reading.
     public func caching(
         byteCount: Int, learn: VectorMatrix, policy: Policy, cost: ReadCost = .vectors, threads: Int
+    ) throws(IndexError) -> DiskIndex {
+        try IndexError.door {
+            try cached(byteCount: byteCount, learn: learn, policy: policy, cost: cost, threads: threads)
+        }
+    }
+
+    private func cached(
+        byteCount: Int, learn: VectorMatrix, policy: Policy, cost: ReadCost, threads: Int
     ) throws -> DiskIndex {
         try policy.validate()
         guard learn.dimension == dimension, learn.elementType == elementType else {
-            throw IndexError.invalid(
+            throw IndexError.unlikeVectors(
                 "the queries that choose what is cached are \(learn.elementType.name) of \(learn.dimension) dimensions, "
-                    + "the index holds \(elementType.name) of \(dimension)")
+                    + "the index holds \(elementType.name) of \(dimension)", expected: kind,
+                found: VectorKind(dimension: learn.dimension, elementType: learn.elementType))
         }
         if let limit = residentMaximum, residentByteCount + byteCount > limit {
             throw IndexError.overBudget(path: path, resident: residentByteCount + byteCount, limit: limit)
         }
-        var chooser = PlanChooser(policy: policy, cost: cost, table: table)
+        var chooser = ReadChooser(policy: policy, cost: cost, table: table)
         var readCounts = [Int](repeating: 0, count: partitionCount)
         var positions: [Int32] = []
         for route in routes(of: learn, policy: policy, threads: threads) {
@@ -96,7 +105,7 @@ extension DiskIndex {
 
     /// This index with all its segments in memory where they take no more than `byteCount`, else as it is: for work that
     /// asks for them over and over and is over before the index is. What the index promises to hold does not count here.
-    func holdingSegments(atMost byteCount: Int) throws -> DiskIndex {
+    package func holdingSegments(atMost byteCount: Int) throws -> DiskIndex {
         let filled = (0..<partitionCount).filter { table[$0].recordCount > 0 }
         let segments = filled.reduce(0) { $0 + table.byteCount(ofSegment: $1) }
         guard Self.heldByteCount(segments: segments, partitions: partitionCount) <= byteCount
@@ -107,7 +116,7 @@ extension DiskIndex {
     }
 
     /// Bytes of a cache that holds all of an index.
-    static func heldByteCount(segments: Int, partitions: Int) -> Int {
+    package static func heldByteCount(segments: Int, partitions: Int) -> Int {
         segments + partitions * MemoryLayout<UInt64>.size
     }
 }

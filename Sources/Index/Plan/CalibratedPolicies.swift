@@ -86,19 +86,20 @@ public struct CalibratedPolicies: Sendable, Codable {
         self.reach = reach
     }
 
-    static let section = "policies"
+    package static let section = "policies"
     /// The k of recall@k that thresholds are kept for.
-    static let depths = [1, 2, 5, 10, 20, 50, 100]
+    package static let depths = [1, 2, 5, 10, 20, 50, 100]
     /// The recalls that are checked before thresholds are stored.
-    static let checkedRecalls = [0.8, 0.9, 0.95, 0.98, 0.99]
+    package static let checkedRecalls = [0.8, 0.9, 0.95, 0.98, 0.99]
 
-    static let laterRoundsName = "vectors, 2 rounds"
-    static let sigmaName = "sigma"
+    package static let laterRoundsName = "vectors, 2 rounds"
+    package static let sigmaName = "sigma"
+    package static let pagesName = "pages"
 
-    static func curveName(_ name: String, k: Int) -> String { k == 1 ? name : "\(name), recall@\(k)" }
+    package static func curveName(_ name: String, k: Int) -> String { k == 1 ? name : "\(name), recall@\(k)" }
 
     /// The name of the curves of a cost and a number of rounds; nil where none are made.
-    static func curveName(cost: ReadCost, rounds: Int) -> String? {
+    package static func curveName(cost: ReadCost, rounds: Int) -> String? {
         rounds == 1 ? cost.name : cost == .vectors && rounds == 2 ? laterRoundsName : nil
     }
 }
@@ -161,6 +162,8 @@ public enum DeclaredRecallError: Error, Sendable, CustomStringConvertible {
     case notReached(recall: Double, k: Int, highest: Double, calibrating: Int?)
     /// The router has no sigma.
     case noSigma
+    /// The index has no codes of records.
+    case noPages
 
     public var description: String {
         switch self {
@@ -177,6 +180,8 @@ public enum DeclaredRecallError: Error, Sendable, CustomStringConvertible {
                 + formatted(highest) + (calibrating.map { ", calibrated on \($0) queries" } ?? "")
         case .noSigma:
             "the router has no sigma that was calibrated: only probing models (lira) have"
+        case .noPages:
+            "the index has no code of every record, by which pages are chosen"
         }
     }
 }
@@ -210,6 +215,12 @@ extension CalibratedPolicies {
         return try declared(recall: recall, k: k, curve: Self.sigmaName)
     }
 
+    /// The threshold of a page's gain for a mean recall@k, where records have codes.
+    public func declaredPages(recall: Double, k: Int) throws(DeclaredRecallError) -> DeclaredRecall {
+        guard curves[Self.pagesName] != nil else { throw .noPages }
+        return try declared(recall: recall, k: k, curve: Self.pagesName)
+    }
+
     /// What is said of a recall when its thresholds are stored: what it found on queries that had no part in them.
     ///
     /// - Parameters:
@@ -241,7 +252,7 @@ extension CalibratedPolicies {
     }
 
     /// The depths that a curve was measured at, rising.
-    func depths(of name: String) -> [Int] {
+    package func depths(of name: String) -> [Int] {
         let prefix = name + ", recall@"
         return curves.keys.compactMap { key in
             key == name ? 1 : key.hasPrefix(prefix) ? Int(key.dropFirst(prefix.count)) : nil
@@ -249,7 +260,7 @@ extension CalibratedPolicies {
     }
 
     /// The same of a curve by name.
-    func declared(
+    package func declared(
         recall: Double, k: Int, curve name: String
     ) throws(DeclaredRecallError) -> DeclaredRecall {
         let calibrated = depths(of: name)

@@ -40,7 +40,9 @@ public struct DeviceModel: Sendable, Equatable, Codable {
     }
 
     /// Mean microseconds a read of `byteCount` bytes at random places, 64 in flight.
-    static func time(on device: any BlockDevice, byteCount: Int, count: Int, seed: UInt64) throws -> Float {
+    package static func time(on device: any BlockDevice, byteCount: Int, count: Int, seed: UInt64) throws
+        -> Float
+    {
         let depth = 64
         let pipeline = try ReadPipeline(
             device: device, depth: depth, arenaByteCount: depth * byteCount, order: .arrival)

@@ -6,13 +6,13 @@ import Storage
 import Vectors
 
 /// Chooses the reads of every round but the first; owned by one worker.
-final class LaterRounds {
+package final class LaterRounds {
     /// The first round reads what is worth this many times the threshold (docs/explain/rounds.md: of 2, 4 and 8,
     /// 4 fetched least at recall@1 0.80 to 0.95).
     static let firstRoundFactor: Float = 4
     /// Unread candidates that the posterior is asked for, the likeliest first. Of a thousand none beyond was ever chosen
     /// at recalls up to 0.97 (docs/results/query-time.md).
-    static let candidateDepth = 128
+    package static let candidateDepth = 128
 
     private let index: DiskIndex
     private let model: PosteriorModel
@@ -40,7 +40,7 @@ final class LaterRounds {
     ///
     /// - Parameter query: the row that was asked, of the index's element type.
     func choose(
-        query: UnsafeRawPointer, route: Route, isRead: [Bool], found: [Neighbour], chooser: PlanChooser,
+        query: UnsafeRawPointer, route: Route, isRead: [Bool], found: [Neighbour], chooser: ReadChooser,
         into chosen: inout [Int32]
     ) {
         guard let nearest = found.first else { return }
@@ -72,31 +72,31 @@ final class LaterRounds {
 
 /// From a metric's distances to what stands for squared ones of routing space: they are never negative, and ratios of
 /// them mean something.
-struct FoundScale {
+package struct FoundScale {
     let metric: Metric
     let ceiling: Float?
     private let product: Distance
 
     /// - Parameter ceiling: the length of about the longest vectors under inner product.
-    init(metric: Metric, elementType: ElementType, ceiling: Float?) {
+    package init(metric: Metric, elementType: ElementType, ceiling: Float?) {
         self.metric = metric
         self.ceiling = ceiling
         product = Distance(metric: .ip, elementType: elementType)
     }
 
     /// A line: what a distance becomes for one query.
-    struct Line {
+    package struct Line {
         let offset: Float
         let factor: Float
 
         @inline(__always)
-        func callAsFunction(_ distance: Float) -> Float { offset + factor * distance }
+        package func callAsFunction(_ distance: Float) -> Float { offset + factor * distance }
     }
 
     /// Twice a cosine distance is the squared distance of unit vectors. Under inner product the same is said of vectors
     /// of the ceiling's length, in units of it: 2 - 2 q.x / (|q| ceiling); plain products would all be negative, and
     /// cut off at zero they would say nothing of what was found.
-    func squared(of query: UnsafeRawPointer, dimension: Int) -> Line {
+    package func squared(of query: UnsafeRawPointer, dimension: Int) -> Line {
         switch metric {
         case .l2: return Line(offset: 0, factor: 1)
         case .cosine: return Line(offset: 0, factor: 2)
@@ -110,7 +110,7 @@ struct FoundScale {
 
 extension DiskIndex {
     /// What the posterior sees of a candidate.
-    func posteriorCandidate(_ route: Route, _ position: Int) -> PosteriorCandidate {
+    package func posteriorCandidate(_ route: Route, _ position: Int) -> PosteriorCandidate {
         let records = table[Int(route.partitions[position])].recordCount
         return PosteriorCandidate(
             logProbability: route.logProbabilities[position],

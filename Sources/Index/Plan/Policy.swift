@@ -28,7 +28,7 @@ public enum ReadCost: Sendable, Equatable {
 
     /// The cost of one segment.
     @inline(__always)
-    func of(_ entry: SegmentEntry, unitByteCount: Int) -> Float {
+    package func of(_ entry: SegmentEntry, unitByteCount: Int) -> Float {
         switch self {
         case .vectors: Float(entry.recordCount)
         case .bytes: Float(Int(entry.unitCount) * unitByteCount)
@@ -55,7 +55,11 @@ public enum Policy: Sendable, Equatable {
     /// LIRA's: every partition whose own probability exceeds sigma, and at least the likeliest.
     case sigma(Float)
 
-    /// The name used in tables: "nprobe", "eps2", "budget-vectors", "mass", "gain", "sigma".
+    /// Every unit of pages whose records' probabilities, by their codes, sum to more than lambda, and at least the one
+    /// that is worth most: an index with a code of every record (docs/explain/pages.md).
+    case pages(Float)
+
+    /// The name used in tables: "nprobe", "eps2", "budget-vectors", "mass", "gain", "sigma", "pages".
     public var name: String {
         switch self {
         case .nprobe: "nprobe"
@@ -64,6 +68,7 @@ public enum Policy: Sendable, Equatable {
         case .mass: "mass"
         case .gain: "gain"
         case .sigma: "sigma"
+        case .pages: "pages"
         }
     }
 
@@ -76,6 +81,7 @@ public enum Policy: Sendable, Equatable {
         case .mass(let mass): Double(mass)
         case .gain(let lambda): Double(lambda)
         case .sigma(let sigma): Double(sigma)
+        case .pages(let lambda): Double(lambda)
         }
     }
 
@@ -83,12 +89,12 @@ public enum Policy: Sendable, Equatable {
     var countsPartitions: Bool {
         switch self {
         case .nprobe, .eps2, .vectorBudget: true
-        case .mass, .gain, .sigma: false
+        case .mass, .gain, .sigma, .pages: false
         }
     }
 
     /// How many candidates the router has to name, of `partitions` that hold `records` in all.
-    func candidateLimit(partitions: Int, records: Int) -> Int {
+    package func candidateLimit(partitions: Int, records: Int) -> Int {
         switch self {
         case .nprobe(let count), .eps2(_, let count): min(count, partitions)
         // Counted in records or probability: partitions may be small, so ask for plenty, and for twice as many
@@ -98,7 +104,7 @@ public enum Policy: Sendable, Equatable {
                 min(
                     Double(partitions),
                     max(4096, 2 * Double(budget) * Double(partitions) / Double(max(records, 1)))))
-        case .mass, .gain, .sigma: min(partitions, 4096)
+        case .mass, .gain, .sigma, .pages: min(partitions, 4096)
         }
     }
 
@@ -120,7 +126,7 @@ public enum Policy: Sendable, Equatable {
                 if sum > budget { return false }
             }
             return true
-        case .mass, .gain, .sigma: return false
+        case .mass, .gain, .sigma, .pages: return false
         }
     }
 
@@ -128,20 +134,26 @@ public enum Policy: Sendable, Equatable {
     func validate() throws(IndexError) {
         switch self {
         case .nprobe(let count):
-            if count < 1 { throw .invalid("nprobe must be at least 1, found \(count)") }
+            if count < 1 { throw .outOfRange("nprobe", allowed: "at least 1", found: "\(count)") }
         case .eps2(let eps2, let count):
-            if !(eps2 >= 0 && eps2.isFinite) { throw .invalid("eps2 must be 0 or more, found \(eps2)") }
-            if count < 1 { throw .invalid("nprobe must be at least 1, found \(count)") }
+            if !(eps2 >= 0 && eps2.isFinite) {
+                throw .outOfRange("eps2", allowed: "0 or more", found: "\(eps2)")
+            }
+            if count < 1 { throw .outOfRange("nprobe", allowed: "at least 1", found: "\(count)") }
         case .vectorBudget(let records):
-            if records < 1 { throw .invalid("budget-vectors must be at least 1, found \(records)") }
+            if records < 1 { throw .outOfRange("budget-vectors", allowed: "at least 1", found: "\(records)") }
         case .mass(let mass):
-            if !(mass > 0 && mass <= 1) { throw .invalid("mass must be over 0 and at most 1, found \(mass)") }
+            if !(mass > 0 && mass <= 1) {
+                throw .outOfRange("mass", allowed: "over 0 and at most 1", found: "\(mass)")
+            }
         case .gain(let lambda):
-            if !(lambda >= 0) { throw .invalid("gain must be 0 or more, found \(lambda)") }
+            if !(lambda >= 0) { throw .outOfRange("gain", allowed: "0 or more", found: "\(lambda)") }
         case .sigma(let sigma):
             if !(sigma >= 0 && sigma < 1) {
-                throw .invalid("sigma must be from 0 to below 1, found \(sigma)")
+                throw .outOfRange("sigma", allowed: "from 0 to below 1", found: "\(sigma)")
             }
+        case .pages(let lambda):
+            if !(lambda >= 0) { throw .outOfRange("page-gain", allowed: "0 or more", found: "\(lambda)") }
         }
     }
 }
@@ -174,6 +186,9 @@ extension Policy {
         (0..<48).map { .sigma(1 / (1 + expf(-4 + Float($0) * 0.28))) }
     }
 
+    /// Page thresholds from reading what surely holds a neighbour to what hardly may.
+    public static var pagesLadder: [Policy] { (0..<48).map { .pages(expf(-9 * Float($0) / 47)) } }
+
     /// Gain thresholds from reading the best partition alone to reading nearly everything.
     public static func gainLadder(for table: SegmentTable, cost: ReadCost, count: Int) -> [Policy] {
         let entries = (0..<table.count).map { table[$0] }.filter { $0.recordCount > 0 }
@@ -184,7 +199,7 @@ extension Policy {
 }
 
 /// Chooses what to read for one query; owns the memory that ordering by gain needs.
-struct PlanChooser {
+struct ReadChooser {
     private let policy: Policy
     private let cost: ReadCost
     private let table: SegmentTable
@@ -241,6 +256,8 @@ struct PlanChooser {
             }
         case .gain(let lambda):
             chooseGains(above: lambda, from: route, into: &chosen)
+        // Chosen by PageChooser, which sees records.
+        case .pages: return
         case .sigma(let sigma):
             let limit = logf(sigma)
             var hasLikeliest = false

@@ -36,7 +36,7 @@ public struct QueryDrift: Sendable, Equatable {
     }
 
     /// The distance to the nearest centroid beyond which one in ten of the calibrated queries lies.
-    static func reach(of routes: [Route]) -> Double? {
+    package static func reach(of routes: [Route]) -> Double? {
         let nearest = routes.compactMap { $0.distances.min() }.filter(\.isFinite).sorted()
         guard !nearest.isEmpty else { return nil }
         return Double(nearest[Int(quantile * Double(nearest.count - 1))])

@@ -9,7 +9,7 @@ public enum InvalidVectors {
     ///
     /// - Throws: `IndexError.invalid` where they are so many that their numbers take more than a quarter of the memory.
     public static func rows(
-        of file: VectorFile, metric: Metric, memoryByteCount: Int, progress: Progress = .none
+        of file: VectorFile, metric: Metric, memoryByteCount: Int, progress: JobProgress = .none
     ) throws -> [Int] {
         guard file.elementType.isFloatingPoint || metric == .cosine else { return [] }
         let chunk = VectorMatrix(

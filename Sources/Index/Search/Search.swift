@@ -47,17 +47,19 @@ public struct SearchResult: Sendable {
 extension DiskIndex {
     /// Answers every row of `queries` (of the index's element type and dimension).
     ///
-    /// - Throws: `IndexError.invalid` for a request that means nothing, `IndexError.corruptSegment` where a
-    ///   page that was read fails its checksum, `StorageError` where reading fails.
-    public func search(_ queries: VectorMatrix, parameters: SearchParameters) throws -> SearchResult {
-        try search(queries, routes: nil, parameters: parameters)
+    /// - Throws: `outOfRange`, `unlikeVectors`, `untrained` or `invalid` for a request that means nothing,
+    ///   `corruptSegment` where a page that was read fails its checksum, `storage` where reading fails.
+    public func search(
+        _ queries: VectorMatrix, parameters: SearchParameters
+    ) throws(IndexError) -> SearchResult {
+        try IndexError.door { try search(queries, routes: nil, parameters: parameters) }
     }
 
     /// The same for queries that are asked again and again: `routes` are what this index's router says of each, nil
     /// where it has to be asked; only a policy that does not count partitions goes without asking it.
     ///
     /// - Parameter excluded: an id for each query that is no answer to it: that of the vector it was made from.
-    func search(
+    package func search(
         _ queries: VectorMatrix, routes: [Route]?, excluded: [UInt64]? = nil, parameters: SearchParameters
     ) throws -> SearchResult {
         try validate(queries, parameters: parameters)
@@ -94,20 +96,28 @@ extension DiskIndex {
     {
         try parameters.policy.validate()
         if parameters.k < 1 || parameters.k > count {
-            throw .invalid("k must be from 1 to the \(count) vectors of \(path), found \(parameters.k)")
+            throw .outOfRange(
+                "k", allowed: "from 1 to the \(count) vectors of \(path)", found: "\(parameters.k)")
         }
         if asked != dimension {
-            throw .invalid("queries have \(asked) dimensions, the index has \(dimension)")
+            throw .unlikeVectors(
+                "queries have \(asked) dimensions, the index has \(dimension)", expected: kind,
+                found: VectorKind(dimension: asked, elementType: type))
         }
         if type != elementType {
-            throw .invalid("queries are \(type.name), the index holds \(elementType.name)")
+            throw .unlikeVectors(
+                "queries are \(type.name), the index holds \(elementType.name)", expected: kind,
+                found: VectorKind(dimension: asked, elementType: type))
         }
         if parameters.threads < 1 || parameters.inFlight < 1 || parameters.rounds < 1 {
             throw .invalid("threads, inflight and rounds must be at least 1")
         }
+        if case .pages = parameters.policy, recordCodes == nil {
+            throw .untrained("\(path) has no code of every record, by which pages are chosen")
+        }
         if parameters.rounds > 1 {
             guard case .gain = parameters.policy, posteriors != nil else {
-                throw .invalid(
+                throw .untrained(
                     "more than one round needs the gain policy and an index whose router was trained")
             }
         }
@@ -121,6 +131,8 @@ final class SearchWorker {
     private let arena: ReadArena
     private let queue: any ReadQueue
     private let scratch: RouterScratch
+    /// For the centroids alone, where pages are chosen.
+    private let pageScratch: RouterScratch
     private var completion: RouteCompletion
     private var slots: [QueryInFlight] = []
     private var free: [Int] = []
@@ -128,8 +140,10 @@ final class SearchWorker {
     private var waiting: [Int] = []
     private var completions: [ReadCompletion] = []
     private let scanner: SegmentScanner
-    private var chooser: PlanChooser
+    private var chooser: ReadChooser
     private let rounds: LaterRounds?
+    /// Where pages are chosen instead of partitions.
+    private let pages: PageChooser?
     private var sorted: [Neighbour] = []
 
     init(job: SearchJob) throws {
@@ -139,10 +153,16 @@ final class SearchWorker {
         arena = try ReadArena(byteCount: max(4 << 20, 2 * max(largest, SegmentRead.joinLimit)))
         queue = try index.device.makeQueue(depth: 256, arena: arena)
         scratch = index.router.makeScratch()
+        pageScratch = index.centroids.makeScratch()
         completion = RouteCompletion(index: index)
         scanner = SegmentScanner(layout: index.layout, metric: index.metric, hasReplicas: index.hasReplicas)
-        chooser = PlanChooser(policy: job.parameters.policy, cost: job.parameters.cost, table: index.table)
+        chooser = ReadChooser(policy: job.parameters.policy, cost: job.parameters.cost, table: index.table)
         rounds = job.parameters.rounds > 1 ? LaterRounds(index: index, k: job.parameters.k) : nil
+        if case .pages = job.parameters.policy, let codes = index.recordCodes {
+            pages = PageChooser(index: index, codes: codes)
+        } else {
+            pages = nil
+        }
         for slot in 0..<job.parameters.inFlight {
             slots.append(
                 QueryInFlight(
@@ -193,7 +213,10 @@ final class SearchWorker {
             let start = monotonicNanoseconds()
             for partition in state.cached {
                 if let segment = index.cache?.segment(Int(partition)) {
-                    try scan(segment, partition: Int(partition), state)
+                    let entry = index.table[Int(partition)]
+                    try scan(
+                        segment, partition: Int(partition), units: 0..<Int(entry.unitCount),
+                        records: Int(entry.recordCount), state)
                 }
             }
             state.counters.scanNanoseconds += monotonicNanoseconds() - start
@@ -207,6 +230,7 @@ final class SearchWorker {
 
     private func route(_ state: QueryInFlight) {
         let policy = job.parameters.policy
+        if case .pages(let lambda) = policy, let pages { return choosePages(pages, above: lambda, state) }
         let limit = policy.candidateLimit(partitions: index.partitionCount, records: index.manifest.records)
         if let routes = job.routes {
             state.route = routes[state.query]
@@ -241,13 +265,24 @@ final class SearchWorker {
         }
     }
 
-    /// Turns chosen partitions into reads, joining neighbours in the file.
+    /// The pages of the nearest partitions that probably hold neighbours. Their centroids alone say which partitions.
+    private func choosePages(_ pages: PageChooser, above lambda: Float, _ state: QueryInFlight) {
+        let query = job.routingRows.row(state.query)
+        index.centroids.route(query, limit: pages.partitionLimit, scratch: pageScratch, into: &state.route)
+        pages.estimate(query, route: state.route, k: job.parameters.k)
+        pages.weigh(route: state.route, k: job.parameters.k)
+        state.units.removeAll(keepingCapacity: true)
+        pages.choose(above: lambda, into: &state.units)
+    }
+
+    /// Turns what was chosen into reads, joining neighbours in the file.
     private func plan(_ state: QueryInFlight) {
         state.submitted = 0
         state.completed = 0
         state.chosen.removeAll(keepingCapacity: true)
         state.cached.removeAll(keepingCapacity: true)
         state.rounds += 1
+        if pages != nil { return planUnits(state) }
         for position in state.positions {
             let partition = state.route.partitions[Int(position)]
             if let cache = index.cache, cache.segment(Int(partition)) != nil {
@@ -259,17 +294,38 @@ final class SearchWorker {
             if rounds != nil { state.isRead[Int(position)] = true }
         }
         SegmentRead.plan(&state.chosen, table: index.table, into: &state.reads)
+        countReads(state)
+    }
+
+    /// The same of units; a segment that lies in the cache is scanned whole, since that costs no read.
+    private func planUnits(_ state: QueryInFlight) {
+        if let cache = index.cache {
+            for address in state.units where cache.segment(address.partition) != nil {
+                guard state.cached.last.map(Int.init) != address.partition else { continue }
+                state.cached.append(UInt32(address.partition))
+                state.counters.cached += UInt64(index.table[address.partition].recordCount)
+            }
+            state.units.removeAll { cache.segment($0.partition) != nil }
+        }
+        SegmentRead.plan(state.units, table: index.table, into: &state.reads)
+        countReads(state)
+    }
+
+    private func countReads(_ state: QueryInFlight) {
         state.seen?.reserve(1 + Int(state.counters.vectors + state.counters.cached))
         guard !state.reads.isEmpty else { return }
         state.counters.rounds += 1
         var records: UInt64 = 0
+        // Reads that follow one another may lie in one segment.
+        var last = -1
         for read in state.reads {
             state.counters.reads += 1
             state.counters.bytes += UInt64(read.byteCount)
             for partition in read.partitions {
-                let count = index.table[partition].recordCount
+                let count = read.part(of: partition, table: index.table).records
                 guard count > 0 else { continue }
-                state.counters.segments += 1
+                if partition != last { state.counters.segments += 1 }
+                last = partition
                 records += UInt64(count)
             }
         }
@@ -308,27 +364,34 @@ final class SearchWorker {
         let start = monotonicNanoseconds()
         defer { arena.release(offset: read.arenaOffset, byteCount: read.byteCount) }
         for partition in read.partitions {
-            let entry = index.table[partition]
+            let (units, records) = read.part(of: partition, table: index.table)
+            let place = index.table[partition].offset + UInt64(units.lowerBound * index.layout.unitByteCount)
             try scan(
-                arena.base + read.arenaOffset + Int(entry.offset - read.offset), partition: partition, state)
+                arena.base + read.arenaOffset + Int(place - read.offset), partition: partition, units: units,
+                records: records, state)
         }
         state.counters.scanNanoseconds += monotonicNanoseconds() - start
         state.completed += 1
         if state.completed == state.reads.count { try endRound(slot) }
     }
 
-    /// Scores a segment for a query.
-    private func scan(_ segment: UnsafeRawPointer, partition: Int, _ state: QueryInFlight) throws {
+    /// Scores units of a segment, which lie at `bytes`, for a query.
+    private func scan(
+        _ bytes: UnsafeRawPointer, partition: Int, units: Range<Int>, records: Int, _ state: QueryInFlight
+    ) throws {
         do {
             let entry = index.table[partition]
             let damaged = scanner.scan(
-                segment: segment, recordCount: Int(entry.recordCount), query: job.queries.row(state.query),
-                heap: state.heap, seen: state.seen)
+                units: bytes, partition: partition, firstUnit: units.lowerBound, recordCount: records,
+                query: job.queries.row(state.query), heap: state.heap, seen: state.seen)
             if let damaged {
                 throw IndexError.corruptSegment(
-                    path: index.device.path, partition: partition, offset: entry.offset + UInt64(damaged))
+                    path: index.device.path, partition: partition,
+                    offset: entry.offset + UInt64(units.lowerBound * index.layout.unitByteCount + damaged))
             }
-            try index.refuseStray(segment: segment, partition: partition)
+            if units.count == Int(entry.unitCount) {
+                try index.refuseStray(segment: bytes, partition: partition)
+            }
         } catch {
             // What is still in flight lands in the arena, which must outlive it.
             try? queue.drain()

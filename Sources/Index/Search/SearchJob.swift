@@ -94,6 +94,8 @@ final class QueryInFlight {
     var positions: [Int32] = []
     var isRead: [Bool] = []
     var chosen: [UInt32] = []
+    /// Units of pages to read, where those are chosen instead of partitions.
+    var units: [UnitAddress] = []
     var reads: [SegmentRead] = []
     /// Partitions of this round that lie in the cache.
     var cached: [UInt32] = []

@@ -5,14 +5,14 @@ import Storage
 import Vectors
 
 /// Scans segments for one query at a time; owns the tile of distances that it needs.
-struct SegmentScanner: ~Copyable {
+package struct SegmentScanner: ~Copyable {
     private let layout: PageLayout
     private let distance: Distance
     private let hasReplicas: Bool
     private let distances: UnsafeMutablePointer<Float>
     private let kept: UnsafeMutablePointer<UInt32>
 
-    init(layout: PageLayout, metric: Metric, hasReplicas: Bool) {
+    package init(layout: PageLayout, metric: Metric, hasReplicas: Bool) {
         self.layout = layout
         self.hasReplicas = hasReplicas
         distance = Distance(metric: metric, elementType: layout.elementType)
@@ -25,19 +25,25 @@ struct SegmentScanner: ~Copyable {
         kept.deallocate()
     }
 
-    /// Scores every record of a segment and offers the near ones to `heap`; ids in `seen` are skipped, new
+    /// Scores every record of some units and offers the near ones to `heap`; ids in `seen` are skipped, new
     /// ones added.
     ///
-    /// - Returns: nil, or the byte offset within the segment of the first unit that fails its checksum;
+    /// - Parameters:
+    ///   - units: units of the segment of `partition` that follow one another, from number `firstUnit` on.
+    ///   - recordCount: their records; all units but a segment's last are full.
+    /// - Returns: nil, or the byte offset within `units` of the first that is damaged or not the one of its place;
     ///   nothing of such a unit is scored.
-    func scan(
-        segment: UnsafeRawPointer, recordCount: Int, query: UnsafeRawPointer, heap: borrowing TopK,
-        seen: SeenIds?
+    package func scan(
+        units: UnsafeRawPointer, partition: Int, firstUnit: Int, recordCount: Int, query: UnsafeRawPointer,
+        heap: borrowing TopK, seen: SeenIds?
     ) -> Int? {
-        var unit = segment
+        var unit = units
+        var number = firstUnit
         var left = recordCount
         while left > 0 {
-            guard layout.verify(unit: unit) else { return unit - segment }
+            guard layout.verify(unit: unit, partition: partition, unitNumber: number) else {
+                return unit - units
+            }
             let count = min(left, layout.recordsPerUnit)
             distance.rows(
                 query, unit + layout.vectorsOffset, count: count, dimension: layout.dimension, into: distances
@@ -67,6 +73,7 @@ struct SegmentScanner: ~Copyable {
             }
             left -= count
             unit += layout.unitByteCount
+            number += 1
         }
         return nil
     }
@@ -80,7 +87,7 @@ struct SegmentScanner: ~Copyable {
 
 /// The ids that a query has met, for counting distinct vectors and scoring replicas once. Open addressing;
 /// emptied by moving to the next stamp.
-final class SeenIds {
+package final class SeenIds {
     private var keys: UnsafeMutablePointer<UInt64>
     private var stamps: UnsafeMutablePointer<UInt32>
     private var mask: Int
@@ -141,9 +148,11 @@ final class SeenIds {
 }
 
 extension DiskIndex {
-    /// Pages that are whole each can still be those of another place, of an older index, or of another one:
-    /// the table's checksum over the pages' own tells. A few nanoseconds a page.
+    /// Pages of format 1 that are whole each can still be those of another place, of an older index, or of another one:
+    /// the table's checksum over the pages' own tells, where a segment is read whole. Since format 2 each page tells by
+    /// itself.
     func refuseStray(segment: UnsafeRawPointer, partition: Int) throws(IndexError) {
+        guard layout.binding == nil else { return }
         let entry = table[partition]
         let found = SegmentWriter.checksum(segment: segment, unitCount: Int(entry.unitCount), layout: layout)
         guard found == entry.checksum else {

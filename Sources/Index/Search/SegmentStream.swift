@@ -10,7 +10,8 @@ extension DiskIndex {
     ///
     /// - Throws: `StorageError` from reading, `IndexError.corruptSegment` for a page that fails its checksum
     ///   (unless `checking` is false), and whatever `body` throws.
-    func forEachSegment(checking: Bool = true, _ body: (Int, UnsafeRawPointer) throws -> Void) throws {
+    package func forEachSegment(checking: Bool = true, _ body: (Int, UnsafeRawPointer) throws -> Void) throws
+    {
         var everything = Array(0..<UInt32(partitionCount))
         var reads: [SegmentRead] = []
         SegmentRead.plan(&everything, table: table, into: &reads)
@@ -29,10 +30,12 @@ extension DiskIndex {
         }
     }
 
-    /// Refuses a segment of which a page is damaged, or is not the one that the table describes.
+    /// Refuses a segment of which a page is damaged, or is not the one of its place.
     func check(_ segment: UnsafeRawPointer, partition: Int) throws(IndexError) {
         for unit in 0..<Int(table[partition].unitCount)
-        where !layout.verify(unit: segment + unit * layout.unitByteCount) {
+        where !layout.verify(
+            unit: segment + unit * layout.unitByteCount, partition: partition, unitNumber: unit)
+        {
             throw .corruptSegment(
                 path: device.path, partition: partition,
                 offset: table[partition].offset + UInt64(unit * layout.unitByteCount))
@@ -41,7 +44,7 @@ extension DiskIndex {
     }
 
     /// Calls `body(id, vector)` for each record of a segment, in the order of its pages.
-    func forEachRecord(
+    package func forEachRecord(
         of partition: Int, in segment: UnsafeRawPointer, _ body: (UInt64, UnsafeRawPointer) throws -> Void
     ) rethrows {
         var left = Int(table[partition].recordCount)
@@ -59,7 +62,9 @@ extension DiskIndex {
     }
 
     /// The vectors and ids of a segment, gathered without the gaps between pages.
-    func records(of partition: Int, in segment: UnsafeRawPointer) -> (vectors: VectorMatrix, ids: [UInt64]) {
+    package func records(of partition: Int, in segment: UnsafeRawPointer) -> (
+        vectors: VectorMatrix, ids: [UInt64]
+    ) {
         let count = Int(table[partition].recordCount)
         let vectors = VectorMatrix(count: count, dimension: dimension, elementType: elementType)
         var ids: [UInt64] = []
@@ -102,7 +107,7 @@ extension DiskIndex {
     }
 
     /// `count` different records drawn evenly, in file order, and the numbers of their vectors.
-    func sampleRecords(count wanted: Int, random: inout SeededRandom) throws -> (
+    package func sampleRecords(count wanted: Int, random: inout SeededRandom) throws -> (
         vectors: VectorMatrix, ids: [UInt32]
     ) {
         let numbers = try numbers()

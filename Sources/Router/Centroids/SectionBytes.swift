@@ -22,6 +22,8 @@ struct SectionWriter {
 
     mutating func append(_ values: [UInt8]) { bytes.append(contentsOf: values) }
 
+    mutating func append(raw buffer: UnsafeRawBufferPointer) { bytes.append(contentsOf: buffer) }
+
     mutating func append(_ matrix: VectorMatrix) {
         bytes.append(contentsOf: UnsafeRawBufferPointer(start: matrix.bytes, count: matrix.byteCount))
     }

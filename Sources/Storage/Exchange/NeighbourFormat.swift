@@ -90,7 +90,7 @@ public enum NeighbourFormat: Sendable, Equatable {
             if head.raw.holds("SONDEPRT", at: 0) {
                 throw StorageError(
                     .unsupported, path: file.path, detail: "is a part of a result",
-                    advice: "join all parts first (sonde batch --merge)")
+                    advice: "join all parts first", remedy: .joinParts)
             }
         }
         let format = NeighbourFormat(path: file.path)

@@ -77,7 +77,7 @@ public struct PartialResult: Sendable, Equatable {
         guard start.raw.holds("SONDEPRT", at: 0) else {
             throw StorageError(
                 .badHeader, path: path, detail: "is no part of a result", offset: 0, expected: "SONDEPRT",
-                advice: "parts are what `sonde batch --shard` writes")
+                advice: "parts are what a shard of a batch writes", remedy: .writeParts)
         }
         let version = start.raw.u32(8)
         guard version == formatVersion || version == wideFormatVersion else {

@@ -57,7 +57,7 @@ public final class ResultWriter {
             throw StorageError(
                 .unsupported, path: path, detail: "result files count queries and neighbours in 32 bits",
                 expected: "at most \(UInt32.max) queries", found: "\(count)",
-                advice: "split the queries with --first and --skip")
+                advice: "split the queries", remedy: .split)
         }
         self.path = path
         self.count = count
@@ -86,7 +86,7 @@ public final class ResultWriter {
                     throw StorageError(
                         .missing, path: partPath,
                         detail: "the answers that the journal tells of are not there",
-                        advice: "give --restart to begin anew")
+                        advice: "begin anew", remedy: .beginAnew)
                 }
                 try check(continuing, size: size, path: partPath)
             }
@@ -186,13 +186,14 @@ public final class ResultWriter {
         guard file.byteCount == size else {
             throw StorageError(
                 .corrupt, path: partPath, detail: "is not of the size that the job gave it",
-                expected: "\(size) bytes", found: "\(file.byteCount)", advice: "give --restart to begin anew")
+                expected: "\(size) bytes", found: "\(file.byteCount)", advice: "begin anew",
+                remedy: .beginAnew)
         }
         guard written.finished <= UInt64(count) else {
             throw StorageError(
                 .corrupt, path: partPath, detail: "the journal tells of more answers than there are queries",
                 expected: "at most \(count)", found: "\(written.finished)",
-                advice: "give --restart to begin anew")
+                advice: "begin anew", remedy: .beginAnew)
         }
         for (index, stretch) in stretches.enumerated() {
             let found = try file.checksum(
@@ -202,7 +203,7 @@ public final class ResultWriter {
                     .corrupt, path: partPath,
                     detail: "the answers that the journal tells of fail their checksum",
                     offset: stretch.offset, expected: Checksum.text(written.checksums[index]),
-                    found: Checksum.text(found), advice: "give --restart to begin anew")
+                    found: Checksum.text(found), advice: "begin anew", remedy: .beginAnew)
             }
         }
     }

@@ -111,6 +111,8 @@ public final class VectorFile: Sendable {
 
     public var rowByteCount: Int { dimension * elementType.byteCount }
 
+    public var kind: VectorKind { VectorKind(dimension: dimension, elementType: elementType) }
+
     /// Size of the file on disk.
     public var fileByteCount: UInt64 { file.byteCount }
 

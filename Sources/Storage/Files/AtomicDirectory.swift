@@ -59,7 +59,7 @@ public final class AtomicDirectory {
             throw StorageError(
                 .exists, path: name, detail: "an unfinished build of it lies in \(work)",
                 advice:
-                    "give --resume to go on with it, or --restart (or remove that directory) to begin anew")
+                    "go on with it, or begin anew (or remove that directory)", remedy: .goOnOrBeginAnew)
         }
         if start != .resume || !JobJournals.exists(at: target.journalPath) { try target.empty() }
         try Directory.make(target.contentPath)

@@ -39,24 +39,27 @@ public struct FileDigest: Sendable, Equatable, Codable {
     ///
     /// - Throws: kind `missing`, `truncated` or `corrupt`, with the advice to begin anew.
     public func check(path: String, progress: (UInt64) -> Void = { _ in }) throws(StorageError) {
-        let advice = "what an unfinished build has left is damaged: give --restart to begin anew"
+        let advice = "what an unfinished build has left is damaged: begin anew"
         let file: InputFile
         do {
             file = try InputFile(path: path)
         } catch {
             guard error.kind == .missing else { throw error }
-            throw StorageError(.missing, path: path, detail: "there is no such file", advice: advice)
+            throw StorageError(
+                .missing, path: path, detail: "there is no such file", advice: advice, remedy: .beginAnew)
         }
         guard file.byteCount >= byteCount else {
             throw StorageError(
                 .truncated, path: path, detail: "ends too early", offset: file.byteCount,
-                expected: "\(byteCount) bytes", found: "\(file.byteCount)", advice: advice)
+                expected: "\(byteCount) bytes", found: "\(file.byteCount)", advice: advice, remedy: .beginAnew
+            )
         }
         let found = try file.checksum(at: 0, byteCount: byteCount, progress: progress)
         guard found == crc32c else {
             throw StorageError(
                 .corrupt, path: path, detail: "is not what the journal tells of: its checksum differs",
-                expected: Checksum.text(crc32c), found: Checksum.text(found), advice: advice)
+                expected: Checksum.text(crc32c), found: Checksum.text(found), advice: advice,
+                remedy: .beginAnew)
         }
     }
 }

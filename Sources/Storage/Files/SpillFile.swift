@@ -64,7 +64,7 @@ public final class SpillFile {
             throw StorageError(
                 .unsupported, path: directory, detail: "so many files cannot be open at a time",
                 expected: "\(needed)", found: "\(found)",
-                advice: "give more --memory, or raise the limit (ulimit -Hn)")
+                advice: "give more memory, or raise the limit (ulimit -Hn)", remedy: .moreMemory)
         }
     }
 

@@ -32,6 +32,26 @@ public struct StorageError: Error, Sendable, Equatable, CustomStringConvertible 
         case inexact
     }
 
+    /// What a caller can ask for instead. The commands tell which option asks for it.
+    public enum Remedy: Sendable, Equatable {
+        /// Begin the job anew.
+        case beginAnew
+        /// Go on with the unfinished job, or begin it anew.
+        case goOnOrBeginAnew
+        /// Give the job more memory.
+        case moreMemory
+        /// Give as much memory as the job was begun with, or begin it anew.
+        case memoryOrBeginAnew
+        /// Ask beforehand what is needed.
+        case forecast
+        /// Give fewer queries at a time.
+        case split
+        /// Join the parts of a result first.
+        case joinParts
+        /// Give what a shard of a batch has written.
+        case writeParts
+    }
+
     public let kind: Kind
     public let path: String
     /// What is wrong, as the middle of a sentence.
@@ -42,10 +62,12 @@ public struct StorageError: Error, Sendable, Equatable, CustomStringConvertible 
     public let found: String?
     /// What to do about it.
     public let advice: String?
+    /// The same for a program, where asking again with other parameters helps.
+    public let remedy: Remedy?
 
     public init(
         _ kind: Kind, path: String, detail: String, offset: UInt64? = nil, expected: String? = nil,
-        found: String? = nil, advice: String? = nil
+        found: String? = nil, advice: String? = nil, remedy: Remedy? = nil
     ) {
         self.kind = kind
         self.path = path
@@ -54,6 +76,7 @@ public struct StorageError: Error, Sendable, Equatable, CustomStringConvertible 
         self.expected = expected
         self.found = found
         self.advice = advice
+        self.remedy = remedy
     }
 
     /// A call that failed with `errno`.

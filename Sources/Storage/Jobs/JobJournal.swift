@@ -72,8 +72,9 @@ public final class JobJournal<Entry: JournalEntry> {
                 .invalidValue, path: path,
                 detail: "is of another job: its \(difference.name) is not this one's",
                 expected: difference.here, found: difference.there,
-                advice: "repeat the command that wrote it, choose another output, or \(JobJournalFile.advice)"
-            )
+                advice:
+                    "repeat the command that wrote it, choose another output, or \(JobJournalFile.advice)",
+                remedy: .beginAnew)
         }
         let (found, end) = try Self.entries(of: file)
         entries = found
@@ -158,7 +159,7 @@ private struct JobJournalFile {
     static let headerByteCount = 16
     static let entryByteCount = 32
     static let identityMaximum: UInt32 = 1 << 16
-    static let advice = "give --restart to begin anew"
+    static let advice = "begin anew"
 
     let path: String
     let identity: JobIdentity
@@ -194,7 +195,8 @@ private struct JobJournalFile {
 
     static func damaged(_ path: String, _ what: String, offset: Int) -> StorageError {
         StorageError(
-            .corrupt, path: path, detail: "\(what) is damaged", offset: UInt64(offset), advice: advice)
+            .corrupt, path: path, detail: "\(what) is damaged", offset: UInt64(offset), advice: advice,
+            remedy: .beginAnew)
     }
 
     static func open(_ path: String) throws(StorageError) -> Int32 {

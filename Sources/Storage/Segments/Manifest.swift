@@ -62,6 +62,8 @@ public struct Manifest: Sendable, Equatable, Codable {
     public var ids: IdRange?
     /// Where this is one shard of a base: which.
     public var shard: ShardIdentity?
+    /// The id that its pages' checksums are bound to, as its segments.table has it; nil where they are bound to none.
+    public var index: String?
     /// What tells the job that made it from others (`JobIdentity.digest`); nil where nobody may ask for it again.
     public var job: String?
     /// By name within the directory.

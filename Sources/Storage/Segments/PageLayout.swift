@@ -23,13 +23,18 @@ public struct PageLayout: Sendable, Equatable {
     public let unitByteCount: Int
     /// Where the first vector of a unit lies.
     public let vectorsOffset: Int
+    /// The index whose units' checksums are bound to their places; nil: they cover bytes alone (format 1).
+    public private(set) var binding: IndexId?
 
     /// Units of more pages than this are made only for vectors that need them.
     private static let pagesMaximum = 64
     private static let checksumByteCount = 4
 
+    /// - Parameter binding: the index that units belong to; nil for format 1, and where only sizes matter.
     /// - Throws: kind `unsupported` for a dimension or a size of ids that no unit is laid out for.
-    public init(dimension: Int, elementType: ElementType, idByteCount: Int) throws(StorageError) {
+    public init(
+        dimension: Int, elementType: ElementType, idByteCount: Int, binding: IndexId? = nil
+    ) throws(StorageError) {
         guard dimension > 0, dimension <= Self.dimensionMaximum else {
             throw StorageError(
                 .unsupported, path: "page layout", detail: "no page is laid out for this dimension",
@@ -43,6 +48,7 @@ public struct PageLayout: Sendable, Equatable {
         self.dimension = dimension
         self.elementType = elementType
         self.idByteCount = idByteCount
+        self.binding = binding
         rowByteCount = dimension * elementType.byteCount
         let pages = Self.pages(recordByteCount: rowByteCount + idByteCount)
         pagesPerUnit = pages
@@ -64,6 +70,13 @@ public struct PageLayout: Sendable, Equatable {
         return best.pages
     }
 
+    /// The same units, of another index.
+    public func bound(to binding: IndexId?) -> PageLayout {
+        var layout = self
+        layout.binding = binding
+        return layout
+    }
+
     /// The largest id that fits; the one above marks empty slots.
     public var idMaximum: UInt64 { idByteCount == 4 ? UInt64(UInt32.max) - 1 : UInt64.max - 1 }
 
@@ -74,10 +87,11 @@ public struct PageLayout: Sendable, Equatable {
 
     public func byteCount(records: Int) -> Int { unitCount(records: records) * unitByteCount }
 
-    /// Writes one unit of `count` records; `record` gives the id and the vector of each. Empty slots get an
-    /// id of all ones and zeros. Ids must not exceed `idMaximum`.
+    /// Writes one unit of `count` records, number `unitNumber` of its segment; `record` gives the id and the vector of
+    /// each. Empty slots get an id of all ones and zeros. Ids must not exceed `idMaximum`.
     public func encode(
-        count: Int, into unit: UnsafeMutableRawPointer, record: (Int) -> (id: UInt64, row: UnsafeRawPointer)
+        count: Int, into unit: UnsafeMutableRawPointer, partition: Int, unitNumber: Int,
+        record: (Int) -> (id: UInt64, row: UnsafeRawPointer)
     ) {
         precondition(count >= 0 && count <= recordsPerUnit)
         for slot in 0..<count {
@@ -90,7 +104,7 @@ public struct PageLayout: Sendable, Equatable {
             }
             (unit + vectorsOffset + slot * rowByteCount).copyMemory(from: row, byteCount: rowByteCount)
         }
-        close(unit, count: count)
+        close(unit, count: count, partition: partition, unitNumber: unitNumber)
     }
 
     /// Copies records from slots of a unit of another one's layout (of the same vectors, and of ids that fit)
@@ -113,27 +127,56 @@ public struct PageLayout: Sendable, Equatable {
         }
     }
 
-    /// Marks the slots of a unit from `count` on as empty and writes its checksum.
-    public func close(_ unit: UnsafeMutableRawPointer, count: Int) {
+    /// Marks the slots of a unit from `count` on as empty and writes the checksum that it has at its place.
+    public func close(_ unit: UnsafeMutableRawPointer, count: Int, partition: Int, unitNumber: Int) {
         precondition(count >= 0 && count <= recordsPerUnit)
         (unit + count * idByteCount).initializeMemory(
             as: UInt8.self, repeating: 0xff, count: (recordsPerUnit - count) * idByteCount)
         let used = vectorsOffset + count * rowByteCount
         (unit + used).initializeMemory(as: UInt8.self, repeating: 0, count: unitByteCount - used)
         let checked = unitByteCount - Self.checksumByteCount
-        unit.put(Checksum.crc32c(unit, count: checked), at: checked)
+        unit.put(
+            Checksum.crc32c(unit, count: checked) ^ placeChecksum(partition, unitNumber), at: checked)
     }
 
     /// Writes one unit from vectors that lie back to back.
     public func encode(
-        ids: UnsafePointer<UInt64>, rows: UnsafeRawPointer, count: Int, into unit: UnsafeMutableRawPointer
+        ids: UnsafePointer<UInt64>, rows: UnsafeRawPointer, count: Int, into unit: UnsafeMutableRawPointer,
+        partition: Int, unitNumber: Int
     ) {
-        encode(count: count, into: unit) { (ids[$0], rows + $0 * rowByteCount) }
+        encode(count: count, into: unit, partition: partition, unitNumber: unitNumber) {
+            (ids[$0], rows + $0 * rowByteCount)
+        }
     }
 
-    /// Whether the unit's checksum is that of its bytes. Nothing of a unit that fails may be used.
-    public func verify(unit: UnsafeRawPointer) -> Bool {
-        Checksum.crc32c(unit, count: unitByteCount - Self.checksumByteCount) == storedChecksum(unit: unit)
+    /// Whether the unit's checksum is that of its bytes at this place: unit `unitNumber` of the segment of `partition`
+    /// in this index. Nothing of a unit that fails may be used.
+    public func verify(unit: UnsafeRawPointer, partition: Int, unitNumber: Int) -> Bool {
+        placeChecksum(of: unit) == placeChecksum(partition, unitNumber)
+    }
+
+    /// What a whole unit's checksum says of its place: that of the place by `binding`, 0 where there is none. Anything
+    /// else for a damaged one.
+    public func placeChecksum(of unit: UnsafeRawPointer) -> UInt32 {
+        Checksum.crc32c(unit, count: unitByteCount - Self.checksumByteCount) ^ storedChecksum(unit: unit)
+    }
+
+    @inline(__always)
+    private func placeChecksum(_ partition: Int, _ unitNumber: Int) -> UInt32 {
+        guard let binding else { return 0 }
+        return binding.checksum(partition: partition, unitNumber: unitNumber)
+    }
+
+    /// Turns the checksum of a unit of another index (of these sizes) into that of the same bytes at a place here, without
+    /// looking at them: what was damaged stays so.
+    public func rebind(
+        _ unit: UnsafeMutableRawPointer, from other: PageLayout, unitNumber old: Int, partition: Int,
+        unitNumber: Int
+    ) {
+        let stored = storedChecksum(unit: unit)
+        unit.put(
+            stored ^ other.placeChecksum(partition, old) ^ placeChecksum(partition, unitNumber),
+            at: unitByteCount - Self.checksumByteCount)
     }
 
     /// The checksum that the unit carries.

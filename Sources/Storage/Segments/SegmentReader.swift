@@ -36,6 +36,9 @@ public final class SegmentReader {
         (partition, unit, checksum) = (next, 0, 0)
     }
 
+    /// The number, in its segment, of the unit that was read last.
+    public var unitNumber: Int { unit - 1 }
+
     /// The next unit of the partition, valid until the next call.
     ///
     /// - Throws: kind `corrupt` for a unit that fails its checksum, or that is not of the segment which the
@@ -50,7 +53,7 @@ public final class SegmentReader {
             (windowOffset, windowEnd) = (offset, offset + UInt64(count))
         }
         let bytes = window.raw + Int(offset - windowOffset)
-        guard layout.verify(unit: bytes) else {
+        guard layout.verify(unit: bytes, partition: partition, unitNumber: unit) else {
             throw StorageError(
                 .corrupt, path: path, detail: "partition \(partition): a page fails its checksum",
                 offset: offset, advice: "run `sonde verify` for all damaged pages and build the index again")

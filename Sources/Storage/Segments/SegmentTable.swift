@@ -44,7 +44,8 @@ public struct SegmentEntry: Sendable, Equatable {
 
 /// The table of all segments of an index. Immutable.
 public final class SegmentTable: @unchecked Sendable {
-    public static let formatVersion: UInt32 = 1
+    /// The newest that is known. 1 is that of a layout whose units are bound to no place.
+    public static let formatVersion: UInt32 = 2
     public let layout: PageLayout
     /// Segments, one for each partition.
     public let count: Int
@@ -56,6 +57,7 @@ public final class SegmentTable: @unchecked Sendable {
     @usableFromInline let entries: UnsafeMutablePointer<SegmentEntry>
 
     static let headerByteCount = 64
+    private static let indexIdOffset = 40
     static let entryByteCount = SegmentEntry.byteCount
 
     /// A table of these entries, which must lie in the file in order and without overlap.
@@ -111,13 +113,14 @@ public final class SegmentTable: @unchecked Sendable {
             entries[index].encode(into: body + index * Self.entryByteCount)
         }
         header.put("SONDESTB", at: 0)
-        header.put(Self.formatVersion, at: 8)
+        header.put(UInt32(layout.binding == nil ? 1 : 2), at: 8)
         header.put(UInt32(layout.elementType.rawValue), at: 12)
         header.put(UInt32(layout.dimension), at: 16)
         header.put(UInt32(layout.idByteCount), at: 20)
         header.put(UInt64(count), at: 24)
         header.put(UInt32(layout.recordsPerUnit), at: 32)
         header.put(UInt32(layout.unitByteCount), at: 36)
+        layout.binding?.encode(into: header + Self.indexIdOffset)
         header.put(Checksum.crc32c(body, count: count * Self.entryByteCount), at: 56)
         header.put(Checksum.crc32c(header, count: 60), at: 60)
         return try OutputFile.write(file.bytes, count: file.count, path: path, atomically: false)
@@ -136,7 +139,7 @@ public final class SegmentTable: @unchecked Sendable {
             throw StorageError(
                 .badHeader, path: path, detail: "is no table of segments", offset: 0, expected: "SONDESTB")
         }
-        guard header.u32(8) == formatVersion else {
+        guard header.u32(8) == 1 || header.u32(8) == formatVersion else {
             throw .version(path: path, offset: 8, known: formatVersion, found: UInt64(header.u32(8)))
         }
         let headerChecksum = Checksum.crc32c(header, count: 60)
@@ -168,7 +171,8 @@ public final class SegmentTable: @unchecked Sendable {
         let layout: PageLayout
         do {
             layout = try PageLayout(
-                dimension: Int(header.u32(16)), elementType: elementType, idByteCount: Int(header.u32(20)))
+                dimension: Int(header.u32(16)), elementType: elementType, idByteCount: Int(header.u32(20)),
+                binding: header.u32(8) == 1 ? nil : IndexId(decoding: header + indexIdOffset))
         } catch {
             throw StorageError(
                 .badHeader, path: path, detail: error.detail, offset: 16, expected: error.expected,

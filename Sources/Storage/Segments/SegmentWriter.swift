@@ -31,22 +31,24 @@ public final class SegmentWriter {
     public func append(
         count: Int, radius: Float, record: (Int) -> (id: UInt64, row: UnsafeRawPointer)
     ) throws(StorageError) -> SegmentEntry {
-        try append(count: count, radius: radius) { (unit, range) throws(StorageError) in
+        try append(count: count, radius: radius) { (unit, range, number) throws(StorageError) in
             for index in range where record(index).id > layout.idMaximum {
                 throw StorageError(
                     .invalidValue, path: file.path, detail: "an id does not fit \(layout.idByteCount) bytes",
                     expected: "at most \(layout.idMaximum)", found: "\(record(index).id)")
             }
-            layout.encode(count: range.count, into: unit) { record(range.lowerBound + $0) }
+            layout.encode(
+                count: range.count, into: unit, partition: entries.count, unitNumber: number
+            ) { record(range.lowerBound + $0) }
         }
     }
 
     /// Appends the segment of the next partition unit by unit: `encode` writes a whole unit, its checksum
-    /// among it, of the records of this range.
+    /// among it, of the records of this range; last comes its number in the segment.
     @discardableResult
     public func append(
         count: Int, radius: Float,
-        encode: (UnsafeMutableRawPointer, Range<Int>) throws(StorageError) -> Void
+        encode: (UnsafeMutableRawPointer, Range<Int>, Int) throws(StorageError) -> Void
     ) throws(StorageError) -> SegmentEntry {
         precondition(count >= 0)
         guard UInt32(exactly: count) != nil else {
@@ -61,7 +63,7 @@ public final class SegmentWriter {
         while first < count {
             let part = min(layout.recordsPerUnit, count - first)
             let unit = try file.reserve(layout.unitByteCount)
-            try encode(unit, first..<first + part)
+            try encode(unit, first..<first + part, Int(entry.unitCount))
             checksum = layout.storedChecksum(unit: unit).littleEndian
             entry.checksum = Checksum.crc32c(&checksum, count: 4, continuing: entry.checksum)
             entry.unitCount += 1

@@ -1,8 +1,10 @@
 // sonde batch: answers for a file of queries of any size, offline: many queries share each read.
 
 import ArgumentParser
+import Build
 import Foundation
 import Index
+import Learn
 import Storage
 import Vectors
 
@@ -37,7 +39,7 @@ struct BatchCommand: ParsableCommand, ChoosesParts {
 
     @OptionGroup(title: HelpTitle.research, visibility: .hidden) var published: PublishedPolicyOptions
 
-    private var policy: PolicyChoice { PolicyChoice(options: policyOptions, published: published) }
+    private var policy: PolicyChoice { PolicyChoice(options: policyOptions, published: published, reads: .segments) }
 
     var parts: Parts {
         var parts = Parts()

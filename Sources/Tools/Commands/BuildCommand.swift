@@ -1,7 +1,9 @@
 // sonde build: a vector file becomes an index directory.
 
 import ArgumentParser
+import Build
 import Index
+import Learn
 import Storage
 import Vectors
 
@@ -39,7 +41,7 @@ struct BuildCommand: ParsableCommand, ChoosesParts {
 
     private var method: MethodName? { research.method }
     private var router: RouterKind { routerOptions.router ?? method?.router ?? .distance }
-    private var duplicate: DuplicateName { copyOptions.duplicate ?? method?.duplicate ?? .none }
+    private var duplicate: CopyRule.Name { copyOptions.duplicate ?? method?.duplicate ?? .none }
     private var heads: Double? { research.heads ?? method?.heads }
 
     private var routerChoice: RouterChoice {
@@ -135,7 +137,7 @@ struct BuildCommand: ParsableCommand, ChoosesParts {
         var file = try input.openMain(what.base, first: rows.first, skip: rows.skip)
         var parameters = try parameters(for: file)
         if let plan = shards.plan {
-            let learned = try PartitionPlan.read(path: plan)
+            let learned = try SharedPartitions.read(path: plan)
             try learned.apply(to: &parameters)
             if let shard = shards.shard {
                 file = try learned.apply(
@@ -212,7 +214,7 @@ struct BuildCommand: ParsableCommand, ChoosesParts {
         }
         let plan = try after.identity().map { ("planned copies, " + $0.name, $0.value) }
         // That index lies within the directory of the build.
-        var planned = PlannedBuild(builder: builder, plan: [("planned copies", copies.described)] + plan)
+        var planned = BuildWithCopies(builder: builder, plan: [("planned copies", copies.described)] + plan)
         planned.copies = expected
         let report = try planned.run { try copies.retraining(after, seed: seed, index: $0) }
         print(Self.text(report, skipped: skipped))
@@ -222,7 +224,7 @@ struct BuildCommand: ParsableCommand, ChoosesParts {
         var parameters = BuildParameters()
         parameters.metric = (what.metric ?? .l2).value
         parameters.partitions = what.partitions
-        parameters.duplication = copies.duplication
+        parameters.copyRule = copies.assignmentRule
         parameters.headShare = heads
         parameters.pagesMaximum =
             research.partitions.pagesMax ?? method?.pagesMax(file.elementType, dimension: file.dimension)

@@ -1,8 +1,10 @@
 // sonde convert: files of vectors and of neighbours from one layout into another.
 
 import ArgumentParser
+import Build
 import Foundation
 import Index
+import Learn
 import Storage
 import Vectors
 
@@ -91,7 +93,7 @@ struct ConvertCommand: ParsableCommand {
         let chunk = VectorMatrix(
             count: max(1, min(file.count, (4 << 20) / file.rowByteCount)), dimension: file.dimension,
             elementType: type)
-        let progress = quiet ? Progress.none : ProgressDisplay().progress
+        let progress = quiet ? JobProgress.none : ProgressDisplay().progress
         var row = 0
         while row < file.count {
             let count = min(chunk.count, file.count - row)

@@ -1,6 +1,7 @@
 // sonde inspect and sonde verify: what an index is, and whether every byte of it is what was written.
 
 import ArgumentParser
+import Build
 import Foundation
 import Index
 import Storage

@@ -1,8 +1,10 @@
 // sonde measure: what each recall costs, as a table, CSV, JSON and a picture.
 
 import ArgumentParser
+import Build
 import Foundation
 import Index
+import Learn
 import Storage
 import Vectors
 
@@ -28,7 +30,8 @@ struct MeasureCommand: ParsableCommand, ChoosesParts {
 
     @OptionGroup(title: HelpTitle.research, visibility: .hidden) var research: MeasureResearchOptions
 
-    private var sweep: SweepName { stop.sweep ?? research.method?.sweep ?? .nprobe }
+    /// What was asked for; nil: the best that an index has.
+    private var sweep: SweepName? { stop.sweep ?? research.method?.sweep }
 
     private var values: [Double]? { stop.values?.values ?? research.method?.values }
 
@@ -47,7 +50,7 @@ struct MeasureCommand: ParsableCommand, ChoosesParts {
         if sweep == .nprobe || sweep == .budgetVectors,
             let odd = stop.values?.values.first(where: { Int(exactly: $0) == nil })
         {
-            throw ValidationError("--values of \(sweep.rawValue) are whole numbers, found \(odd)")
+            throw ValidationError("--values of \(sweep?.rawValue ?? "") are whole numbers, found \(odd)")
         }
     }
 
@@ -95,7 +98,10 @@ struct MeasureCommand: ParsableCommand, ChoosesParts {
 
     private func policies(for opened: DiskIndex, cost: ReadCost) -> [Policy] {
         let given = values
-        switch sweep {
+        switch sweep ?? (opened.recordCodes == nil ? .nprobe : .pages) {
+        case .pages:
+            return given.map { $0.map { .pages(Float($0)) } }
+                ?? Policy.pagesLadder.enumerated().filter { $0.offset % 3 == 0 }.map(\.element)
         case .nprobe:
             let ladder = [1.0, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128].filter {
                 Int($0) <= opened.partitionCount
@@ -145,7 +151,7 @@ struct MeasureOptions: ParsableArguments {
 
 /// What varies.
 struct SweepOptions: ParsableArguments {
-    @Option(help: "What to vary: nprobe, eps2, budget-vectors, mass, gain or sigma (default: nprobe).")
+    @Option(help: "What to vary: nprobe, eps2, budget-vectors, mass, gain, sigma or pages (default: pages where records have codes, else nprobe).")
     var sweep: SweepName?
 
     @Option(help: "Values of the swept parameter (default: a ladder that suits it).")
@@ -187,5 +193,5 @@ struct MeasureResearchOptions: ParsableArguments {
 enum SweepName: String, ExpressibleByArgument, CaseIterable {
     case nprobe, eps2
     case budgetVectors = "budget-vectors"
-    case mass, gain, sigma
+    case mass, gain, sigma, pages
 }

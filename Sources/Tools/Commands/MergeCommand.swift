@@ -1,6 +1,7 @@
 // sonde merge: shards of one plan become one index.
 
 import ArgumentParser
+import Build
 import Index
 
 struct MergeCommand: ParsableCommand {

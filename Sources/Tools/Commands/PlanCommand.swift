@@ -1,8 +1,10 @@
 // sonde plan: learns the partitions that all shards of a base share.
 
 import ArgumentParser
+import Build
 import Foundation
 import Index
+import Learn
 import Storage
 import Vectors
 
@@ -42,7 +44,7 @@ struct PlanCommand: ParsableCommand {
         parameters.wholeCount = what.count
         parameters.threads = work.threads
         parameters.memoryByteCount = work.memory.byteCount
-        let report = try PartitionPlan.learn(
+        let report = try SharedPartitions.learn(
             base: file, parameters: parameters, directory: what.out, progress: work.progress,
             start: resumeOptions.start, unit: unit.workUnit)
         print(report.summary)

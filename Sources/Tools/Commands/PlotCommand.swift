@@ -1,8 +1,10 @@
 // sonde plot: several measurements in one picture, also those swept by different policies.
 
 import ArgumentParser
+import Build
 import Foundation
 import Index
+import Learn
 
 struct PlotCommand: ParsableCommand {
     static let configuration = CommandConfiguration(

@@ -1,8 +1,10 @@
 // sonde search: answers for a file of queries, and what each of them cost.
 
 import ArgumentParser
+import Build
 import Foundation
 import Index
+import Learn
 import Storage
 import Vectors
 

@@ -1,7 +1,9 @@
 // sonde synth: made-up vectors with recall curves like those of real ones.
 
 import ArgumentParser
+import Build
 import Index
+import Learn
 import Storage
 import Vectors
 

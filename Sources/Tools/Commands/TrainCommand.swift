@@ -1,8 +1,10 @@
 // sonde train: another router for an index that stands, and other replicas where asked.
 
 import ArgumentParser
+import Build
 import Foundation
 import Index
+import Learn
 import Storage
 import Vectors
 
@@ -33,7 +35,7 @@ struct TrainCommand: ParsableCommand, ChoosesParts {
         routerOptions.router ?? (residentOptions.resident == nil ? .prototypes : .distance)
     }
 
-    private var duplicate: DuplicateName { copyOptions.duplicate ?? .none }
+    private var duplicate: CopyRule.Name { copyOptions.duplicate ?? .none }
 
     private var routerChoice: RouterChoice {
         RouterChoice(options: routerOptions, research: research.router)

@@ -1,8 +1,10 @@
 // sonde truth: exact nearest neighbours, what recall is measured against.
 
 import ArgumentParser
+import Build
 import Foundation
 import Index
+import Learn
 import Storage
 import Vectors
 

@@ -1,6 +1,7 @@
 // The options of the cache of hot segments, shared by search and measure.
 
 import ArgumentParser
+import Build
 import Index
 import Storage
 import Vectors

@@ -1,35 +1,19 @@
 // Second copies of vectors, shared by build and train.
 
 import ArgumentParser
+import Build
 import Index
+import Learn
 
 /// Values of `--duplicate`.
-enum DuplicateName: String, ExpressibleByArgument, CaseIterable {
-    case none, closure, soar, random, slots, paper, gain, moves, lira
-
-    /// Whether they are planned by what queries want.
-    var needsQueries: Bool {
-        switch self {
-        case .none, .closure, .soar, .random, .slots: false
-        case .paper, .gain, .moves, .lira: true
-        }
-    }
-
-    /// Whether replicas are planned on an index that stands, instead of while vectors are assigned.
-    var isPlanned: Bool {
-        switch self {
-        case .none, .closure, .soar: false
-        case .random, .slots, .paper, .gain, .moves, .lira: true
-        }
-    }
-}
+extension CopyRule.Name: ExpressibleByArgument {}
 
 struct CopyOptions: ParsableArguments {
     @Option(
         help:
             "Second copies of vectors: closure (SPANN) and soar while vectors are assigned; random, slots, paper, gain, moves, lira planned afterwards."
     )
-    var duplicate: DuplicateName?
+    var duplicate: CopyRule.Name?
 }
 
 /// What decides the copies besides their kind.
@@ -64,7 +48,7 @@ struct CopyResearchOptions: ParsableArguments {
 
 /// The copies that are asked for, with all that decides them.
 struct Copies {
-    var kind: DuplicateName
+    var kind: CopyRule.Name
     var options: CopyResearchOptions
     var goal: GoalOptions
     /// Settings of a published method, which options go before.
@@ -85,7 +69,7 @@ struct Copies {
     /// The same for an index that is not there yet, whose device nothing is known of.
     func retraining(_ training: RouterTraining, seed: UInt64, cost: ReadCost) -> Retraining {
         var retraining = Retraining(training: training)
-        retraining.duplication = plan(seed: seed)
+        retraining.copyRule = plan(seed: seed)
         retraining.replicationMaximum = replicationMax
         retraining.rounds = rounds
         retraining.depth = goal.planK
@@ -102,7 +86,7 @@ struct Copies {
     }
 
     /// Copies that are made while vectors are assigned.
-    var duplication: Duplication {
+    var assignmentRule: CopyRule {
         switch kind {
         case .closure: .closure(replicas: replicas, eps1: eps1)
         case .soar: .soar(lambda: lambda)
@@ -110,7 +94,7 @@ struct Copies {
         }
     }
 
-    private func plan(seed: UInt64) -> DuplicationPlan {
+    private func plan(seed: UInt64) -> CopyRule {
         switch kind {
         case .none: .none
         case .closure: .closure(replicas: replicas, eps1: eps1)

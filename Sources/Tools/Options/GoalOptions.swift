@@ -2,7 +2,8 @@
 // hold while they save.
 
 import ArgumentParser
-import Index
+import Build
+import Learn
 
 extension ResidentGoal.Saving: ExpressibleByArgument {}
 

@@ -1,7 +1,9 @@
 // Options about the ids of base vectors, shared by build and truth.
 
 import ArgumentParser
+import Build
 import Index
+import Learn
 import Storage
 
 struct IdOptions: ParsableArguments {

@@ -2,12 +2,14 @@
 // is a question that was understood wrongly. One table; it is looked at once the command is parsed.
 
 import ArgumentParser
+import Build
 import Index
+import Learn
 
 /// The parts of an index that options belong to, as build and train choose them.
 struct Parts {
     var router = RouterKind.distance
-    var duplicate = DuplicateName.none
+    var duplicate = CopyRule.Name.none
     var method: MethodName?
     var hasHeads = false
     var hasPlan = false

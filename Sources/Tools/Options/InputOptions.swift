@@ -1,7 +1,9 @@
 // Which files of vectors a command reads, and as what.
 
 import ArgumentParser
+import Build
 import Index
+import Learn
 import Storage
 import Vectors
 

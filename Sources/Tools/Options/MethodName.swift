@@ -2,7 +2,9 @@
 // docs/explain/published-methods.md has the same table.
 
 import ArgumentParser
+import Build
 import Index
+import Learn
 import Vectors
 
 /// Values of `--method`.
@@ -24,7 +26,7 @@ enum MethodName: String, ExpressibleByArgument, CaseIterable {
         }
     }
 
-    var duplicate: DuplicateName {
+    var duplicate: CopyRule.Name {
         switch self {
         case .kmeans: .none
         case .spann: .closure

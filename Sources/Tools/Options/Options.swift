@@ -1,6 +1,7 @@
 // What several commands ask for in the same words, and the values that options are parsed into.
 
 import ArgumentParser
+import Build
 import Foundation
 import Index
 import Router

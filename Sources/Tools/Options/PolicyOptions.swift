@@ -1,8 +1,10 @@
 // How a search stops, as options of the commands that search.
 
 import ArgumentParser
+import Build
 import Foundation
 import Index
+import Learn
 import Storage
 
 /// How to stop: one policy, or none where the index was planned for a recall.
@@ -15,6 +17,12 @@ struct PolicyOptions: ParsableArguments {
 
     @Option(help: "Read every partition whose probability over its cost exceeds LAMBDA.")
     var gain: Float?
+
+    @Option(
+        help:
+            "Read every page whose records are worth more than LAMBDA expected neighbours, by their codes."
+    )
+    var pageGain: Float?
 
     @Option(help: "Read by gain until the probabilities read sum to T.")
     var mass: Float?
@@ -49,9 +57,15 @@ struct PolicyChoice {
 
     var options: PolicyOptions
     var published: PublishedPolicyOptions
+    /// What one read is at least.
+    var reads = Reads.pages
+
+    /// A search of single queries may read pages; a batch reads segments, which many queries share.
+    enum Reads { case pages, segments }
 
     private var nprobe: Int? { options.nprobe }
     private var gain: Float? { options.gain }
+    private var pageGain: Float? { options.pageGain }
     private var mass: Float? { options.mass }
     private var budgetVectors: Int? { options.budgetVectors }
     private var recall: Double? { options.recall }
@@ -69,7 +83,7 @@ struct PolicyChoice {
     }
 
     private var givenCount: Int {
-        [eps2, mass, gain].filter { $0 != nil }.count + (budgetVectors == nil ? 0 : 1)
+        [eps2, mass, gain, pageGain].filter { $0 != nil }.count + (budgetVectors == nil ? 0 : 1)
             + (recall == nil ? 0 : 1)
             + (sigma == nil || sigma == .auto ? 0 : 1) + (nprobe != nil && eps2 == nil ? 1 : 0)
     }
@@ -78,7 +92,8 @@ struct PolicyChoice {
     var isGiven: Bool { givenCount > 0 }
 
     private static let choices =
-        "give at most one of --nprobe N, --eps2 E [--nprobe N], --budget-vectors N, --mass T, --gain LAMBDA, --recall R, "
+        "give at most one of --nprobe N, --eps2 E [--nprobe N], --budget-vectors N, --mass T, --gain LAMBDA, --page-gain LAMBDA, "
+        + "--recall R, "
         + "--sigma S, --sigma auto --recall R"
 
     /// Refuses more than one policy; none is a declared recall.
@@ -97,6 +112,7 @@ struct PolicyChoice {
         if case .value(let sigma) = sigma { return .sigma(sigma) }
         if let mass { return .mass(mass) }
         if let gain { return .gain(gain) }
+        if let pageGain { return .pages(pageGain) }
         if let recall { return try declared(recall, for: index, k: k) }
         if givenCount == 0 {
             let planned = index.plannedRecall?.recall
@@ -121,6 +137,10 @@ extension PolicyChoice {
             let found: DeclaredRecall
             if sigma == .auto {
                 found = try policies.declaredSigma(recall: recall, k: k)
+            } else if choosesPages(of: index) {
+                found = try policies.declaredPages(recall: recall, k: k)
+                for note in found.notes { say(note) }
+                return .pages(found.threshold)
             } else {
                 found = try policies.declared(
                     recall: recall, k: k, rounds: rounds, cost: try readCost(for: index))
@@ -128,8 +148,14 @@ extension PolicyChoice {
             for note in found.notes { say(note) }
             return sigma == .auto ? .sigma(found.threshold) : .gain(found.threshold)
         } catch let error as DeclaredRecallError {
-            throw IndexError.invalid("\(error); \(Self.advice(error, index: index.path))")
+            throw CommandFailure("\(error); \(Self.advice(error, index: index.path))")
         }
+    }
+
+    /// Whether a declared recall is kept by choosing pages: where records have codes, and no cost of partitions nor a
+    /// second round of them was asked for.
+    private func choosesPages(of index: DiskIndex) -> Bool {
+        reads == .pages && index.recordCodes != nil && options.cost == nil && rounds == 1
     }
 
     /// Says so where a recall was declared and the queries are not like those that were calibrated.
@@ -155,6 +181,8 @@ extension PolicyChoice {
             "ask for less, train with more queries (`sonde train --learn FILE`), or give --nprobe N or --gain LAMBDA"
         case .noSigma:
             "leave --sigma auto out"
+        case .noPages:
+            "build with --codes BYTES, or give --gain LAMBDA"
         }
     }
 }

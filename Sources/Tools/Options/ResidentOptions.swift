@@ -1,6 +1,7 @@
 // How much memory an open index may hold.
 
 import ArgumentParser
+import Build
 import Index
 import Storage
 

@@ -1,7 +1,9 @@
 // The options of a learned router, shared by build and train.
 
 import ArgumentParser
+import Build
 import Index
+import Learn
 import Storage
 import Vectors
 
@@ -130,7 +132,7 @@ struct RouterChoice {
     ///
     /// - Parameter copies: second copies that are planned with it, some of which need queries.
     func training(
-        _ kind: RouterKind, copies: DuplicateName = .none, seed: UInt64, work: WorkOptions,
+        _ kind: RouterKind, copies: CopyRule.Name = .none, seed: UInt64, work: WorkOptions,
         input: InputOptions,
         for type: ElementType
     ) throws -> RouterTraining {

@@ -2,7 +2,9 @@
 // command takes the parts that it heeds.
 
 import ArgumentParser
+import Build
 import Index
+import Learn
 import Storage
 import Vectors
 
@@ -11,10 +13,12 @@ struct QuietOption: ParsableArguments {
     var quiet = false
 
     /// A receiver of progress for one piece of work: a bar, lines, or nothing under --quiet.
-    var progress: Progress { progress(stages: []) }
+    var progress: JobProgress { progress(stages: []) }
 
     /// The same for work whose stages are known, in order: each is told as one of so many.
-    func progress(stages: [String]) -> Progress { quiet ? .none : ProgressDisplay(stages: stages).progress }
+    func progress(stages: [String]) -> JobProgress {
+        quiet ? .none : ProgressDisplay(stages: stages).progress
+    }
 }
 
 struct ThreadOption: ParsableArguments {
@@ -47,8 +51,8 @@ struct WorkOptions: ParsableArguments {
 
     var threads: Int { threadOption.threads }
     var memory: ByteCount { memoryOption.memory }
-    var progress: Progress { quietOption.progress }
-    func progress(stages: [String]) -> Progress { quietOption.progress(stages: stages) }
+    var progress: JobProgress { quietOption.progress }
+    func progress(stages: [String]) -> JobProgress { quietOption.progress(stages: stages) }
 }
 
 /// What becomes of a job that was killed: without either flag a job that an earlier run has begun is refused, never
@@ -73,8 +77,8 @@ struct UnitOption: ParsableArguments {
         help: "What a kill may cost: a unit of work ends after so many bytes of vectors, or five seconds.")
     var unit: ByteCount = ByteCount(256 << 20)
 
-    var workUnit: BuildUnit {
-        var result = BuildUnit()
+    var workUnit: WorkUnit {
+        var result = WorkUnit()
         result.byteCount = unit.byteCount
         return result
     }

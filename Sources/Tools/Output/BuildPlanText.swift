@@ -1,9 +1,11 @@
 // The plan of a build as people read it.
 
+import Build
 import Foundation
 import Index
+import Learn
 
-extension BuildPlan {
+extension BuildForecast {
     /// A table of the stages and what they add up to.
     func text(memory: ByteCount) -> String {
         let heads = ["stage", "read", "written", "memory", "seconds"]

@@ -1,5 +1,6 @@
 // From measurements to the curves of a picture: what stands on which axis, and under which name.
 
+import Build
 import Foundation
 import Index
 

@@ -1,12 +1,11 @@
 // Progress on stderr: a bar where somebody watches, a line now and then where a log is kept.
 
+import Build
 import Foundation
 import Index
+import Learn
 import Synchronization
 import Vectors
-
-/// Foundation has a type of this name too.
-typealias Progress = Index.Progress
 
 /// Shows the stages of one piece of work, one after another. Calls may come from any thread; most of them
 /// return at once, because a terminal needs no more than ten pictures a second and a log a line in five.
@@ -34,8 +33,8 @@ final class ProgressDisplay: Sendable {
     }
 
     /// The receiver to hand to Index.
-    var progress: Progress {
-        Progress { stage, done, total in self.report(stage, done, total) }
+    var progress: JobProgress {
+        JobProgress { stage, done, total in self.report(stage, done, total) }
     }
 
     private func report(_ name: String, _ done: Int, _ total: Int) {

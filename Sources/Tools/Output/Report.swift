@@ -1,7 +1,9 @@
 // Measurements as people want them: a table to paste, CSV and JSON.
 
+import Build
 import Foundation
 import Index
+import Learn
 import Router
 import Storage
 

@@ -1,6 +1,7 @@
 // What search and batch tell of a run: a few lines for people, JSON for programs. The names of the coded keys are the
 // command line's promise (docs/reference/counters.md).
 
+import Build
 import Foundation
 import Index
 import Storage

@@ -1,0 +1,119 @@
+// What an open index holds in memory, counted before it is built: the arithmetic behind `--resident`. The terms are
+// those of `residentByteCount` of the router, the table and the posteriors; a test builds indexes and compares.
+
+import Index
+import Learn
+import Router
+import Storage
+import Vectors
+
+/// The forms of router that a resident budget may be spent on: those that need no training, whose cost a sample can
+/// tell.
+public enum PlannedRouter: Sendable, Hashable {
+    /// Centroids alone.
+    case centroids
+    /// Sub-clusters within partitions as product-quantised codes of so many bytes: `prototypes` a partition in the
+    /// mean, nil for a code of every vector.
+    case codes(prototypes: Int?, byteCount: Int)
+    /// A code of so many bytes for every record, by which pages are chosen.
+    case records(byteCount: Int)
+
+    /// The name in tables.
+    public var name: String {
+        switch self {
+        case .centroids: "centroids"
+        case .records(let bytes): "a code of \(bytes) B for every record"
+        case .codes(nil, let bytes): "codes of every vector, \(bytes) B"
+        case .codes(let prototypes?, let bytes): "codes of \(prototypes) a partition, \(bytes) B"
+        }
+    }
+
+    /// What growth is measured for.
+    enum Family: String {
+        case centroids
+        case someCodes = "some codes"
+        case allCodes = "codes of every vector"
+        case records = "a code of every record"
+    }
+
+    var family: Family {
+        switch self {
+        case .centroids: .centroids
+        case .records: .records
+        case .codes(nil, _): .allCodes
+        case .codes: .someCodes
+        }
+    }
+}
+
+/// Resident bytes of indexes of one base that do not exist yet.
+public struct ResidentBudget: Sendable {
+    /// Vectors of the base.
+    public let count: Int
+    public let dimension: Int
+    /// The type of numbers in routing space.
+    public let elementType: ElementType
+
+    public init(count: Int, dimension: Int, elementType: ElementType) {
+        self.count = count
+        self.dimension = dimension
+        self.elementType = elementType
+    }
+
+    /// The two posteriors of an index with a calibrated router (11-32-32-1 each).
+    static let posteriorsByteCount = 2 * ((11 * 32 + 32 * 32 + 32 + 65) * 4 + 11 * 8)
+    /// The model of records: a spread for each depth.
+    static let modelByteCount = 8 + CalibratedPolicies.depths.count * 8
+    /// How many more sub-clusters come out than were asked for, at most: every partition rounds its own share.
+    private static let roundingShare = 0.02
+
+    /// Resident bytes of an index of `partitions`; for some codes a partition an upper bound.
+    public func byteCount(partitions: Int, router: PlannedRouter) -> Int {
+        let row = dimension * elementType.byteCount
+        var bytes = partitions * (row + MemoryLayout<SegmentEntry>.stride)
+        if partitions > CentroidIndex.scanLimit {
+            let groups = CentroidGroups.groupCount(for: partitions)
+            bytes += partitions * 4 + groups * row + (groups + 1) * 8
+        }
+        if case .records(let size) = router {
+            // Codes with two bytes of correction each, where each partition's begin, the mean, the codewords, a rotation
+            // of as many dimensions, and the model.
+            bytes += count * (size + 2) + (partitions + 1) * 4 + dimension * 4
+            bytes += dimension * ProductQuantiser.wordCount * 2 + (size + 1) * 4
+            return bytes + dimension * dimension * 4 + Self.modelByteCount
+        }
+        bytes += Self.posteriorsByteCount
+        guard case .codes(let prototypes, let size) = router else { return bytes }
+        let codes = prototypes.map { codeCount(partitions: partitions, prototypes: $0) } ?? count
+        // Codes with two bytes of weight each, where each partition's begin, the mean, and the codewords.
+        bytes += codes * (size + 2) + (partitions + 1) * 4 + dimension * 4
+        return bytes + dimension * ProductQuantiser.wordCount * 2 + (size + 1) * 4
+    }
+
+    /// The most partitions that fit into `limit` bytes; 0 where not even one does.
+    public func partitionsMaximum(within limit: Int, router: PlannedRouter) -> Int {
+        var (low, high) = (0, max(count, 1))
+        while low < high {
+            let middle = low + (high - low + 1) / 2
+            if byteCount(partitions: middle, router: router) <= limit {
+                low = middle
+            } else {
+                high = middle - 1
+            }
+        }
+        return low
+    }
+
+    func codeCount(partitions: Int, prototypes: Int) -> Int {
+        min(count, Int(Double(partitions) * Double(prototypes) * (1 + Self.roundingShare)) + 64)
+    }
+
+    /// Memory that making the codes takes while an index is built: codes with what they are calibrated by, the bytes
+    /// that are written of them, and where every vector lives.
+    func trainingByteCount(partitions: Int, router: PlannedRouter) -> Int {
+        if case .records(let size) = router { return count * (2 * (size + 2) + 12) }
+        guard case .codes(let prototypes, let size) = router else { return 0 }
+        let codes = prototypes.map { codeCount(partitions: partitions, prototypes: $0) } ?? count
+        return codes * (3 * (size + 2) + 8) + count * 8
+    }
+}

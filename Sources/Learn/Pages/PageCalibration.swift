@@ -1,0 +1,202 @@
+// What codes are worth, measured on queries that were kept back: how many partitions to look at, how far estimates lie
+// from the truth, and which threshold of a page's gain finds which recall at which k. Nothing is read for it but the places
+// of the true neighbours: a neighbour is found where the gain of its page exceeds the threshold.
+
+import Glibc
+import Index
+import Router
+import Storage
+import Vectors
+
+extension DiskIndex {
+    /// The same codes with a fitted model; thresholds are added to `policies`.
+    func calibratePages(
+        _ codes: RecordCodes, set: CalibrationSet, threads: Int, into policies: inout CalibratedPolicies
+    ) throws -> RecordCodes {
+        let calibration = try PageCalibration(index: self, set: set, threads: threads)
+        let limit = calibration.partitionLimit()
+        let looking = codes.with(model: RecordModel(partitionLimit: limit, spreads: codes.model.spreads))
+        let fitted = codes.with(
+            model: RecordModel(partitionLimit: limit, spreads: calibration.spreads(looking)))
+        let gains = calibration.neighbourGains(fitted)
+        policies.add(
+            CalibratedPolicies.pagesName, thresholds: Policy.pagesLadder.map { Float($0.parameter) }, ks: set.ks,
+            calibrating: { gains.leastRecalls(above: $0, groups: set.groups(of: set.calibrating)) },
+            checking: { gains.leastRecalls(above: $0, groups: set.groups(of: set.checking)) })
+        return fitted
+    }
+}
+
+/// The kept queries with the places of their neighbours.
+private struct PageCalibration {
+    /// Where a record lies.
+    typealias Place = (partition: Int, slot: Int)
+
+    let index: DiskIndex
+    let set: CalibrationSet
+    let rows: VectorMatrix
+    let routes: [Route]
+    let places: [UInt32: Place]
+    let threads: Int
+
+    /// Partitions that are looked at, at most.
+    private static let partitionLadder = [8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256]
+    /// The share of true neighbours that shall lie in them.
+    private static let coverage = 0.997
+    /// Queries that spreads are fitted on, at most.
+    private static let fittedMaximum = 500
+    /// Spreads that are tried, as shares of the root of a distance.
+    private static let spreadLadder = (0..<20).map { 0.01 * expf(Float($0) * 0.25) }
+
+    init(index: DiskIndex, set: CalibrationSet, threads: Int) throws {
+        self.index = index
+        self.set = set
+        self.threads = threads
+        rows = index.space.queries(from: set.queries)
+        routes = index.routes(
+            ofRoutingRows: rows, router: index.centroids, limit: Self.partitionLadder.reduce(1, max),
+            threads: threads)
+        places = try index.places(of: Set(set.neighbours).union(set.sources))
+    }
+
+    private func neighbour(_ query: Int, _ rank: Int) -> Place? { places[set.neighbours[query * set.depth + rank]] }
+
+    private func source(_ query: Int) -> Place? { set.sources.isEmpty ? nil : places[set.sources[query]] }
+
+    /// The fewest partitions in which nearly all of the ten nearest lie.
+    func partitionLimit() -> Int {
+        let depth = min(10, set.depth)
+        var ranks: [Int] = []
+        for query in set.calibrating {
+            var positions: [UInt32: Int] = [:]
+            for (position, partition) in routes[query].partitions.enumerated() { positions[partition] = position }
+            for rank in 0..<depth {
+                ranks.append(neighbour(query, rank).flatMap { positions[UInt32($0.partition)] } ?? .max)
+            }
+        }
+        for limit in Self.partitionLadder {
+            let held = ranks.reduce(0) { $0 + ($1 < limit ? 1 : 0) }
+            if Double(held) >= Self.coverage * Double(ranks.count) { return min(limit, index.partitionCount) }
+        }
+        return min(Self.partitionLadder.reduce(1, max), index.partitionCount)
+    }
+
+    /// Calls `body` with a chooser for each query of a range, on all threads, and returns what it made of them in order.
+    private func forEachQuery<Result: Sendable>(
+        of range: Range<Int>, _ codes: RecordCodes, _ body: @Sendable (Int, PageChooser) -> Result
+    ) -> [Result] {
+        let slots = ResultSlots<Result>(count: range.count)
+        let (k, depth) = (set.ks.reduce(1, max), set.depth)
+        Workers.forEachBlock(count: range.count, blockSize: 64, threads: threads) { _, block in
+            let chooser = PageChooser(index: index, codes: codes)
+            for place in block {
+                let query = range.lowerBound + place
+                chooser.estimate(rows.row(query), route: routes[query], k: min(k, depth))
+                slots.set(place, body(query, chooser))
+            }
+        }
+        return range.indices.compactMap { slots.take($0 - range.lowerBound) }
+    }
+
+    /// The spread for each k under which what was found is likeliest.
+    func spreads(_ codes: RecordCodes) -> [RecordModel.Spread] {
+        let range = set.calibrating.prefix(Self.fittedMaximum)
+        let roots = forEachQuery(of: range, codes) { query, chooser -> Float in
+            chooser.nearestEstimate.squareRoot()
+        }.filter { $0 > 0 && $0.isFinite }.sorted()
+        let root = roots.isEmpty ? 1 : roots[roots.count / 2]
+        let ladder = Self.spreadLadder.map { $0 * root }
+        // Losses by k and spread.
+        let losses = forEachQuery(of: range, codes) { query, chooser -> [Double] in
+            var nearest: [UInt64: Int] = [:]
+            for rank in 0..<set.depth {
+                if let place = neighbour(query, rank) {
+                    nearest[UInt64(place.partition) << 32 | UInt64(place.slot)] = rank
+                }
+            }
+            var losses: [Double] = []
+            for k in set.ks {
+                for spread in ladder {
+                    chooser.weigh(route: routes[query], k: k, spread: spread, excluded: source(query))
+                    var loss = 0.0
+                    chooser.forEachRecord(of: routes[query]) { partition, slot, probability in
+                        let p = min(max(Double(probability), 1e-6), 1 - 1e-6)
+                        let isNear = (nearest[UInt64(partition) << 32 | UInt64(slot)] ?? .max) < k
+                        loss -= log(isNear ? p : 1 - p)
+                    }
+                    losses.append(loss)
+                }
+            }
+            return losses
+        }
+        return set.ks.enumerated().map { place, k in
+            let sums = ladder.indices.map { step in
+                losses.reduce(0.0) { $0 + $1[place * ladder.count + step] }
+            }
+            let best = sums.indices.min { sums[$0] < sums[$1] } ?? 0
+            return .init(k: k, value: ladder[best])
+        }
+    }
+
+    /// What the page of each true neighbour is worth to a search of each k.
+    func neighbourGains(_ codes: RecordCodes) -> NeighbourGains {
+        let size = index.layout.recordsPerUnit
+        let gains = forEachQuery(of: 0..<set.count, codes) { query, chooser -> [[Float]] in
+            set.ks.map { k in
+                chooser.weigh(route: routes[query], k: k, excluded: source(query))
+                var worth: [UnitAddress: Float] = [:]
+                for (place, unit) in chooser.units.enumerated() { worth[unit] = chooser.gains[place] }
+                // What is worth most is read whatever the threshold.
+                if let best = chooser.gains.indices.max(by: { chooser.gains[$0] < chooser.gains[$1] }) {
+                    worth[chooser.units[best]] = .infinity
+                }
+                return (0..<k).map { rank in
+                    neighbour(query, rank).flatMap {
+                        worth[UnitAddress(partition: $0.partition, unit: $0.slot / size)]
+                    } ?? 0
+                }
+            }
+        }
+        return NeighbourGains(byQuery: gains)
+    }
+}
+
+/// The gains of the pages of true neighbours: by query, by k, by rank.
+private struct NeighbourGains {
+    let byQuery: [[[Float]]]
+
+    /// Recalls by threshold and k, of the group of queries that each finds least for.
+    func leastRecalls(above thresholds: [Float], groups: [[Int]]) -> [[MeanRecall]] {
+        thresholds.map { threshold in
+            (byQuery.first ?? []).indices.map { place in
+                let recalls = groups.map { rows in
+                    var recall = MeanRecall()
+                    for query in rows {
+                        let gains = byQuery[query][place]
+                        let found = gains.reduce(0) { $0 + ($1 > threshold ? 1 : 0) }
+                        recall.add(Double(found) / Double(max(gains.count, 1)))
+                    }
+                    return recall
+                }
+                return recalls.min { $0.sure < $1.sure } ?? MeanRecall()
+            }
+        }
+    }
+}
+
+extension DiskIndex {
+    /// Where the records of some vectors lie, by their numbers.
+    fileprivate func places(of wanted: Set<UInt32>) throws -> [UInt32: PageCalibration.Place] {
+        let numbers = try numbers()
+        var places: [UInt32: PageCalibration.Place] = [:]
+        try forEachSegment { partition, segment in
+            var slot = 0
+            try forEachRecord(of: partition, in: segment) { id, _ in
+                let number = UInt32(try numbers.require(id))
+                if wanted.contains(number) { places[number] = (partition, slot) }
+                slot += 1
+            }
+        }
+        return places
+    }
+}

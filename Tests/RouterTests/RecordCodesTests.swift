@@ -1,0 +1,121 @@
+import CKernels
+import Router
+import Testing
+import Vectors
+
+@Suite struct RecordCodesTests {
+    /// Rows by partition with their codes.
+    private static func coded(_ byteCount: Int = 12) -> (codes: RecordCodes, centroids: VectorMatrix, rows: VectorMatrix) {
+        let planted = plantedRows(clusters: 20, perCluster: 90, dimension: 12, elementType: .f32, seed: 4)
+        let centroids = VectorMatrix(count: 20, dimension: 12, elementType: .f32)
+        for cluster in 0..<20 { centroids.floatRow(cluster).update(from: planted.rows.floatRow(cluster * 90), count: 12) }
+        let parts = (0..<20).map { ($0, planted.rows.gather($0 * 90..<($0 + 1) * 90)) }
+        let residuals = VectorMatrix.joined(
+            parts.map { PrototypeCoder.residuals(of: $0.1, to: centroids.floatRow($0.0)) })!
+        let quantiser = ProductQuantiser.train(residuals, codeByteCount: byteCount, seed: 1, threads: 2)
+        var coder = RecordCoder(
+            counts: [Int](repeating: 90, count: 20), centroids: centroids, quantiser: quantiser)
+        coder.encode(parts.map { (partition: $0.0, rows: $0.1) }, threads: 2)
+        let model = RecordModel(partitionLimit: 20, spreads: [.init(k: 1, value: 2), .init(k: 100, value: 4)])
+        return (coder.finish(model: model), centroids, planted.rows)
+    }
+
+    /// All partitions by the distance of their centroids.
+    private static func route(_ query: UnsafePointer<Float>, _ centroids: VectorMatrix) -> Route {
+        var route = Route()
+        let distances = (0..<centroids.count).map { squared(query, centroids.floatRow($0), 12) }
+        for partition in distances.indices.sorted(by: { distances[$0] < distances[$1] }) {
+            route.partitions.append(UInt32(partition))
+            route.distances.append(distances[partition])
+            route.logProbabilities.append(0)
+        }
+        return route
+    }
+
+    private static func squared(_ a: UnsafePointer<Float>, _ b: UnsafePointer<Float>, _ count: Int) -> Float {
+        (0..<count).reduce(0) { $0 + (a[$1] - b[$1]) * (a[$1] - b[$1]) }
+    }
+
+    @Test func estimatesAreNearTheTruthAndComeInOrder() {
+        let (codes, centroids, rows) = Self.coded()
+        let estimates = RecordEstimates(codes)
+        for query in stride(from: 0, to: rows.count, by: 97) {
+            let route = Self.route(rows.floatRow(query), centroids)
+            estimates.find(rows.floatRow(query), type: .f32, route: route, partitions: 20, wanted: 50)
+            #expect(estimates.count >= 50 && estimates.count < 60)
+            var last = -1
+            var meets = false
+            for index in 0..<estimates.count {
+                let partition = Int(route.partitions[Int(estimates.positions[index])])
+                let row = partition * 90 + Int(estimates.slots[index])
+                let place = Int(estimates.positions[index]) * 90 + Int(estimates.slots[index])
+                #expect(place > last)
+                last = place
+                meets = meets || row == query
+                let truth = Self.squared(rows.floatRow(query), rows.floatRow(row), 12)
+                #expect(abs(estimates.distances[index] - truth) < 12 + 0.3 * truth)
+            }
+            #expect(meets)
+        }
+    }
+
+    @Test func aSectionHoldsThemAndRefusesWhatIsNotOfItsIndex() throws {
+        let (codes, _, _) = Self.coded(5)
+        let section = codes.encode()
+        let counts = [Int](repeating: 90, count: 20)
+        let again = try #require(
+            try RecordCodes.decode([section.tag: section.bytes], counts: counts, dimension: 12))
+        #expect(again.encode().bytes == section.bytes && again.model == codes.model)
+        #expect(try RecordCodes.decode([:], counts: counts, dimension: 12) == nil)
+        #expect(throws: RouterError.self) {
+            try RecordCodes.decode([section.tag: section.bytes], counts: counts, dimension: 13)
+        }
+        #expect(throws: RouterError.self) {
+            try RecordCodes.decode(
+                [section.tag: section.bytes], counts: [89, 91] + counts.dropFirst(2), dimension: 12)
+        }
+        for end in stride(from: 0, to: section.bytes.count, by: 211) {
+            #expect(throws: RouterError.self) {
+                try RecordCodes.decode(
+                    [section.tag: Array(section.bytes[..<end])], counts: counts, dimension: 12)
+            }
+        }
+    }
+
+    @Test func probabilitiesSumToWhatIsWanted() {
+        var random = SeededRandom(seed: 3, stream: 0)
+        let distances = (0..<300).map { _ in 100 + 1000 * Float(random.uniform()) }
+        var probabilities = [Float](repeating: 0, count: 300)
+        for k in [1, 10, 100] {
+            for spread in [Float(0.1), 2, 20] {
+                let tau = sonde_soft_nearest(distances, 300, Float(k), spread, &probabilities)
+                #expect(abs(probabilities.reduce(0, +) - Float(k)) < 0.01 * Float(k))
+                // The nearer, the likelier: one half at tau.
+                for (distance, probability) in zip(distances, probabilities) {
+                    #expect((probability > 0.5) == (distance < tau) || abs(probability - 0.5) < 1e-3)
+                }
+            }
+        }
+        var few = distances
+        for index in 5..<300 { few[index] = .infinity }
+        #expect(sonde_soft_nearest(few, 300, 10, 1, &probabilities) == .infinity)
+        #expect(probabilities.prefix(5).allSatisfy { $0 == 1 } && probabilities.dropFirst(5).allSatisfy { $0 == 0 })
+    }
+
+    @Test func aSpreadBetweenTwoDepthsLiesBetweenTheirs() {
+        let model = RecordModel(partitionLimit: 1, spreads: [.init(k: 1, value: 2), .init(k: 100, value: 4)])
+        #expect(model.spread(k: 1) == 2 && model.spread(k: 100) == 4 && model.spread(k: 1000) == 4)
+        #expect(abs(model.spread(k: 10) - 3) < 1e-5)
+    }
+
+    @Test func theNthLeastIsWhatSortingFinds() {
+        var random = SeededRandom(seed: 9, stream: 0)
+        for count in [1, 2, 7, 500] {
+            let values = (0..<count).map { _ in Float(random.below(50)) }
+            for n in Set([0, count / 2, count - 1]) {
+                var copy = values
+                #expect(RecordEstimates.nth(n, of: &copy, count: count) == values.sorted()[n])
+            }
+        }
+    }
+}
