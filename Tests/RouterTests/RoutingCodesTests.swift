@@ -54,8 +54,10 @@ import Vectors
             start: Self.start(examples), examples: examples, options: Self.options())
         let chosen = (0..<10).map { ($0, Array(0..<14)) }
         _ = trainer.gradient(of: chosen, seed: nil)
-        let (byWords, byTurn) = (Array(0..<trainer.words.count).map { trainer.words.gradient[$0] },
-            (0..<64).map { trainer.turn.gradient[$0] })
+        let (byWords, byTurn) = (
+            Array(0..<trainer.words.count).map { trainer.words.gradient[$0] },
+            (0..<64).map { trainer.turn.gradient[$0] }
+        )
         func loss() -> Double { trainer.gradient(of: chosen, seed: nil) / 10 }
         let greatest = byWords.indices.sorted { abs(byWords[$0]) > abs(byWords[$1]) }.prefix(12)
         for place in greatest {
@@ -94,19 +96,22 @@ import Vectors
         var drawing = StraightThrough(width: width)
         func value(_ temperature: Float) -> Double {
             var none: SeededRandom?
+            drawing.clear()
             _ = drawing.draw(y, words: words, temperature: temperature, random: &none)
-            return zip(drawing.near, drawing.shares).reduce(0.0) { sum, entry in
-                sum + (0..<width).reduce(0.0) {
-                    $0 + Double(entry.1 * slope[$1] * kept[entry.0 * width + $1])
+            var sum = 0.0
+            for entry in drawing.shares {
+                for component in 0..<width {
+                    sum += Double(entry.share * slope[component] * kept[entry.word * width + component])
                 }
             }
+            return sum
         }
         let temperature: Float = 0.3
         _ = value(temperature)
         var (toY, toWords) = ([Float](repeating: 0, count: width), [Float](repeating: 0, count: words.count))
-        let near = drawing.near
+        let near = drawing.shares.map(\.word)
         let byTemperature = drawing.addSlopes(
-            slope, y, words: words, temperature: temperature, toY: &toY, toWords: &toWords)
+            of: 0, slope, y, words: words, temperature: temperature, toY: &toY, toWords: &toWords)
         let step: Float = 2e-3
         for component in 0..<width {
             let held = y[component]
@@ -126,7 +131,8 @@ import Vectors
             words[word * width] = held
             #expect(abs((above - below) / Double(2 * step) - Double(toWords[word * width])) < 5e-3)
         }
-        let higher = value(temperature * 1.01), lower = value(temperature / 1.01)
+        let higher = value(temperature * 1.01)
+        let lower = value(temperature / 1.01)
         #expect(abs((higher - lower) / 0.0199 - Double(byTemperature)) < 5e-3)
     }
 

@@ -39,8 +39,13 @@ struct CodeData {
     var homes: [UInt32]
     var queries: [(name: String, rows: VectorMatrix, truth: [UInt32], depth: Int)] = []
     var examples: RoutingExamples?
+    var options = RoutingCodesOptions()
 
-    init(_ source: CodeSource, directory: String, rowLimit: Int?, lists count: Int, isFinal: Bool) throws {
+    init(
+        _ source: CodeSource, directory: String, rowLimit: Int?, lists count: Int, isFinal: Bool, learns: Bool
+    )
+        throws
+    {
         name = source.directory
         let stem = directory + "/" + source.directory + "/"
         func read(_ file: VectorFile, _ range: Range<Int>) throws -> VectorMatrix {
@@ -71,6 +76,7 @@ struct CodeData {
             let rows = try read(learn, held)
             queries = [("learn-held", rows, all.nearest(10, rows, threads: threads).partitions, 10)]
         }
+        guard learns else { return }
         // Rows spread over the learn file, none of those that are asked.
         let wanted = min(Self.exampleQueries, held.lowerBound)
         let step = held.lowerBound / wanted

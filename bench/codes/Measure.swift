@@ -51,9 +51,7 @@ struct CodeMeasure {
         var random = SeededRandom(seed: seed, stream: 9)
         let sample = data.residuals(random.sample(ProductQuantiser.trainingRows, below: data.base.count))
         var start = ContinuousClock.now
-        let quantiser = ProductQuantiser.train(
-            family, rows: sample, codeByteCount: codeByteCount, seed: seed, threads: data.threads,
-            examples: data.examples)
+        let quantiser = Self.trained(data, family, sample, codeByteCount: codeByteCount, seed: seed)
         training = start.duration(to: .now) / .seconds(1)
         self.quantiser = quantiser
         start = .now
@@ -106,6 +104,33 @@ struct CodeMeasure {
         }
         (self.codes, self.constants, self.losses) = (codes, constants, losses)
         coding = start.duration(to: .now) / .seconds(1)
+    }
+
+    private static func trained(
+        _ data: CodeData, _ family: CodeFamily, _ rows: VectorMatrix, codeByteCount: Int, seed: UInt64
+    ) -> ProductQuantiser {
+        guard family == .rpq, let examples = data.examples else {
+            return ProductQuantiser.train(
+                family, rows: rows, codeByteCount: codeByteCount, seed: seed, threads: data.threads)
+        }
+        let start = ProductQuantiser.train(
+            .weighted, rows: rows, codeByteCount: codeByteCount, seed: seed, threads: data.threads)
+        var options = data.options
+        (options.training.seed, options.training.threads) = (seed, data.threads)
+        let begun = ContinuousClock.now
+        let trainer = RoutingCodesTrainer(start: start, examples: examples, options: options)
+        trainer.train {
+            let report = $0.report
+            FileHandle.standardError.write(
+                Data(
+                    String(
+                        format: "rpq %d bytes: epoch %d, loss %.4f, held out %.4f (%.4f before), %.0f s\n",
+                        codeByteCount, report.trainLosses.count, report.trainLosses.last ?? 0,
+                        report.heldOutLosses.last ?? 0, report.heldOutStart,
+                        begun.duration(to: .now) / .seconds(1)
+                    ).utf8))
+        }
+        return trainer.quantiser
     }
 
     /// A line a query set and weight of the loss.

@@ -2,7 +2,8 @@
 // every family of codes and size.
 //
 //     swift run -c release --package-path bench codes DATA CSV [--set sift|text] [--families pq,opq,...]
-//         [--bytes 8,16,...] [--rows N] [--lists N] [--seed N] [--final]
+//         [--bytes 8,16,...] [--rows N] [--lists N] [--seed N] [--epochs N] [--rates WORDS,TURN]
+//         [--no-noise] [--final]
 //
 // DATA holds the data sets (docs/guide/measuring.md). Queries are the last rows of the learn file, which nothing is
 // trained on; with --final those of the query files, whose neighbours are in their truth files. Lines are added to CSV
@@ -30,6 +31,10 @@ let sizes = take("--bytes", from: &arguments)?.split(separator: ",").compactMap 
 let rowLimit = take("--rows", from: &arguments).flatMap { Int($0) }
 let lists = take("--lists", from: &arguments).flatMap { Int($0) }
 let seed = take("--seed", from: &arguments).flatMap { UInt64($0) } ?? 1
+let epochs = take("--epochs", from: &arguments).flatMap { Int($0) }
+let rates = take("--rates", from: &arguments)?.split(separator: ",").compactMap { Float($0) }
+let isQuiet = arguments.contains("--no-noise")
+arguments.removeAll { $0 == "--no-noise" }
 let isFinal = arguments.contains("--final")
 arguments.removeAll { $0 == "--final" }
 guard arguments.count == 2, !families.isEmpty, let source = CodeData.known[set] else {
@@ -39,8 +44,12 @@ guard arguments.count == 2, !families.isEmpty, let source = CodeData.known[set] 
 }
 
 do {
-    let data = try CodeData(
-        source, directory: arguments[0], rowLimit: rowLimit, lists: lists ?? source.lists, isFinal: isFinal)
+    var data = try CodeData(
+        source, directory: arguments[0], rowLimit: rowLimit, lists: lists ?? source.lists, isFinal: isFinal,
+        learns: families.contains(.rpq))
+    if let epochs { data.options.training.epochs = epochs }
+    if let rates, rates.count == 2 { (data.options.wordRate, data.options.turnRate) = (rates[0], rates[1]) }
+    data.options.isNoisy = !isQuiet
     var table = try CodeTable(path: arguments[1])
     for size in sizes ?? source.sizes {
         for family in families {

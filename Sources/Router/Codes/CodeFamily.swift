@@ -3,7 +3,7 @@
 
 import Vectors
 
-/// How the codes of a quantiser were trained.
+/// How the codes of a quantiser were trained. Sections number them in this order: new ones go to the end.
 public enum CodeFamily: String, Sendable, CaseIterable {
     /// Stretches of the vector as it is, k-means in each (Jegou, Douze, Schmid 2011).
     case pq

@@ -15,10 +15,11 @@ final class RoutingCodesBlock {
     private var queries: [(query: Int, places: [Int])] = []
     private var count = 0
     /// By row: residual, query less centroid; mapped: y, t, T u, w, G w, slopes by w and by y.
-    private let (residuals, offsets, y, t, u, w, gw, slopes, ySlopes): (
-        VectorMatrix, VectorMatrix, VectorMatrix, VectorMatrix, VectorMatrix, VectorMatrix, VectorMatrix,
-        VectorMatrix, VectorMatrix
-    )
+    private let (residuals, offsets, y, t, u, w, gw, slopes, ySlopes):
+        (
+            VectorMatrix, VectorMatrix, VectorMatrix, VectorMatrix, VectorMatrix, VectorMatrix, VectorMatrix,
+            VectorMatrix, VectorMatrix
+        )
     private(set) var estimates: [Float]
     private var codes: [Int]
     private var spaces: [StraightThrough]
@@ -89,7 +90,9 @@ final class RoutingCodesBlock {
             m: count, n: map.count, k: map.dimension, into: result.floats, stride: map.count)
     }
 
-    private func words(_ space: Int) -> (values: UnsafeMutablePointer<Float>, slopes: UnsafeMutablePointer<Float>) {
+    private func words(_ space: Int) -> (
+        values: UnsafeMutablePointer<Float>, slopes: UnsafeMutablePointer<Float>
+    ) {
         let first = Int(trainer.start.starts[space]) * ProductQuantiser.wordCount
         return (trainer.words.values + first, wordSlopes + first)
     }
@@ -133,7 +136,9 @@ final class RoutingCodesBlock {
         product(w, maps.products, into: gw)
         let weight = trainer.options.errorWeight
         for row in 0..<count {
-            let (wRow, gRow, uRow, tRow) = (w.floatRow(row), gw.floatRow(row), u.floatRow(row), t.floatRow(row))
+            let (wRow, gRow, uRow, tRow) = (
+                w.floatRow(row), gw.floatRow(row), u.floatRow(row), t.floatRow(row)
+            )
             var (square, along, lost) = (Float(0), Float(0), Float(0))
             for component in 0..<order {
                 square += wRow[component] * gRow[component]
@@ -181,10 +186,8 @@ final class RoutingCodesBlock {
         wordSlopes.update(repeating: 0, count: trainer.words.count)
         temperatureSlopes.update(repeating: 0, count: spaces.count)
         load(queries, maps)
-        var noise = seed.map { SeededRandom(seed: $0, stream: 31) }
+        var noise = trainer.options.isNoisy ? seed.map { SeededRandom(seed: $0, stream: 31) } : nil
         var triplets = SeededRandom(seed: seed ?? 1, stream: 32)
-        // Words are drawn twice alike: once for what they say, once more for the slopes of what was drawn.
-        let before = noise
         if seed == nil { assignNearest() } else { draw(&noise) }
         estimate(maps)
         let byEstimate = UnsafeMutablePointer<Float>.allocate(capacity: max(count, 1))
@@ -222,8 +225,7 @@ final class RoutingCodesBlock {
             }
             first += places.count
         }
-        noise = before
-        addSlopes(&noise)
+        addSlopes(throughChoice: seed != nil)
         return loss
     }
 
@@ -231,15 +233,17 @@ final class RoutingCodesBlock {
         for space in spaces.indices {
             let begin = Int(trainer.start.starts[space])
             let temperature = expf(trainer.temperatures.values[space])
+            spaces[space].clear()
             for row in 0..<count {
                 codes[row * spaces.count + space] = spaces[space].draw(
-                    y.floatRow(row) + begin, words: words(space).values, temperature: temperature, random: &noise)
+                    y.floatRow(row) + begin, words: words(space).values, temperature: temperature,
+                    random: &noise)
             }
         }
     }
 
     /// From the slopes by w to those of words, temperatures and turn.
-    private func addSlopes(_ noise: inout SeededRandom?) {
+    private func addSlopes(throughChoice: Bool) {
         ySlopes.floats.update(repeating: 0, count: count * order)
         for space in spaces.indices {
             let components = trainer.start.components(of: space)
@@ -250,11 +254,9 @@ final class RoutingCodesBlock {
                 let slope = slopes.floatRow(row) + begin
                 let code = codes[row * spaces.count + space]
                 sonde_add_scaled(wordSlopes + code * width, slope, 1, width)
-                guard noise != nil else { continue }
-                _ = spaces[space].draw(
-                    y.floatRow(row) + begin, words: values, temperature: temperature, random: &noise)
+                guard throughChoice else { continue }
                 temperatureSlopes[space] += spaces[space].addSlopes(
-                    slope, y.floatRow(row) + begin, words: values, temperature: temperature,
+                    of: row, slope, y.floatRow(row) + begin, words: values, temperature: temperature,
                     toY: ySlopes.floatRow(row) + begin, toWords: wordSlopes)
             }
         }

@@ -18,6 +18,8 @@ public struct RoutingCodesOptions: Sendable {
     public var errorWeight: Float = 0.5
     public var reconstruction: Float = 0.2
     public var triplet: Float = 0.1
+    /// Whether words are drawn with noise; otherwise slopes go through the softmax about the nearest.
+    public var isNoisy = true
     /// Steps of Adam: words in root mean squares of their components, the rotation in radians.
     public var wordRate: Float = 0.004
     public var turnRate: Float = 2e-4
@@ -122,7 +124,8 @@ public final class RoutingCodesTrainer {
         let query = turned(start.transform)
         let vector = start.encodingTransform.map(turned) ?? query
         return RoutingCodesMaps(
-            vector: vector, query: query, products: query.mapped(by: query, threads: options.training.threads))
+            vector: vector, query: query, products: query.mapped(by: query, threads: options.training.threads)
+        )
     }
 
     /// Runs the epochs that are left, and keeps the best parameters. `afterEpoch` may store a checkpoint (`state`).
@@ -221,7 +224,9 @@ public final class RoutingCodesTrainer {
         let memory = UnsafeMutablePointer<Double>.allocate(capacity: max(count, 1))
         defer { memory.deallocate() }
         nonisolated(unsafe) let (losses, blocks) = (memory, blocks)
-        let parts = (0..<count).map { Array(chosen.dropFirst($0 * Self.blockQueries).prefix(Self.blockQueries)) }
+        let parts = (0..<count).map {
+            Array(chosen.dropFirst($0 * Self.blockQueries).prefix(Self.blockQueries))
+        }
         Workers.forEach(count: count, threads: options.training.threads) { part in
             losses[part] = blocks[part].pass(parts[part], maps, seed: seed.map { $0 &+ UInt64(part) })
         }

@@ -6,77 +6,109 @@
 import Glibc
 import Vectors
 
-/// One sub-space's drawn word with what its slope needs.
+/// The drawn words of one sub-space, record by record, with what their slopes need.
 struct StraightThrough {
-    private static let reach: Float = 12
+    private static let reach: Float = 7
+    /// Quantiles of the Gumbel distribution: one drawn is as good as a logarithm of a logarithm.
+    private static let gumbels = (0..<4096).map { Float(-log(-log((Double($0) + 0.5) / 4096))) }
+
+    /// A word of some share.
+    struct Share {
+        var word: Int
+        var share: Float
+        var distance: Float
+    }
+
     private let width: Int
     private let distance = Distance(metric: .l2, elementType: .f32)
     private var distances = [Float](repeating: 0, count: ProductQuantiser.wordCount)
-    /// Words of some share, and their shares.
-    private(set) var near: [Int] = []
-    private(set) var shares: [Float] = []
+    /// Of all draws in order; draw i has `starts[i] ..< starts[i + 1]`.
+    private(set) var shares: [Share] = []
+    private var starts = [0]
 
     init(width: Int) { self.width = width }
 
-    /// The nearest word.
-    mutating func nearest(to y: UnsafePointer<Float>, words: UnsafePointer<Float>) -> Int {
-        distance.rows(y, words, count: distances.count, dimension: width, into: &distances)
-        var best = 0
-        for word in 1..<distances.count where distances[word] < distances[best] { best = word }
-        return best
+    /// Forgets all draws.
+    mutating func clear() {
+        shares.removeAll(keepingCapacity: true)
+        starts.removeAll(keepingCapacity: true)
+        starts.append(0)
     }
 
-    /// A word drawn with noise; without a generator the nearest, with the shares of the softmax.
+    /// The nearest word.
+    mutating func nearest(to y: UnsafePointer<Float>, words: UnsafePointer<Float>) -> Int {
+        let (distance, width) = (distance, width)
+        return distances.withUnsafeMutableBufferPointer { distances in
+            distance.rows(
+                y, words, count: distances.count, dimension: width, into: distances.baseAddress!)
+            var (best, least) = (0, distances[0])
+            for word in 1..<distances.count where distances[word] < least {
+                (best, least) = (word, distances[word])
+            }
+            return best
+        }
+    }
+
+    /// A word drawn with noise; without a generator the nearest. Shares are of the softmax, with the same noise.
     mutating func draw(
         _ y: UnsafePointer<Float>, words: UnsafePointer<Float>, temperature: Float,
         random: inout SeededRandom?
     ) -> Int {
-        let least = distances[nearest(to: y, words: words)]
-        near.removeAll(keepingCapacity: true)
-        shares.removeAll(keepingCapacity: true)
-        var (chosen, most) = (0, -Float.infinity)
-        for word in distances.indices where distances[word] - least < Self.reach * temperature {
-            var logit = -(distances[word] - least) / temperature
+        let nearest = nearest(to: y, words: words)
+        let least = distances[nearest]
+        let (limit, inverse) = (least + Self.reach * temperature, 1 / temperature)
+        let first = shares.count
+        var (chosen, most, bits, held) = (nearest, -Float.infinity, UInt64(0), 0)
+        for word in distances.indices where word == nearest || distances[word] < limit {
+            var logit = (least - distances[word]) * inverse
             if random != nil {
-                let uniform = random?.uniform() ?? 0.5
-                logit -= Float(log(-log(max(uniform, 1e-12))))
+                if held == 0 { (bits, held) = (random?.next() ?? 0, 5) }
+                logit += Self.gumbels[Int(bits & 4095)]
+                (bits, held) = (bits >> 12, held - 1)
             }
             if logit > most { (chosen, most) = (word, logit) }
-            near.append(word)
-            shares.append(logit)
+            shares.append(Share(word: word, share: logit, distance: distances[word]))
         }
         var sum: Float = 0
-        for index in shares.indices {
-            shares[index] = expf(shares[index] - most)
-            sum += shares[index]
+        for index in first..<shares.count {
+            shares[index].share = expf(shares[index].share - most)
+            sum += shares[index].share
         }
-        for index in shares.indices { shares[index] /= sum }
+        for index in first..<shares.count { shares[index].share /= sum }
+        starts.append(shares.count)
         return chosen
     }
 
-    /// Adds the slopes through the shares of what was drawn last, `slope` being that by the word's components; returns
-    /// the slope by the logarithm of the temperature.
+    /// Adds the slopes through the shares of a draw, `slope` being that by the word's components; returns the slope by the
+    /// logarithm of the temperature.
     func addSlopes(
-        _ slope: UnsafePointer<Float>, _ y: UnsafePointer<Float>, words: UnsafePointer<Float>,
-        temperature: Float, toY: UnsafeMutablePointer<Float>, toWords: UnsafeMutablePointer<Float>
+        of draw: Int, _ slope: UnsafePointer<Float>, _ y: UnsafePointer<Float>,
+        words: UnsafePointer<Float>, temperature: Float, toY: UnsafeMutablePointer<Float>,
+        toWords: UnsafeMutablePointer<Float>
     ) -> Float {
-        guard near.count > 1 else { return 0 }
-        func along(_ word: Int) -> Float {
-            (0..<width).reduce(Float(0)) { $0 + slope[$1] * words[word * width + $1] }
-        }
-        var mean: Float = 0
-        for (index, word) in near.enumerated() { mean += shares[index] * along(word) }
-        var byTemperature: Float = 0
-        for (index, word) in near.enumerated() where shares[index] > 1e-6 {
-            let logit = shares[index] * (along(word) - mean)
-            let factor = 2 * logit / temperature
-            for component in 0..<width {
-                let off = y[component] - words[word * width + component]
-                toY[component] -= factor * off
-                toWords[word * width + component] += factor * off
+        let range = starts[draw]..<starts[draw + 1]
+        guard range.count > 1 else { return 0 }
+        return shares.withUnsafeBufferPointer { shares in
+            func along(_ word: Int) -> Float {
+                var sum: Float = 0
+                for component in 0..<width { sum += slope[component] * words[word * width + component] }
+                return sum
             }
-            byTemperature += logit * distances[word] / temperature
+            var mean: Float = 0
+            for index in range { mean += shares[index].share * along(shares[index].word) }
+            var byTemperature: Float = 0
+            for index in range where shares[index].share > 1e-4 {
+                let word = shares[index].word
+                let logit = shares[index].share * (along(word) - mean)
+                let factor = 2 * logit / temperature
+                for component in 0..<width {
+                    let off = factor * (y[component] - words[word * width + component])
+                    toY[component] -= off
+                    toWords[word * width + component] += off
+                }
+                byTemperature += logit * shares[index].distance / temperature
+            }
+            return byTemperature
         }
-        return byTemperature
     }
 }
