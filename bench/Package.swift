@@ -10,7 +10,11 @@ let package = Package(
     targets: [
         .target(name: "CMemory", path: "memory", cSettings: [.unsafeFlags(["-O3", "-Wall", "-Werror"])]),
         .executableTarget(
-            name: "kernels", dependencies: ["CMemory", .product(name: "SondeKernels", package: "sonde")],
+            name: "kernels",
+            dependencies: [
+                "CMemory", .product(name: "SondeKernels", package: "sonde"),
+                .product(name: "SondeBLAS", package: "sonde"),
+            ],
             path: "kernels", swiftSettings: swift),
         .executableTarget(
             name: "codes", dependencies: [.product(name: "SondeRouter", package: "sonde")],

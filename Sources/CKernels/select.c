@@ -58,11 +58,7 @@ AVX2 static size_t select_avx2(const float *values, size_t count, float limit, u
 }
 #endif
 
-size_t sonde_select_at_most(const float *values, size_t count, float limit, uint32_t *positions) {
-#if defined(__x86_64__)
-    if (sonde_tier_now() == SONDE_AVX512) return select_avx512(values, count, limit, positions);
-    if (sonde_tier_now() == SONDE_AVX2) return select_avx2(values, count, limit, positions);
-#endif
+static size_t select_scalar(const float *values, size_t count, float limit, uint32_t *positions) {
     size_t found = 0;
     for (size_t i = 0; i < count; i++) {
         positions[found] = (uint32_t)i;
@@ -71,23 +67,59 @@ size_t sonde_select_at_most(const float *values, size_t count, float limit, uint
     return found;
 }
 
-void sonde_block_within(sonde_metric metric, sonde_element element, BLOCK_PARAMETERS, const float *limits,
-                        uint32_t *positions, uint32_t *found) {
+size_t sonde_select_at_most(const float *values, size_t count, float limit, uint32_t *positions) {
 #if defined(__x86_64__)
-    const int bytes = element >= SONDE_U8 && metric != SONDE_COSINE;
-    if (bytes && sonde_tier_now() == SONDE_AVX2 && sonde_panels_fit(queries, dimension)) {
-        for (size_t q = 0; q < queries; q++) found[q] = 0;
-        sonde_panels_within(metric, element, BLOCK_ARGUMENTS, limits, positions, found);
-        return;
+    switch (sonde_tier_now()) {
+    case SONDE_AVX512: return select_avx512(values, count, limit, positions);
+    case SONDE_AVX2: return select_avx2(values, count, limit, positions);
+    default: break;
     }
 #endif
-    sonde_block(metric, element)(BLOCK_ARGUMENTS);
+    return select_scalar(values, count, limit, positions);
+}
+
+#define WITHIN_PARAMETERS \
+    sonde_metric metric, sonde_element element, BLOCK_PARAMETERS, const float *limits, uint32_t *positions, \
+        uint32_t *found
+#define WITHIN_ARGUMENTS metric, element, BLOCK_ARGUMENTS, limits, positions, found
+
+/// The block of a tier, whose rows of distances are then closed up.
+INLINE void within(sonde_tier tier, size_t (*select)(const float *, size_t, float, uint32_t *), WITHIN_PARAMETERS) {
+    const sonde_family *tiers = element <= SONDE_F16 ? sonde_float_family : sonde_bytes_family;
+    tiers[tier].block[metric][element & 1](BLOCK_ARGUMENTS);
     for (size_t q = 0; q < queries; q++) {
         float *distances = out + q * out_stride;
         uint32_t *kept = positions + q * out_stride;
-        found[q] = (uint32_t)sonde_select_at_most(distances, count, limits[q], kept);
+        found[q] = (uint32_t)select(distances, count, limits[q], kept);
         for (size_t i = 0; i < found[q]; i++) distances[i] = distances[kept[i]];
     }
+}
+
+static void within_scalar(WITHIN_PARAMETERS) { within(SONDE_SCALAR, select_scalar, WITHIN_ARGUMENTS); }
+
+#if defined(__x86_64__)
+static void within_avx2(WITHIN_PARAMETERS) {
+    const int bytes = element >= SONDE_U8 && metric != SONDE_COSINE;
+    if (bytes && sonde_panels_fit(queries, dimension)) {
+        for (size_t q = 0; q < queries; q++) found[q] = 0;
+        sonde_panels_within(WITHIN_ARGUMENTS);
+        return;
+    }
+    within(SONDE_AVX2, select_avx2, WITHIN_ARGUMENTS);
+}
+
+static void within_avx512(WITHIN_PARAMETERS) { within(SONDE_AVX512, select_avx512, WITHIN_ARGUMENTS); }
+#endif
+
+sonde_within_function sonde_within(void) {
+#if defined(__x86_64__)
+    switch (sonde_tier_now()) {
+    case SONDE_AVX512: return within_avx512;
+    case SONDE_AVX2: return within_avx2;
+    default: break;
+    }
+#endif
+    return within_scalar;
 }
 
 enum { groups = 256 };

@@ -21,6 +21,8 @@ public struct Distance: Sendable {
     public let rowsFunction: Rows
     /// Queries against rows; the same bits as `rowsFunction`.
     public let blockFunction: Block
+    /// The block that keeps what is within limits; resolved with the others, so that all are of one tier.
+    private let withinFunction: sonde_within_function
 
     public init(metric: Metric, elementType: ElementType) {
         self.metric = metric
@@ -29,6 +31,7 @@ public struct Distance: Sendable {
         let cElement = sonde_element(rawValue: UInt32(elementType.rawValue))
         rowsFunction = sonde_rows(cMetric, cElement)!
         blockFunction = sonde_block(cMetric, cElement)!
+        withinFunction = sonde_within()!
     }
 
     /// Distances of `query` to `count` rows without gaps.
@@ -56,7 +59,7 @@ public struct Distance: Sendable {
         positions: UnsafeMutablePointer<UInt32>, found: UnsafeMutablePointer<UInt32>, outStride: Int
     ) {
         let stride = dimension * elementType.byteCount
-        sonde_block_within(
+        withinFunction(
             sonde_metric(rawValue: UInt32(metric.rawValue)),
             sonde_element(rawValue: UInt32(elementType.rawValue)), query, stride, queries, rows, stride,
             count, dimension, out, outStride, limits, positions, found)
@@ -107,4 +110,7 @@ public struct Distance: Sendable {
     ) -> Int {
         sonde_select_at_most(values, count, limit, positions)
     }
+
+    /// Asks for memory that will be read soon.
+    public static func prefetch(_ from: UnsafeRawPointer, byteCount: Int) { sonde_prefetch(from, byteCount) }
 }

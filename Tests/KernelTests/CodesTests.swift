@@ -55,6 +55,33 @@ extension EveryTier {
             }
         }
 
+        /// Spread evenly, in clusters, with one far away, and with ties.
+        @Test func theLeastKeysComeFirstAndInOrder() {
+            var random = TestRandom(state: 12)
+            for count in [0, 1, 2, 24, 25, 60, 300, 1000, 4000] {
+                for shape in 0..<4 {
+                    let keys = (0..<count).map { index in
+                        let upper: UInt32 =
+                            switch shape {
+                            case 0: .random(in: 0 ... .max, using: &random)
+                            case 1:
+                                1_000_000 * .random(in: 1...3, using: &random)
+                                    + .random(in: 0...50, using: &random)
+                            case 2: index == 7 ? .max : .random(in: 5...400, using: &random)
+                            default: 9
+                            }
+                        return UInt64(upper) << 32 | UInt64(index)
+                    }
+                    let wanted = keys.sorted()
+                    for least in [0, 1, 10, 46, 300, 4000] {
+                        var (sorted, spare) = (keys, keys)
+                        sonde_sort_least(&sorted, &spare, count, least)
+                        #expect(sorted.prefix(least) == wanted.prefix(least), "\(count) \(shape) \(least)")
+                    }
+                }
+            }
+        }
+
         @Test func whatPassesALimitIsFoundInOrder() {
             var random = TestRandom(state: 3)
             for count in Array(0...80) + [255, 256, 1000] {

@@ -130,13 +130,14 @@ extension EveryTier {
                         let whole = block(metric, queries: queries, base)
                         let limits = whole.enumerated().map { query, distances in
                             query % 5 == 0
-                                ? .infinity : query % 5 == 1 ? -.infinity : distances.sorted()[count / (query % 5)]
+                                ? .infinity
+                                : query % 5 == 1 ? -.infinity : distances.sorted()[count / (query % 5)]
                         }
                         let outStride = count + 3
                         var out = [Float](repeating: .nan, count: outStride * queryCount)
                         var positions = [UInt32](repeating: 7, count: outStride * queryCount)
                         var found = [UInt32](repeating: 7, count: queryCount)
-                        sonde_block_within(
+                        sonde_within()(
                             metric, element, queries.start, queries.stride, queryCount, base.start,
                             base.stride, count, dimension, &out, outStride, limits, &positions, &found)
                         for query in 0..<queryCount {

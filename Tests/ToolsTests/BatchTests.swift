@@ -51,6 +51,20 @@ import Testing
                 "recall@10 1.0000"))
     }
 
+    /// Bytes are summed exactly, so that a narrower tier gives the same answers; the summary names it.
+    @Test func theEnvironmentForcesANarrowerTier() throws {
+        let range = ["--nprobe", "5", "--first", "300", "--json"]
+        let widest = try succeed(arguments("widest.bin", range))
+        for tier in ["scalar", "avx2", "nothing"] {
+            let result = try sonde(arguments("\(tier).bin", range), environment: ["SONDE_KERNELS": tier])
+            #expect(result.code == 0 && result.err.isEmpty, "\(result.err)")
+            let isForced = tier == "scalar" || (tier == "avx2" && !widest.contains("\"scalar\""))
+            let named = isForced ? tier : ["avx512", "avx2", "scalar"].first { widest.contains("\"\($0)\"") }
+            #expect(result.out.contains("\"kernels\" : \"\(named ?? "none")\""), "\(tier): \(result.out)")
+            #expect(try scratch.bytes("\(tier).bin") == scratch.bytes("widest.bin"), "\(tier)")
+        }
+    }
+
     /// Killed at any moment, the same command goes on and ends with the same bytes.
     @Test func aKilledBatchGoesOn() throws {
         try succeed(arguments("whole.bin"))

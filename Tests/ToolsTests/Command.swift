@@ -40,8 +40,8 @@ let productDirectory = URL(fileURLWithPath: "/proc/self/exe").resolvingSymlinksI
     .deletingLastPathComponent()
 
 /// Runs the binary that lies beside the test bundle.
-func sonde(_ arguments: [String]) throws -> CommandResult {
-    try run(productDirectory.appendingPathComponent("sonde").path, arguments)
+func sonde(_ arguments: [String], environment: [String: String] = [:]) throws -> CommandResult {
+    try run(productDirectory.appendingPathComponent("sonde").path, arguments, environment: environment)
 }
 
 /// What a command prints that has nothing to complain of.
@@ -52,11 +52,16 @@ func succeed(_ arguments: [String], _ location: SourceLocation = #_sourceLocatio
     return result.out
 }
 
-/// Runs a program to its end.
-func run(_ program: String, _ arguments: [String]) throws -> CommandResult {
+/// Runs a program to its end, with `environment` besides this process's own.
+func run(_ program: String, _ arguments: [String], environment: [String: String] = [:]) throws
+    -> CommandResult
+{
     let process = Process()
     process.executableURL = URL(fileURLWithPath: program)
     process.arguments = arguments
+    if !environment.isEmpty {
+        process.environment = ProcessInfo.processInfo.environment.merging(environment) { $1 }
+    }
     // Files instead of pipes: a pipe that fills up while the other one is read would stop the command.
     let scratch = try Scratch()
     for name in ["out", "err"] {

@@ -1,5 +1,5 @@
 // How fast the kernels are: nanoseconds a pair from cache, the rate from DRAM beside a plain read of the same
-// buffer, and distances per second of blocks (MxN) against rows (1xN).
+// buffer, distances per second of blocks (MxN) against rows (1xN) and beside OpenBLAS, and scans of codes.
 //
 //     swift run -c release --package-path bench kernels [tier ...] [dimension ...]
 //
@@ -7,46 +7,12 @@
 // each other, and every figure is a median.
 
 import CKernels
-import CMemory
 import Glibc
 
 private let bufferByteCount = 256 << 20
 private let cachedByteCount = 64 << 10
 private let blockQueries = 256
 private let blockRows = 1000
-
-private func seconds(_ body: () -> Void) -> Double {
-    var start = timespec()
-    var end = timespec()
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &start)
-    body()
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &end)
-    return Double(end.tv_sec - start.tv_sec) + Double(end.tv_nsec - start.tv_nsec) * 1e-9
-}
-
-private func median(_ values: [Double]) -> Double { values.sorted()[values.count / 2] }
-
-private func text(_ value: Double, _ digits: Int = 2) -> String {
-    var scale = 1.0
-    for _ in 0..<digits { scale *= 10 }
-    let whole = Int((value * scale).rounded())
-    var fraction = String(whole % Int(scale))
-    while fraction.count < digits { fraction = "0" + fraction }
-    return digits == 0 ? "\(whole)" : "\(whole / Int(scale)).\(fraction)"
-}
-
-private func padded(_ text: String, _ width: Int) -> String {
-    String(repeating: " ", count: max(0, width - text.count)) + text
-}
-
-/// Seconds to add up the buffer: what memory gives to one core.
-private func plainRead(_ buffer: UnsafeMutableRawPointer, _ byteCount: Int) -> Double {
-    var sum: UInt64 = 0
-    let time = seconds { sum = bench_plain_read(buffer, byteCount) }
-    // The sum is used, so that the loop stays.
-    if sum == 1 { print("") }
-    return time
-}
 
 private struct Kernel {
     let tier: sonde_tier
@@ -186,3 +152,6 @@ for tier in tiers {
         }
     }
 }
+
+measureProducts(dimensions: dimensions, queries: blockQueries, rows: blockRows)
+for tier in tiers { measureScans(tier: tier, buffer: buffer) }

@@ -29,9 +29,13 @@ sonde_block_function sonde_block(sonde_metric metric, sonde_element element);
 /// A block of which only distances that are at most limits[q] are kept: those of query q close up at the start of
 /// out[q * out_stride ...], in the order of their rows, which are positions[q * out_stride ...]; found[q] counts
 /// them. What else is in `out` and `positions` afterwards means nothing; both have room for every distance.
-void sonde_block_within(sonde_metric metric, sonde_element element, const void *query, size_t query_stride,
-                        size_t queries, const void *rows, size_t stride, size_t count, size_t dimension, float *out,
-                        size_t out_stride, const float *limits, uint32_t *positions, uint32_t *found);
+typedef void (*sonde_within_function)(sonde_metric metric, sonde_element element, const void *query,
+                                      size_t query_stride, size_t queries, const void *rows, size_t stride,
+                                      size_t count, size_t dimension, float *out, size_t out_stride,
+                                      const float *limits, uint32_t *positions, uint32_t *found);
+
+/// The form of the tier in force.
+sonde_within_function sonde_within(void);
 
 /// The distance of two vectors of u8 or i8 under l2 or ip, whole: single precision rounds what passes 2^24.
 int64_t sonde_bytes_exact(sonde_metric metric, sonde_element element, const void *a, const void *b,
@@ -79,6 +83,9 @@ float sonde_log_sum_exp(const float *values, size_t count);
 
 /// Sorts keys by their upper 32 bits, rising; equal ones stay in order. `spare` has room for `count` keys.
 void sonde_sort_keys(uint64_t *keys, uint64_t *spare, size_t count);
+
+/// The same of the `least` least keys alone, at the start of `keys`; what lies behind them afterwards means nothing.
+void sonde_sort_least(uint64_t *keys, uint64_t *spare, size_t count, size_t least);
 
 /// What a query is to a product quantiser: its inner products with the 256 codewords of each of `spaces`
 /// sub-spaces (at most 256 of them), as bytes of one `step`. Sub-space m has components starts[m] ..< starts[m + 1];

@@ -83,7 +83,8 @@ final class NearestHeaps: @unchecked Sendable {
     /// Whether the neighbours of an index need wide keys.
     static func needsWideKeys(_ index: DiskIndex) -> Bool {
         index.layout.idByteCount == 8
-            || Distance(metric: index.metric, elementType: index.elementType).rounds(dimension: index.dimension)
+            || Distance(metric: index.metric, elementType: index.elementType).rounds(
+                dimension: index.dimension)
     }
 
     init(count: Int, capacity: Int, hasWideKeys: Bool) {
@@ -117,6 +118,12 @@ final class NearestHeaps: @unchecked Sendable {
     @inline(__always)
     func limit(_ query: Int) -> Float {
         Float(bitPattern: head(query).pointee.limit.load(ordering: .relaxed))
+    }
+
+    /// Asks for the heap of a query that will be needed soon.
+    @inline(__always)
+    func prefetch(_ query: Int) {
+        Distance.prefetch(bytes + query &* stride, byteCount: min(stride, 256))
     }
 
     /// Offers records of a scanned segment: those at `positions`, of the distances beside. With `distinct` an id that is kept

@@ -29,7 +29,8 @@ final class SweepScanner {
 
     /// Bytes of the two matrices of a tile, each.
     private static let matrixByteCount = 128 << 10
-    private static let queriesMaximum = 128
+    /// A whole number of the kernels' tiles, which have 6 or 8 queries.
+    private static let queriesMaximum = 144
     private static let recordsMaximum = 512
 
     /// Bytes that a scanner owns, at most.
@@ -83,9 +84,12 @@ final class SweepScanner {
             unpack(segment, from: record, count: count)
             var first = 0
             while first < wanting.count {
-                let width = min(queriesAtOnce, wanting.count - first)
-                scan(UnsafeBufferPointer(rebasing: wanting[first..<first + width]), recordCount: count)
-                first += width
+                let end = min(first + queriesAtOnce, wanting.count)
+                let next = min(end + queriesAtOnce, wanting.count)
+                scan(
+                    UnsafeBufferPointer(rebasing: wanting[first..<end]), recordCount: count,
+                    next: UnsafeBufferPointer(rebasing: wanting[end..<next]))
+                first = end
             }
             record += count
         }
@@ -107,13 +111,19 @@ final class SweepScanner {
         }
     }
 
-    /// One tile.
-    private func scan(_ wanting: UnsafeBufferPointer<UInt32>, recordCount: Int) {
+    /// One tile; `next` are the queries of the one after it.
+    private func scan(
+        _ wanting: UnsafeBufferPointer<UInt32>, recordCount: Int, next: UnsafeBufferPointer<UInt32>
+    ) {
         let size = layout.rowByteCount
         for (place, query) in wanting.enumerated() {
             (packed + place * size).copyMemory(from: queries.row(Int(query)), byteCount: size)
-            // Far apart in memory: asked for here, the heaps are at hand when the distances are.
             limits[place] = heaps.limit(Int(query))
+        }
+        // Far apart in memory: asked for here, they are at hand when this tile is done.
+        for query in next {
+            Distance.prefetch(queries.row(Int(query)), byteCount: size)
+            heaps.prefetch(Int(query))
         }
         let stride = Self.tileStride(recordCount)
         distance.blockWithin(

@@ -196,6 +196,11 @@ public struct CentroidIndex: PartitionRouter {
         let tile = count == 1 ? scratch.tile : scratch.blockTile
         for start in stride(from: 0, to: rows.count, by: Scratch.tileCount) {
             let part = min(Scratch.tileCount, rows.count - start)
+            // Once every query has a limit, only what is under it leaves the kernel.
+            if count > 1, !all, scratch.limits.prefix(count).allSatisfy({ $0 < .infinity }) {
+                gatherWithin(rows, start..<start + part, queries, count: count, k: k, size: size, scratch)
+                continue
+            }
             if count == 1 {
                 scratch.distance.rows(queries, rows.row(start), count: part, dimension: dimension, into: tile)
             } else {
@@ -220,10 +225,29 @@ public struct CentroidIndex: PartitionRouter {
         return size
     }
 
+    /// One tile of `gatherNearest`.
+    private func gatherWithin(
+        _ rows: VectorMatrix, _ tile: Range<Int>, _ queries: UnsafeRawPointer, count: Int, k: Int, size: Int,
+        _ scratch: Scratch
+    ) {
+        scratch.distance.blockWithin(
+            scratch.limits, queries, queries: count, rows.row(tile.lowerBound), count: tile.count,
+            dimension: dimension, into: scratch.blockTile, positions: scratch.blockPositions,
+            found: &scratch.passed, outStride: Scratch.tileCount)
+        for query in 0..<count {
+            let first = query * Scratch.tileCount
+            scratch.found[query] = scratch.gather(
+                chosen: scratch.blockTile + first, scratch.blockPositions + first,
+                passed: Int(scratch.passed[query]), firstNumber: tile.lowerBound, k: k,
+                limit: &scratch.limits[query], after: scratch.found[query],
+                into: scratch.keys + query * size)
+        }
+    }
+
     private func take(nearestOf query: Int, size: Int, _ k: Int, _ scratch: Scratch, into route: inout Route)
     {
         let (keys, found) = (scratch.keys + query * size, scratch.found[query])
-        scratch.sort(keys, found)
+        scratch.sort(keys, found, least: min(k, found))
         route.removeAll()
         take(sorted: keys, min(k, found), into: &route)
     }

@@ -15,6 +15,15 @@ extension CentroidIndex {
             return memory
         }()
         private var allocatedBlockTile: UnsafeMutablePointer<Float>?
+        /// Rows of such a tile that are near enough, and of each query how many; there once a block was routed.
+        private(set) lazy var blockPositions: UnsafeMutablePointer<UInt32> = {
+            let memory = UnsafeMutablePointer<UInt32>.allocate(
+                capacity: CentroidIndex.blockSize * Scratch.tileCount)
+            allocatedBlockPositions = memory
+            return memory
+        }()
+        private var allocatedBlockPositions: UnsafeMutablePointer<UInt32>?
+        var passed = [UInt32](repeating: 0, count: CentroidIndex.blockSize)
         /// Of each query of a block: keys gathered, and the distance beyond which rows are of no use.
         var found = [Int](repeating: 0, count: CentroidIndex.blockSize)
         var limits = [Float](repeating: .infinity, count: CentroidIndex.blockSize)
@@ -39,6 +48,7 @@ extension CentroidIndex {
         deinit {
             tile.deallocate()
             allocatedBlockTile?.deallocate()
+            allocatedBlockPositions?.deallocate()
             positions.deallocate()
             groupHeap.deallocate()
             keys.deallocate()
@@ -56,6 +66,11 @@ extension CentroidIndex {
 
         /// Sorts keys by distance; equal ones keep their order.
         func sort(_ keys: UnsafeMutablePointer<UInt64>, _ count: Int) { sonde_sort_keys(keys, spare, count) }
+
+        /// Sorts the `least` least of them to the start, and forgets the others.
+        func sort(_ keys: UnsafeMutablePointer<UInt64>, _ count: Int, least: Int) {
+            sonde_sort_least(keys, spare, count, least)
+        }
 
         /// Sorts the first `count` of `keys` by distance, equal ones by number.
         func sortWhole(_ count: Int) {
@@ -105,20 +120,36 @@ extension CentroidIndex {
             _ distances: UnsafePointer<Float>, count: Int, firstNumber: Int, k: Int, limit: inout Float,
             after found: Int, into keys: UnsafeMutablePointer<UInt64>
         ) -> Int {
-            var found = found
             if limit == .infinity { limit = Distance.limitOfLeast(k, of: distances, count: count) }
             let passed = Distance.selectAtMost(limit, of: distances, count: count, into: positions)
             for position in 0..<passed {
                 let index = Int(positions[position])
                 keys[found + position] = PackedHeap.pack(distances[index], UInt32(firstNumber + index))
             }
-            found += passed
-            if found > CentroidIndex.keptShare * k {
-                sort(keys, found)
-                found = k
-                limit = PackedHeap.distance(keys[k - 1])
+            return keep(found + passed, k: k, limit: &limit, keys)
+        }
+
+        /// The same for rows that a block kernel has chosen: `passed` distances, and positions beside them.
+        func gather(
+            chosen distances: UnsafePointer<Float>, _ positions: UnsafePointer<UInt32>, passed: Int,
+            firstNumber: Int, k: Int, limit: inout Float, after found: Int,
+            into keys: UnsafeMutablePointer<UInt64>
+        ) -> Int {
+            for index in 0..<passed {
+                keys[found + index] = PackedHeap.pack(
+                    distances[index], UInt32(firstNumber) + positions[index])
             }
-            return found
+            return keep(found + passed, k: k, limit: &limit, keys)
+        }
+
+        /// Drops what is too much, and lowers the limit.
+        private func keep(
+            _ found: Int, k: Int, limit: inout Float, _ keys: UnsafeMutablePointer<UInt64>
+        ) -> Int {
+            guard found > CentroidIndex.keptShare * k else { return found }
+            sort(keys, found, least: k)
+            limit = PackedHeap.distance(keys[k - 1])
+            return k
         }
     }
 }
