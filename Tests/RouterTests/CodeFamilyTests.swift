@@ -2,7 +2,7 @@ import Glibc
 import Testing
 import Vectors
 
-@testable import Router
+import Router
 
 @Suite struct CodeFamilyTests {
     /// Rows of twelve components of unlike spread, turned, so that maps have something to find.

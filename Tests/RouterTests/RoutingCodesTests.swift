@@ -1,7 +1,7 @@
 import Testing
 import Vectors
 
-@testable import Router
+import Router
 
 @Suite struct RoutingCodesTests {
     /// Records in lists, queries among them, the nearest records of each.

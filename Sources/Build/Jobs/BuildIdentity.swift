@@ -49,7 +49,7 @@ extension IndexBuilder {
 extension RouterTraining {
     /// All that decides what is learned, by name.
     public func identity() throws -> [(name: String, value: String)] {
-        var described = predictor.description.filter { $0.key != "router" }
+        var described = description.filter { $0.key != "router" }
         described["candidates"] = String(predictor.candidates)
         described["pairs"] = pairs.learnCount.map { String($0) } ?? "all"
         described["synthetic"] = String(pairs.syntheticCount)

@@ -76,11 +76,12 @@ public struct ResidentBudget: Sendable {
             bytes += partitions * 4 + groups * row + (groups + 1) * 8
         }
         if case .records(let size) = router {
-            // Codes with two bytes of correction each, where each partition's begin, the mean, the codewords, a rotation
-            // of as many dimensions, and the model.
+            // Codes with two bytes of correction each, where each partition's begin, the mean, the codewords, maps of
+            // all dimensions, and the model.
             bytes += count * (size + 2) + (partitions + 1) * 4 + dimension * 4
             bytes += dimension * ProductQuantiser.wordCount * 2 + (size + 1) * 4
-            return bytes + dimension * dimension * 4 + Self.modelByteCount
+            let codes = RecordCodeParameters.fitting(byteCount: size, count: count, dimension: dimension)
+            return bytes + codes.mapsByteCount(dimension: dimension) + Self.modelByteCount
         }
         bytes += Self.posteriorsByteCount
         guard case .codes(let prototypes, let size) = router else { return bytes }

@@ -34,6 +34,14 @@ public struct ResidentRule: Sendable {
         public let isCalibrated: Bool
         /// Of the base.
         let count: Int
+        /// Of routing space.
+        let dimension: Int
+
+        /// The code that every record gets.
+        fileprivate var codes: RecordCodeParameters? {
+            guard case .records(let size) = router else { return nil }
+            return .fitting(byteCount: size, count: count, dimension: dimension)
+        }
     }
 
     public var metric = Metric.l2
@@ -188,7 +196,7 @@ public struct ResidentRule: Sendable {
             partitions: partitions, router: router, residentByteCount: held,
             // Codes that were asked for without a budget are the budget.
             limit: residentByteCount ?? max(budgetByteCount, held), isCalibrated: count >= Self.calibrated,
-            count: count)
+            count: count, dimension: budget.dimension)
     }
 }
 
@@ -207,7 +215,7 @@ extension ResidentRule.Choice {
         guard router != .centroids || isCalibrated || training.hasQueries else { return }
         var training = training
         training.predictor.training.targets = max(training.predictor.training.targets, Self.depth)
-        training.take(router, partitions: partitions, of: count)
+        training.take(router, partitions: partitions, of: count, codes: codes)
         parameters.router = training
     }
 
@@ -223,7 +231,9 @@ extension RouterTraining {
     static let syntheticMaximum = 40_000
 
     /// Takes the form of a router that needs no training but for one factor, and queries for its thresholds.
-    mutating func take(_ router: PlannedRouter, partitions: Int, of count: Int) {
+    mutating func take(
+        _ router: PlannedRouter, partitions: Int, of count: Int, codes: RecordCodeParameters? = nil
+    ) {
         pairs.neighbourCount = max(10, predictor.training.targets)
         // One factor and its thresholds need few queries; none at all would leave the promise unchecked.
         if !hasQueries { pairs.syntheticCount = Self.syntheticMaximum }
@@ -235,7 +245,7 @@ extension RouterTraining {
         case .records(let byteCount):
             predictor.kind = .distance
             predictor.codeByteCount = nil
-            recordCodes = RecordCodeParameters(byteCount: byteCount)
+            recordCodes = codes ?? RecordCodeParameters(byteCount: byteCount)
         case .codes(let prototypes, let byteCount):
             predictor.kind = .subcentroids
             predictor.prototypes = prototypes.map(Double.init) ?? Double(count) / Double(partitions)

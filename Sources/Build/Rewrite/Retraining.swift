@@ -70,7 +70,7 @@ public struct Retraining: Sendable {
         }
         let manifest = try IndexRewriter(index: index).write(
             to: target, sections: try trained?.sections(),
-            build: (learns ? training.predictor.description : [:]).merging(notes) { $1 }, job: request)
+            build: (learns ? training.description : [:]).merging(notes) { $1 }, job: request)
         var report = BuildReport(
             count: index.count, partitions: index.partitionCount, records: manifest.records,
             replication: index.replication, indexByteCount: manifest.totalByteCount,

@@ -274,7 +274,7 @@ public final class IndexBuilder {
                 residentByteCount =
                     trained.residentByteCount
             }
-            manifest.build.merge(training.predictor.description) { $1 }
+            manifest.build.merge(training.description) { $1 }
         }
         if let heads { sections.append((IndexFiles.headIdsTag, IndexFiles.encode(headIds: heads))) }
         if !job.hasReached(.train) {

@@ -84,4 +84,16 @@ public struct RecordCodeParameters: Sendable, Equatable {
         self.byteCount = byteCount
         self.family = family
     }
+
+    /// The family that finds most for its resident bytes: weighted directions take a second map of all dimensions, which
+    /// only large bases hide.
+    public static func fitting(byteCount: Int, count: Int, dimension: Int) -> RecordCodeParameters {
+        let isHidden = dimension * dimension * MemoryLayout<Float>.size * 5 <= count * byteCount
+        return RecordCodeParameters(byteCount: byteCount, family: isHidden ? .weighted : .opq)
+    }
+
+    /// Bytes of its maps.
+    public func mapsByteCount(dimension: Int) -> Int {
+        dimension * dimension * MemoryLayout<Float>.size * (family == .weighted ? 2 : 1)
+    }
 }

@@ -23,6 +23,16 @@ public struct RouterTraining: Sendable {
 
     public init() {}
 
+    /// What a manifest keeps of it.
+    package var description: [String: String] {
+        var build = predictor.description
+        if let recordCodes {
+            build["codes"] = String(recordCodes.byteCount)
+            build["code-family"] = recordCodes.family.rawValue
+        }
+        return build
+    }
+
     /// Whether there is anything to learn from: a learn file, or queries made from the base.
     public var hasQueries: Bool { learn != nil || pairs.syntheticCount > 0 }
 }

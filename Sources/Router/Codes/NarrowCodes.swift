@@ -7,7 +7,7 @@ import Glibc
 import Vectors
 
 /// A projection before product codes.
-enum NarrowCodes {
+package enum NarrowCodes {
     static func train(
         _ rows: VectorMatrix, codeByteCount: Int, seed: UInt64, threads: Int, weights: DirectionWeights
     ) -> ProductQuantiser {
@@ -23,7 +23,7 @@ enum NarrowCodes {
     /// level of loss, and those below it not at all).
     ///
     /// - Parameter variances: falling.
-    static func dimensions(_ variances: [Double], bits: Int, atLeast least: Int) -> Int {
+    package static func dimensions(_ variances: [Double], bits: Int, atLeast least: Int) -> Int {
         var logs = 0.0
         for (index, variance) in variances.enumerated() {
             guard variance > 0 else { return min(max(index, least), variances.count) }

@@ -6,7 +6,7 @@ import Glibc
 import Vectors
 
 /// A rotation before product codes.
-enum OptimisedCodes {
+package enum OptimisedCodes {
     /// Turns of codewords and rotation.
     static let rounds = 15
     /// Rows of a product of matrices at once: sums are of these blocks in order, on any number of threads.
@@ -113,7 +113,7 @@ enum OptimisedCodes {
         return matrix(nearest, count: order, dimension: order)
     }
 
-    static func matrix(_ numbers: [Double], count: Int, dimension: Int) -> VectorMatrix {
+    package static func matrix(_ numbers: [Double], count: Int, dimension: Int) -> VectorMatrix {
         let matrix = VectorMatrix(count: count, dimension: dimension, elementType: .f32)
         for (index, number) in numbers.enumerated() { matrix.floats[index] = Float(number) }
         return matrix

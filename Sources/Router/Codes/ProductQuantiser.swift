@@ -196,7 +196,7 @@ extension VectorMatrix {
     }
 
     /// Each row (f32) as `transform` maps it.
-    func mapped(by transform: VectorMatrix, threads: Int) -> VectorMatrix {
+    package func mapped(by transform: VectorMatrix, threads: Int) -> VectorMatrix {
         precondition(transform.dimension == dimension)
         let result = VectorMatrix(count: count, dimension: transform.count, elementType: .f32)
         let product = Distance(metric: .ip, elementType: .f32)

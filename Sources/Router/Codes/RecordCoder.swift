@@ -13,6 +13,9 @@ public struct RecordCoder: Sendable {
     private let encoder: ProductQuantiser.Encoder
     private var codes: [UInt8]
     private var corrections: [Float]
+    /// How much of what a code lost is added to a distance. All of it makes estimates right in the mean; of coarse codes
+    /// half puts the near records first more often (docs/results/codes.md).
+    private let lostShare: Double
 
     /// - Parameters:
     ///   - counts: records of each partition, fewer than 2^32 in all.
@@ -32,6 +35,7 @@ public struct RecordCoder: Sendable {
         self.mean = mean
         self.quantiser = quantiser
         encoder = quantiser.encoder
+        lostShare = quantiser.codeByteCount <= 16 ? 0.5 : 1
         let count = Int(starts[counts.count])
         codes = [UInt8](repeating: 0, count: count * quantiser.codeByteCount)
         corrections = [Float](repeating: 0, count: count)
@@ -39,7 +43,7 @@ public struct RecordCoder: Sendable {
 
     /// Codes the records of some partitions; `rows` are those of routing space, in the order of the segment.
     public mutating func encode(_ parts: [(partition: Int, rows: VectorMatrix)], threads: Int) {
-        let (starts, centroids, mean, encoder) = (starts, centroids, mean, encoder)
+        let (starts, centroids, mean, encoder, lostShare) = (starts, centroids, mean, encoder, lostShare)
         let size = quantiser.codeByteCount
         codes.withUnsafeMutableBufferPointer { codes in
             corrections.withUnsafeMutableBufferPointer { corrections in
@@ -66,7 +70,9 @@ public struct RecordCoder: Sendable {
                         for column in 0..<mean.count {
                             let r = Double(decoded[column])
                             let lost = Double(residual[column]) - r
-                            correction += r * (r + 2 * Double(centroid[column] - mean[column])) + lost * lost
+                            correction +=
+                                r * (r + 2 * Double(centroid[column] - mean[column])) + lostShare * lost
+                                * lost
                         }
                         corrections[first + index] = Float(correction)
                     }

@@ -46,12 +46,12 @@ public final class RecordEstimates {
     }
 
     /// Partitions between two looks at whether farther ones still hold anything near, and looks in vain after which no
-    /// more are scanned. With 32-byte codes of a million vectors a search of ten scans a quarter of what it would else
-    /// and finds as much.
+    /// more are scanned. Two looks halve the time of a search of a million, and cost a sixth more pages for the same
+    /// recall (docs/results/pages.md).
     private static let block = 8
-    private static let patience = 2
+    private static let patience = 5
     /// What is farther than the k-th estimate by so many spreads is hardly among the k nearest.
-    private static let reach: Float = 2.5
+    private static let reach: Float = 3
 
     /// Finds the `wanted` nearest by estimate among the records of a route's first partitions; fewer where those hold
     /// fewer, more where estimates are equal.

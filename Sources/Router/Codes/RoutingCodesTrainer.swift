@@ -39,9 +39,9 @@ public final class RoutingCodesTrainer {
     let options: RoutingCodesOptions
     /// Words by sub-space, then by word; the turn's generator A, which is folded into `rotation` after each step; the
     /// rotation so far; logarithms of temperatures by sub-space.
-    let words: Tensor
-    let turn: Tensor
-    let rotation: Tensor
+    package let words: Tensor
+    package let turn: Tensor
+    package let rotation: Tensor
     let temperatures: Tensor
     /// Differences of estimates are told in units of what estimates err by at the start.
     private(set) var inverseError: Float = 1
@@ -217,7 +217,7 @@ public final class RoutingCodesTrainer {
     /// - Parameters:
     ///   - chosen: queries, each with places among its records, neighbours first.
     ///   - seed: of the noise; nil: nearest words, and no slope through the choice of words.
-    func gradient(of chosen: [(query: Int, places: [Int])], seed: UInt64?) -> Double {
+    package func gradient(of chosen: [(query: Int, places: [Int])], seed: UInt64?) -> Double {
         for tensor in tensors { tensor.clearGradient() }
         let maps = maps()
         let count = (chosen.count + Self.blockQueries - 1) / Self.blockQueries
@@ -248,7 +248,7 @@ public final class RoutingCodesTrainer {
     }
 
     /// R becomes exp(A) R, and A nothing: what A moves next begins where R stands.
-    func foldTurn() {
+    package func foldTurn() {
         let order = start.mappedDimension
         let size = order * order
         // Adam moves an entry and its mirror by opposite steps; exact opposites keep R a rotation.

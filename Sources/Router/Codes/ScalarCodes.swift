@@ -9,7 +9,7 @@ import Glibc
 import Vectors
 
 /// Levels for each principal component.
-enum ScalarCodes {
+package enum ScalarCodes {
     /// Share of the variance that the best 2^bits levels of a normal distribution lose (Max 1960).
     private static let losses = [
         1, 0.3634, 0.1175, 0.03454, 0.009497, 0.002499, 0.000642, 0.000163, 0.0000412,
@@ -60,7 +60,7 @@ enum ScalarCodes {
     /// The components of each byte with their bits, eight together.
     ///
     /// - Parameter variances: falling.
-    static func dealt(_ variances: [Double], codeByteCount: Int) -> [[(component: Int, bits: Int)]] {
+    package static func dealt(_ variances: [Double], codeByteCount: Int) -> [[(component: Int, bits: Int)]] {
         // What a further bit saves falls with each, so that giving it where it saves most is what dynamic programming
         // over all ways would find.
         var bits = [Int](repeating: 0, count: variances.count)

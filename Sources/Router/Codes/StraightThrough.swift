@@ -7,14 +7,14 @@ import Glibc
 import Vectors
 
 /// The drawn words of one sub-space, record by record, with what their slopes need.
-struct StraightThrough {
+package struct StraightThrough {
     private static let reach: Float = 7
     /// Quantiles of the Gumbel distribution: one drawn is as good as a logarithm of a logarithm.
     private static let gumbels = (0..<4096).map { Float(-log(-log((Double($0) + 0.5) / 4096))) }
 
     /// A word of some share.
     struct Share {
-        var word: Int
+        package var word: Int
         var share: Float
         var distance: Float
     }
@@ -23,13 +23,13 @@ struct StraightThrough {
     private let distance = Distance(metric: .l2, elementType: .f32)
     private var distances = [Float](repeating: 0, count: ProductQuantiser.wordCount)
     /// Of all draws in order; draw i has `starts[i] ..< starts[i + 1]`.
-    private(set) var shares: [Share] = []
+    package private(set) var shares: [Share] = []
     private var starts = [0]
 
-    init(width: Int) { self.width = width }
+    package init(width: Int) { self.width = width }
 
     /// Forgets all draws.
-    mutating func clear() {
+    package mutating func clear() {
         shares.removeAll(keepingCapacity: true)
         starts.removeAll(keepingCapacity: true)
         starts.append(0)
@@ -50,7 +50,7 @@ struct StraightThrough {
     }
 
     /// A word drawn with noise; without a generator the nearest. Shares are of the softmax, with the same noise.
-    mutating func draw(
+    package mutating func draw(
         _ y: UnsafePointer<Float>, words: UnsafePointer<Float>, temperature: Float,
         random: inout SeededRandom?
     ) -> Int {
@@ -81,7 +81,7 @@ struct StraightThrough {
 
     /// Adds the slopes through the shares of a draw, `slope` being that by the word's components; returns the slope by the
     /// logarithm of the temperature.
-    func addSlopes(
+    package func addSlopes(
         of draw: Int, _ slope: UnsafePointer<Float>, _ y: UnsafePointer<Float>,
         words: UnsafePointer<Float>, temperature: Float, toY: UnsafeMutablePointer<Float>,
         toWords: UnsafeMutablePointer<Float>

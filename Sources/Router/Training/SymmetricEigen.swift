@@ -5,14 +5,14 @@
 import Glibc
 
 /// The eigenvalues of a symmetric matrix, falling, and a unit eigenvector each.
-struct SymmetricEigen {
+package struct SymmetricEigen {
     let order: Int
-    let values: [Double]
+    package let values: [Double]
     /// Row i belongs to value i.
-    let vectors: [Double]
+    package let vectors: [Double]
 
     /// - Parameter matrix: `order` rows of as many numbers; the lower triangle is read.
-    init(_ matrix: [Double], order: Int) {
+    package init(_ matrix: [Double], order: Int) {
         precondition(order > 0 && matrix.count == order * order)
         var v = matrix
         var d = [Double](repeating: 0, count: order)
@@ -165,11 +165,11 @@ struct SymmetricEigen {
 }
 
 /// Square and orthogonal matrices of a few hundred rows, in double precision.
-enum OrthogonalMatrix {
+package enum OrthogonalMatrix {
     /// The orthogonal matrix that is nearest to a square one, which is what turns one set of rows best onto another
     /// (Schoenemann 1966): U V^T of the singular value decomposition. Directions in which the matrix is nothing are
     /// filled up with any that fit.
-    static func nearest(to matrix: [Double], order n: Int) -> [Double] {
+    package static func nearest(to matrix: [Double], order n: Int) -> [Double] {
         var square = [Double](repeating: 0, count: n * n)
         for k in 0..<n {
             for i in 0..<n {

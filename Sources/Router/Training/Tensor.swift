@@ -72,9 +72,9 @@ public final class Tensor: @unchecked Sendable {
         return true
     }
 
-    var snapshot: [Float] { Array(UnsafeBufferPointer(start: values, count: count)) }
+    package var snapshot: [Float] { Array(UnsafeBufferPointer(start: values, count: count)) }
 
-    func restoreValues(_ snapshot: [Float]) {
+    package func restoreValues(_ snapshot: [Float]) {
         snapshot.withUnsafeBufferPointer { values.update(from: $0.baseAddress!, count: count) }
     }
 }

@@ -263,7 +263,8 @@ struct BuildCommand: ParsableCommand, ChoosesParts {
     /// Whether partitions and router are chosen by rule: neither by a plan, nor by a setting for experts.
     private var choosesByRule: Bool {
         let isNamed =
-            what.partitions != nil && residentOptions.resident == nil || routerOptions.router != nil || duplicate != .none || heads != nil
+            what.partitions != nil && residentOptions.resident == nil || routerOptions.router != nil
+            || duplicate != .none || heads != nil
             || research.partitions.subSegments != nil || research.partitions.pagesMax != nil
             || shards.plan != nil || research.router.prototypes != nil
             || research.router.prototypeCodes != nil || method != nil

@@ -151,7 +151,10 @@ struct MeasureOptions: ParsableArguments {
 
 /// What varies.
 struct SweepOptions: ParsableArguments {
-    @Option(help: "What to vary: nprobe, eps2, budget-vectors, mass, gain, sigma or pages (default: pages where records have codes, else nprobe).")
+    @Option(
+        help:
+            "What to vary: nprobe, eps2, budget-vectors, mass, gain, sigma or pages (default: pages where records have codes, else nprobe)."
+    )
     var sweep: SweepName?
 
     @Option(help: "Values of the swept parameter (default: a ladder that suits it).")
