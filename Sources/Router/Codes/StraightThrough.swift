@@ -13,10 +13,10 @@ package struct StraightThrough {
     private static let gumbels = (0..<4096).map { Float(-log(-log((Double($0) + 0.5) / 4096))) }
 
     /// A word of some share.
-    struct Share {
+    package struct Share {
         package var word: Int
-        var share: Float
-        var distance: Float
+        package var share: Float
+        package var distance: Float
     }
 
     private let width: Int
