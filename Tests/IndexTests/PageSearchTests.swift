@@ -35,7 +35,7 @@ struct PageSearchTests {
     @Test(arguments: [Metric.l2, .cosine, .ip])
     func allPagesFindAllNeighboursOfWhatIsLookedAt(metric: Metric) throws {
         let fixture = try Self.fixture(metric == .l2 ? .u8 : .f32)
-        try Self.build(fixture, metric: metric)
+        try Self.build(fixture, "index", metric)
         let index = try fixture.open()
         let truth = try fixture.truth(k: 10, metric)
         // Nothing is worth less than nothing: every page with a candidate is read.
@@ -117,7 +117,8 @@ struct PageSearchTests {
         let path = fixture.directory.file("index/segments.bin")
         var bytes = try Data(contentsOf: URL(fileURLWithPath: path))
         for page in stride(from: 0, to: bytes.count, by: 4096) { bytes[page + 100] ^= 4 }
-        let index = try DiskIndex(path: fixture.directory.file("index"), device: MemoryDevice(bytes: Array(bytes)))
+        let index = try DiskIndex(
+            path: fixture.directory.file("index"), device: MemoryDevice(bytes: Array(bytes)))
         let error = #expect(throws: IndexError.self) {
             try index.search(fixture.queries, parameters: SearchParameters(k: 1, policy: .pages(0.9)))
         }

@@ -5,19 +5,28 @@ import Vectors
 
 @Suite struct RecordCodesTests {
     /// Rows by partition with their codes.
-    private static func coded(_ byteCount: Int = 12) -> (codes: RecordCodes, centroids: VectorMatrix, rows: VectorMatrix) {
+    private static func coded(_ byteCount: Int = 12) -> (
+        codes: RecordCodes, centroids: VectorMatrix, rows: VectorMatrix
+    ) {
         let planted = plantedRows(clusters: 20, perCluster: 90, dimension: 12, elementType: .f32, seed: 4)
+        let order = planted.cluster.indices.sorted {
+            (planted.cluster[$0], $0) < (planted.cluster[$1], $1)
+        }
+        let rows = planted.rows.gather(order.map { UInt32($0) })
         let centroids = VectorMatrix(count: 20, dimension: 12, elementType: .f32)
-        for cluster in 0..<20 { centroids.floatRow(cluster).update(from: planted.rows.floatRow(cluster * 90), count: 12) }
-        let parts = (0..<20).map { ($0, planted.rows.gather($0 * 90..<($0 + 1) * 90)) }
+        for cluster in 0..<20 {
+            centroids.floatRow(cluster).update(from: rows.floatRow(cluster * 90), count: 12)
+        }
+        let parts = (0..<20).map { ($0, rows.gather($0 * 90..<($0 + 1) * 90)) }
         let residuals = VectorMatrix.joined(
             parts.map { PrototypeCoder.residuals(of: $0.1, to: centroids.floatRow($0.0)) })!
         let quantiser = ProductQuantiser.train(residuals, codeByteCount: byteCount, seed: 1, threads: 2)
         var coder = RecordCoder(
             counts: [Int](repeating: 90, count: 20), centroids: centroids, quantiser: quantiser)
         coder.encode(parts.map { (partition: $0.0, rows: $0.1) }, threads: 2)
-        let model = RecordModel(partitionLimit: 20, spreads: [.init(k: 1, value: 2), .init(k: 100, value: 4)])
-        return (coder.finish(model: model), centroids, planted.rows)
+        let model = RecordModel(
+            partitionLimit: 20, spreads: [.init(k: 1, value: 2), .init(k: 100, value: 4)])
+        return (coder.finish(model: model), centroids, rows)
     }
 
     /// All partitions by the distance of their centroids.
@@ -99,7 +108,9 @@ import Vectors
         var few = distances
         for index in 5..<300 { few[index] = .infinity }
         #expect(sonde_soft_nearest(few, 300, 10, 1, &probabilities) == .infinity)
-        #expect(probabilities.prefix(5).allSatisfy { $0 == 1 } && probabilities.dropFirst(5).allSatisfy { $0 == 0 })
+        #expect(
+            probabilities.prefix(5).allSatisfy { $0 == 1 }
+                && probabilities.dropFirst(5).allSatisfy { $0 == 0 })
     }
 
     @Test func aSpreadBetweenTwoDepthsLiesBetweenTheirs() {

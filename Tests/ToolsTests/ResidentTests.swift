@@ -11,6 +11,8 @@ private struct Inspected: Decodable {
         var beforeOpening: Int
         var afterOpening: Int
         var peak: Int
+        var ownBeforeOpening: Int
+        var ownAfterOpening: Int
     }
     var residentByteCount: Int
     var process: Process?
@@ -22,6 +24,8 @@ private struct Inspected: Decodable {
         #expect(result.code == 0, "\(result.err)")
         let report = try JSONDecoder().decode(Inspected.self, from: Data(result.out.utf8))
         let process = try #require(report.process)
+        #expect(process.ownBeforeOpening < process.beforeOpening)
+        #expect(process.ownAfterOpening > process.ownBeforeOpening)
         return (
             report.residentByteCount, process.afterOpening - process.beforeOpening,
             process.peak - process.beforeOpening

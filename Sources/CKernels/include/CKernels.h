@@ -121,6 +121,8 @@ void sonde_adam(float *value, const float *gradient, float *first, float *second
 
 /// From now on pieces of memory of 1 MiB and more go back to the kernel when they are freed.
 void sonde_return_freed_memory(void);
+// Small pieces that were freed and lie between others go back, too: worth it once, after much was decoded.
+void sonde_trim_heap(void);
 
 /// to[i] += scale * from[i].
 void sonde_add_scaled(float *to, const float *from, float scale, size_t count);

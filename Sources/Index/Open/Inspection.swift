@@ -48,11 +48,19 @@ public struct InspectionReport: Codable, Sendable {
         public var beforeOpening: UInt64
         public var afterOpening: UInt64
         public var peak: UInt64
+        /// What of it is the process's own: the rest is program and libraries, mapped from their files.
+        public var ownBeforeOpening: UInt64
+        public var ownAfterOpening: UInt64
 
-        public init(beforeOpening: UInt64, afterOpening: UInt64, peak: UInt64) {
+        public init(
+            beforeOpening: UInt64, afterOpening: UInt64, peak: UInt64, ownBeforeOpening: UInt64,
+            ownAfterOpening: UInt64
+        ) {
             self.beforeOpening = beforeOpening
             self.afterOpening = afterOpening
             self.peak = peak
+            self.ownBeforeOpening = ownBeforeOpening
+            self.ownAfterOpening = ownAfterOpening
         }
     }
 
@@ -64,7 +72,8 @@ public struct InspectionReport: Codable, Sendable {
 
     private var memory: String {
         process.map {
-            "\nprocess: \($0.beforeOpening) bytes before opening, \($0.afterOpening) after, \($0.peak) at its peak"
+            "\nprocess: \($0.beforeOpening) bytes before opening, \($0.afterOpening) after, \($0.peak) at its peak; its own, "
+                + "without program and libraries, \($0.ownBeforeOpening) before, \($0.ownAfterOpening) after"
         } ?? ""
     }
 
@@ -114,7 +123,7 @@ extension DiskIndex {
             "centroids": centroids.residentByteCount,
             "router": router.residentByteCount - centroids.residentByteCount,
             "table": table.residentByteCount, "heads": (headIds?.count ?? 0) * 4,
-            "posteriors": posteriorsByteCount,
+            "posteriors": posteriorsByteCount, "record codes": recordCodes?.residentByteCount ?? 0,
             "cache": cache?.byteCount ?? 0,
         ]
         return parts.filter { $0.value > 0 }

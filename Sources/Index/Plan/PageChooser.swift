@@ -50,10 +50,12 @@ package final class PageChooser {
     ///   - query: a row in routing space.
     ///   - route: the nearest partitions by centroid.
     ///   - k: the greatest that `weigh` will be asked for.
-    package func estimate(_ query: UnsafeRawPointer, route: Route, partitions: Int? = nil, k: Int) {
+    ///   - stops: whether partitions are left out once the last ones held nothing near, as a search of k does.
+    package func estimate(_ query: UnsafeRawPointer, route: Route, k: Int, stops: Bool = true) {
         estimates.find(
-            query, type: elementType, route: route, partitions: partitions ?? codes.model.partitionLimit,
-            wanted: RecordModel.candidateCount(k: k))
+            query, type: elementType, route: route, partitions: codes.model.partitionLimit,
+            wanted: RecordModel.candidateCount(k: k),
+            stop: stops ? (k, codes.model.spread(k: k)) : nil)
     }
 
     /// Gives units what they are worth to a search of k.

@@ -72,7 +72,9 @@ struct SegmentRead {
         let first = partition == partitions.lowerBound ? firstUnit : 0
         let end = partition == partitions.upperBound - 1 ? endUnit : Int(entry.unitCount)
         let size = table.layout.recordsPerUnit
-        return (first..<end, min(Int(entry.recordCount), end * size) - min(Int(entry.recordCount), first * size))
+        return (
+            first..<end, min(Int(entry.recordCount), end * size) - min(Int(entry.recordCount), first * size)
+        )
     }
 
     static func tag(slot: Int, read: Int) -> UInt64 { UInt64(slot) << 32 | UInt64(read) }

@@ -20,7 +20,8 @@ extension DiskIndex {
             model: RecordModel(partitionLimit: limit, spreads: calibration.spreads(looking)))
         let gains = calibration.neighbourGains(fitted)
         policies.add(
-            CalibratedPolicies.pagesName, thresholds: Policy.pagesLadder.map { Float($0.parameter) }, ks: set.ks,
+            CalibratedPolicies.pagesName, thresholds: Policy.pagesLadder.map { Float($0.parameter) },
+            ks: set.ks,
             calibrating: { gains.leastRecalls(above: $0, groups: set.groups(of: set.calibrating)) },
             checking: { gains.leastRecalls(above: $0, groups: set.groups(of: set.checking)) })
         return fitted
@@ -59,7 +60,9 @@ private struct PageCalibration {
         places = try index.places(of: Set(set.neighbours).union(set.sources))
     }
 
-    private func neighbour(_ query: Int, _ rank: Int) -> Place? { places[set.neighbours[query * set.depth + rank]] }
+    private func neighbour(_ query: Int, _ rank: Int) -> Place? {
+        places[set.neighbours[query * set.depth + rank]]
+    }
 
     private func source(_ query: Int) -> Place? { set.sources.isEmpty ? nil : places[set.sources[query]] }
 
@@ -69,7 +72,9 @@ private struct PageCalibration {
         var ranks: [Int] = []
         for query in set.calibrating {
             var positions: [UInt32: Int] = [:]
-            for (position, partition) in routes[query].partitions.enumerated() { positions[partition] = position }
+            for (position, partition) in routes[query].partitions.enumerated() {
+                positions[partition] = position
+            }
             for rank in 0..<depth {
                 ranks.append(neighbour(query, rank).flatMap { positions[UInt32($0.partition)] } ?? .max)
             }
@@ -86,12 +91,10 @@ private struct PageCalibration {
         of range: Range<Int>, _ codes: RecordCodes, _ body: @Sendable (Int, PageChooser) -> Result
     ) -> [Result] {
         let slots = ResultSlots<Result>(count: range.count)
-        let (k, depth) = (set.ks.reduce(1, max), set.depth)
         Workers.forEachBlock(count: range.count, blockSize: 64, threads: threads) { _, block in
             let chooser = PageChooser(index: index, codes: codes)
             for place in block {
                 let query = range.lowerBound + place
-                chooser.estimate(rows.row(query), route: routes[query], k: min(k, depth))
                 slots.set(place, body(query, chooser))
             }
         }
@@ -101,8 +104,10 @@ private struct PageCalibration {
     /// The spread for each k under which what was found is likeliest.
     func spreads(_ codes: RecordCodes) -> [RecordModel.Spread] {
         let range = set.calibrating.prefix(Self.fittedMaximum)
+        let deepest = set.ks.reduce(1, max)
         let roots = forEachQuery(of: range, codes) { query, chooser -> Float in
-            chooser.nearestEstimate.squareRoot()
+            chooser.estimate(rows.row(query), route: routes[query], k: 1, stops: false)
+            return chooser.nearestEstimate.squareRoot()
         }.filter { $0 > 0 && $0.isFinite }.sorted()
         let root = roots.isEmpty ? 1 : roots[roots.count / 2]
         let ladder = Self.spreadLadder.map { $0 * root }
@@ -115,6 +120,7 @@ private struct PageCalibration {
                 }
             }
             var losses: [Double] = []
+            chooser.estimate(rows.row(query), route: routes[query], k: deepest, stops: false)
             for k in set.ks {
                 for spread in ladder {
                     chooser.weigh(route: routes[query], k: k, spread: spread, excluded: source(query))
@@ -143,6 +149,7 @@ private struct PageCalibration {
         let size = index.layout.recordsPerUnit
         let gains = forEachQuery(of: 0..<set.count, codes) { query, chooser -> [[Float]] in
             set.ks.map { k in
+                chooser.estimate(rows.row(query), route: routes[query], k: k)
                 chooser.weigh(route: routes[query], k: k, excluded: source(query))
                 var worth: [UnitAddress: Float] = [:]
                 for (place, unit) in chooser.units.enumerated() { worth[unit] = chooser.gains[place] }

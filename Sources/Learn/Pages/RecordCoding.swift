@@ -16,7 +16,8 @@ extension DiskIndex {
     {
         guard !hasReplicas, headIds == nil, cells == nil else {
             throw IndexError.invalid(
-                "\(path) has copies, heads or cells: a code of every record is for plain partitions of vectors held once")
+                "\(path) has copies, heads or cells: a code of every record is for plain partitions of vectors held once"
+            )
         }
         let most = CodeFamily.codeByteLimit(dimension: centroids.dimension)
         guard (1...most).contains(wanted.byteCount) else {
@@ -29,7 +30,8 @@ extension DiskIndex {
         let quantiser = ProductQuantiser.train(
             wanted.family, rows: residuals, codeByteCount: wanted.byteCount, seed: seed, threads: threads)
         var coder = RecordCoder(
-            counts: (0..<partitionCount).map { Int(table[$0].recordCount) }, centroids: rows, quantiser: quantiser)
+            counts: (0..<partitionCount).map { Int(table[$0].recordCount) }, centroids: rows,
+            quantiser: quantiser)
         var parts: [(partition: Int, rows: VectorMatrix)] = []
         try forEachSegment { partition, segment in
             parts.append((partition, space.rows(from: records(of: partition, in: segment).vectors)))

@@ -95,7 +95,8 @@ public final class RecordCodes: Sendable {
             throw reader.failure("partitions of another index: it has \(counts.count)")
         }
         let starts = try reader.numbers(counts.count + 1)
-        guard starts[0] == 0, counts.indices.allSatisfy({ Int(starts[$0]) + counts[$0] == Int(starts[$0 + 1]) })
+        guard starts[0] == 0,
+            counts.indices.allSatisfy({ Int(starts[$0]) + counts[$0] == Int(starts[$0 + 1]) })
         else {
             throw reader.failure("records of another index: partitions hold other counts")
         }
@@ -140,7 +141,9 @@ public struct RecordModel: Sendable, Equatable {
 
     /// The spread for a k: between those that were fitted in proportion to the logarithm of k.
     public func spread(k: Int) -> Float {
-        guard let upper = spreads.firstIndex(where: { $0.k >= k }) else { return spreads[spreads.count - 1].value }
+        guard let upper = spreads.firstIndex(where: { $0.k >= k }) else {
+            return spreads[spreads.count - 1].value
+        }
         guard upper > 0, spreads[upper].k != k else { return spreads[upper].value }
         let (low, high) = (spreads[upper - 1], spreads[upper])
         let share = logf(Float(k) / Float(low.k)) / logf(Float(high.k) / Float(low.k))

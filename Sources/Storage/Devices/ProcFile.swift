@@ -10,11 +10,19 @@ public enum ProcessMemory {
     /// instead of 57, in the same time.
     public static func returnFreed() { sonde_return_freed_memory() }
 
+    /// Gives back to the kernel what was freed in small pieces. After an index was opened: what decoding its router has
+    /// left behind.
+    public static func trim() { sonde_trim_heap() }
+
     /// The most memory that this process has had resident, or nil where the kernel does not tell.
     public static func peakByteCount() -> UInt64? { value("VmHWM:") }
 
     /// The memory that this process has resident, or nil where the kernel does not tell.
     public static func residentByteCount() -> UInt64? { value("VmRSS:") }
+
+    /// What of it is its own, or nil where the kernel does not tell. The rest is program and libraries, mapped from
+    /// their files: processes share it, and the kernel takes it back when memory is short.
+    public static func ownByteCount() -> UInt64? { value("RssAnon:") }
 
     private static func value(_ name: String) -> UInt64? {
         guard let text = try? ProcFile.read("/proc/self/status") else { return nil }

@@ -20,12 +20,16 @@ struct InspectCommand: ParsableCommand {
     var process = false
 
     func run() throws {
-        let before = ProcessMemory.residentByteCount()
+        let (before, ownBefore) = (ProcessMemory.residentByteCount(), ProcessMemory.ownByteCount())
         let opened = try DiskIndex(path: index)
-        let (after, peak) = (ProcessMemory.residentByteCount(), ProcessMemory.peakByteCount())
+        ProcessMemory.trim()
+        let (after, ownAfter) = (ProcessMemory.residentByteCount(), ProcessMemory.ownByteCount())
+        let peak = ProcessMemory.peakByteCount()
         var summary = opened.inspect()
-        if process, let before, let after, let peak {
-            summary.process = .init(beforeOpening: before, afterOpening: after, peak: peak)
+        if process, let before, let after, let peak, let ownBefore, let ownAfter {
+            summary.process = .init(
+                beforeOpening: before, afterOpening: after, peak: peak, ownBeforeOpening: ownBefore,
+                ownAfterOpening: ownAfter)
         }
         print(json ? try Report.json(summary) : summary.text)
     }

@@ -84,6 +84,8 @@ struct ResidentLimit: ParsableArguments {
 
     /// Opens an index within the limit.
     func open(_ path: String) throws -> DiskIndex {
-        try DiskIndex(path: path, residentMaximum: resident?.byteCount)
+        let index = try DiskIndex(path: path, residentMaximum: resident?.byteCount)
+        ProcessMemory.trim()
+        return index
     }
 }
