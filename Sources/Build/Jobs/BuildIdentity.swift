@@ -8,8 +8,9 @@ import Router
 import Storage
 
 extension IndexBuilder {
-    /// Changes with what the temporary files and the segments hold.
-    static let formatVersion = 3
+    /// Changes with what the temporary files and the segments hold, and with the order of records in these: pages of
+    /// another order are those of another index.
+    static let formatVersion = 4
 
     /// All that decides the bytes; threads do not, memory only by what it makes of the sample and the buckets.
     public func identity() throws -> JobIdentity {

@@ -182,7 +182,8 @@ private struct Rewriting {
         }
         return IndexId(
             of: JobIdentity([
-                ("version of the rewriting", "1"), ("segments", index.segmentsIdentity ?? "unknown"),
+                ("version of the build", "\(IndexBuilder.formatVersion)"), ("rewritten", "1"),
+                ("segments", index.segmentsIdentity ?? "unknown"),
                 ("index", index.layout.binding?.description ?? "none"),
                 ("copies", text(plan.copies)), ("moves", text(plan.moves)),
             ]))
