@@ -66,7 +66,7 @@ struct MeasureCommand: ParsableCommand, ChoosesParts {
             var opened = try DiskIndex(path: path)
             let rows = try input.openQueries(what.queries, for: opened, first: what.first).readAll()
             let cost = try (stop.cost ?? .vectors).value(for: opened)
-            let policies = policies(for: opened, cost: cost)
+            let policies = try policies(for: opened, cost: cost)
             // One cache for the whole sweep, chosen for its middle.
             opened = try cache.applied(
                 to: opened, policy: policies[policies.count / 2], cost: cost, threads: threads.threads,
@@ -96,13 +96,16 @@ struct MeasureCommand: ParsableCommand, ChoosesParts {
         }
     }
 
-    private func policies(for opened: DiskIndex, cost: ReadCost) -> [Policy] {
+    private func policies(for opened: DiskIndex, cost: ReadCost) throws -> [Policy] {
         let given = values
         switch sweep ?? (opened.recordCodes == nil ? .nprobe : .pages) {
         case .pages:
             return given.map { $0.map { .pages(Float($0)) } }
                 ?? Policy.pagesLadder.enumerated().filter { $0.offset % 3 == 0 }.map(\.element)
         case .nprobe:
+            if let odd = given?.first(where: { Int(exactly: $0) == nil }) {
+                throw ValidationError("--values of nprobe are whole numbers, found \(odd)")
+            }
             let ladder = [1.0, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128].filter {
                 Int($0) <= opened.partitionCount
             }

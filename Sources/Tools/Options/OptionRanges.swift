@@ -73,7 +73,7 @@ enum OptionRanges {
         "--candidates": .whole(1, 1 << 20), "--clusters": .whole(1, 1 << 20), "--count": .whole(1, 1 << 40),
         "--dim": .whole(1, 65_536), "--epochs": .whole(0, 10_000), "--eps1": .real(0, 1e9),
         "--eps2": .real(0, 1e9), "--first": .whole(0, rows), "--first-queries": .whole(0, rows),
-        "--first-id": .any, "--gain": .real(0, 1e30),
+        "--first-id": .any, "--gain": .real(0, 1e30), "--page-gain": .real(0, 1e30),
         "--heads": .positive(0.5), "--hidden": widths, "--inflight": .whole(1, 4096),
         "--iterations": .whole(1, 10_000), "-k": .whole(1, most),
         "measure -k": .list(.whole(1, most), count: 64),
