@@ -31,7 +31,7 @@ struct BatchRestartTests {
 
     /// Ends after so many blocks of 100 queries.
     private func stop(_ name: String = "out.bin", after blocks: Int, shard: Shard? = nil) throws {
-        #expect(throws: Stopped.self) {
+        #expect(throws: IndexError.self) {
             _ = try index.batch(fixture.queryFile, fixture.directory, name: name, .nprobe(5)) {
                 $0.queriesAtOnceMaximum = 100
                 $0.shard = shard

@@ -53,7 +53,7 @@ struct ExactSearchTests {
                 refusal {
                     _ = try ExactSearch(k: 10, metric: metric, threads: threads, memoryByteCount: least - 1)
                         .run(base: fixture.base, queries: fixture.queryFile)
-                }.contains("\(least) bytes are the least"))
+                }.contains("\(least) are the least"))
         }
     }
 

@@ -48,12 +48,12 @@ struct FaultTests {
     func aFailedReadIsAnErrorWithItsPlace(onDisk: Bool) throws {
         let table = try fixture.open().table
         // Reads start where segments do; joined ones at the first of them.
-        let partition = 30
+        let whole = try fixture.open()
+        let partition = Int(whole.routed(0, of: fixture.queries, limit: 1).partitions[0])
         let everywhere = Array(0..<60).filter { table[$0].recordCount > 0 }
         var plan = FaultPlan()
         plan.at[table[partition].offset] = .error(EIO)
         let index = try open(plan, onDisk: onDisk)
-        let whole = try fixture.open()
         #expect(everywhere.count > 50)
         for (threads, inFlight) in [(1, 1), (2, 8)] {
             var failed = 0

@@ -100,7 +100,7 @@ struct IdTests {
         try fixture.build("narrow", .l2, .closure)
         let index = try fixture.open()
         let whole = try index.batch(fixture.queryFile, fixture.directory, name: "whole.ids64", .nprobe(3))
-        #expect(throws: Stopped.self) {
+        #expect(throws: IndexError.self) {
             _ = try index.batch(fixture.queryFile, fixture.directory, name: "again.ids64", .nprobe(3)) {
                 $0.queriesAtOnceMaximum = 100
                 $0.afterBlock = { if $0 >= 200 { throw Stopped() } }
