@@ -67,6 +67,63 @@ extension EveryTier {
             }
         }
 
+        @Test(arguments: [1, 2, 7, 16, 33]) func codesLookedAtTwiceHaveTheSumsOfWholeBytes(spaces: Int) {
+            var random = TestRandom(state: UInt64(spaces))
+            let tables = (0..<spaces * 256).map { _ in UInt8.random(in: 0...255, using: &random) }
+            let pairs = (spaces + 1) / 2
+            var means = [UInt8](repeating: 9, count: pairs * 32)
+            var spread: Float = 0
+            sonde_code_groups(tables, spaces, &means, &spread)
+            var variance = 0.0
+            for group in 0..<pairs * 32 {
+                let entries = tables.dropFirst(group * 16).prefix(16).map(Double.init)
+                let mean = entries.reduce(0, +) / 16
+                #expect(entries.isEmpty ? means[group] == 0 : abs(Double(means[group]) - mean) <= 0.5)
+                variance += entries.reduce(0) { $0 + ($1 - mean) * ($1 - mean) } / 256
+            }
+            #expect(abs(Double(spread) - variance.squareRoot()) < 1e-3 * variance.squareRoot())
+
+            for count in [1, 5, 40, 250] {
+                let codes = (0..<count * spaces).map { _ in UInt8.random(in: 0...255, using: &random) }
+                var upper = [UInt8](repeating: 0, count: pairs * count)
+                var lower = upper
+                for index in 0..<count {
+                    for space in 0..<spaces {
+                        let (byte, shift) = (codes[index * spaces + space], UInt8(space % 2 * 4))
+                        upper[space / 2 * count + index] |= (byte >> 4) << shift
+                        lower[index * pairs + space / 2] |= (byte & 15) << shift
+                    }
+                }
+                var numbers = (0..<count).map { _ in Float.random(in: -30...30, using: &random) }
+                var corrections = [UInt16](repeating: 0, count: count)
+                sonde_from_f32(SONDE_F16, numbers, count, &corrections)
+                sonde_to_f32(SONDE_F16, corrections, count, &numbers)
+                let all = (0..<count).map { index in
+                    let sum = (0..<spaces).reduce(0) {
+                        $0 + Int(tables[$1 * 256 + Int(codes[index * spaces + $1])])
+                    }
+                    let product = Float(0.037) * Float(sum)
+                    return product + (numbers[index] + 1.5)
+                }
+                let places = (0..<count).filter { $0 % 3 != 1 }.map { UInt32($0) }
+                for limit in [-Float.infinity, all.sorted()[count / 2], .infinity] {
+                    let wanted = places.filter { all[Int($0)] <= limit }
+                    // In place, as a search has it.
+                    var positions = places + [7]
+                    var estimates = [Float](repeating: .nan, count: places.count + 1)
+                    let found = positions.withUnsafeMutableBufferPointer { buffer in
+                        sonde_code_refine(
+                            upper, lower, corrections, count, spaces, tables, 0.037, 1.5, limit,
+                            buffer.baseAddress, places.count, buffer.baseAddress, &estimates)
+                    }
+                    #expect(Array(positions.prefix(found)) == wanted, "\(count) \(limit)")
+                    #expect(
+                        estimates.prefix(found).map(\.bitPattern) == wanted.map { all[Int($0)].bitPattern })
+                    #expect(positions[places.count] == 7 && estimates[places.count].isNaN)
+                }
+            }
+        }
+
         /// To the bit: what is kept may not hang on the tier.
         @Test func estimatesUnderTheLimitAreKeptInOrder() {
             var random = TestRandom(state: 5)

@@ -19,7 +19,7 @@ import Vectors
         }
         let parts = (0..<20).map { ($0, rows.gather($0 * 90..<($0 + 1) * 90)) }
         let residuals = VectorMatrix.joined(
-            parts.map { PrototypeCoder.residuals(of: $0.1, to: centroids.floatRow($0.0)) })!
+            parts.map { $0.1.residuals(to: centroids.floatRow($0.0)) })!
         let quantiser = ProductQuantiser.train(residuals, codeByteCount: byteCount, seed: 1, threads: 2)
         var coder = RecordCoder(
             counts: [Int](repeating: 90, count: 20), centroids: centroids, quantiser: quantiser)
@@ -65,6 +65,56 @@ import Vectors
                 #expect(abs(estimates.distances[index] - truth) < 20 + 0.3 * truth)
             }
             #expect(meets)
+        }
+    }
+
+    @Test func aSearchOfKFindsTheNearestOfAllEstimates() {
+        let (codes, centroids, rows) = Self.coded()
+        let (all, some) = (RecordEstimates(codes), RecordEstimates(codes))
+        var missed = 0
+        for query in stride(from: 0, to: rows.count, by: 41) {
+            let route = Self.route(rows.floatRow(query), centroids)
+            all.find(rows.floatRow(query), type: .f32, route: route, partitions: 20, wanted: rows.count)
+            #expect(all.count == rows.count)
+            some.find(
+                rows.floatRow(query), type: .f32, route: route, partitions: 20,
+                for: .init(k: 10, spread: 0.1))
+            #expect(some.count >= 10 && some.count < rows.count / 2)
+            let kth = (0..<all.count).map { all.distances[$0] }.sorted()[9]
+            let near = (0..<some.count).filter { some.distances[$0] <= kth }.count
+            missed += 10 - min(near, 10)
+        }
+        // Groups of codewords may hide one here and there.
+        #expect(missed <= 4)
+    }
+
+    @Test func groupsHoldNearCodewordsAndNoneIsLost() {
+        let (codes, _, _) = Self.coded(4)
+        let grouped = codes.quantiser
+        var random = SeededRandom(seed: 8, stream: 0)
+        for space in 0..<grouped.codeByteCount {
+            let words = grouped.words(of: space)
+            #expect(CodewordGroups(words).order.sorted() == Array(0..<256))
+            func within(_ order: [Int]) -> Float {
+                stride(from: 0, to: 256, by: 16).reduce(0) { sum, first in
+                    let group = order[first..<first + 16]
+                    return group.reduce(sum) { sum, a in
+                        group.reduce(sum) { sum, b in
+                            sum + Self.squared(words.floatRow(a), words.floatRow(b), words.dimension)
+                        }
+                    }
+                }
+            }
+            let shuffled = random.sample(256, below: 256).map(Int.init).sorted {
+                $0 * 97 % 256 < $1 * 97 % 256
+            }
+            #expect(within(Array(0..<256)) < 0.5 * within(shuffled))
+        }
+    }
+
+    @Test func codesOfTheOlderLayoutAreRefused() {
+        #expect(throws: RouterError.self) {
+            try RecordCodes.decode(["records": [1, 2, 3]], counts: [1], dimension: 2)
         }
     }
 

@@ -211,7 +211,7 @@ struct ResidentSample: Sendable {
             starts.append(starts[partition] + UInt32(clusters.centers.count))
             if partition % step == 0 {
                 residuals.append(
-                    PrototypeCoder.residuals(of: clusters.centers, to: floats.floatRow(partition)))
+                    clusters.centers.residuals(to: floats.floatRow(partition)))
             }
         }
         var coder = PrototypeCoder(

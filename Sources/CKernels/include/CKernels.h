@@ -116,6 +116,19 @@ void sonde_code4_sums(const uint8_t *codes, size_t stride, size_t count, size_t 
 size_t sonde_code_select(const uint16_t *sums, const uint16_t *corrections, size_t count, float step, float offset,
                          float limit, uint32_t first, uint32_t *positions, float *estimates);
 
+/// Codes looked at twice: tables of four bits that hold for each sub-space the mean of every sixteen entries
+/// (`means`, sixteen bytes a sub-space, zeros behind an odd one, as sonde_code4_sums reads them), and the standard
+/// deviation of a whole sum of entries around the sum of their means, in steps of the tables.
+void sonde_code_groups(const uint8_t *tables, size_t spaces, uint8_t *means, float *spread);
+
+/// The estimates of `looked` of `count` codes, by their whole bytes: upper[m * count + i] holds the upper four bits of
+/// sub-spaces 2 m (in its lower half) and 2 m + 1, lower[i * ((spaces + 1) / 2) + m] their lower four bits in the same
+/// order. `places` names codes, rising; those with step * sum + (corrections[i] + offset) at most `limit` are written to
+/// `positions` (which may be `places`) and `estimates`, and counted.
+size_t sonde_code_refine(const uint8_t *upper, const uint8_t *lower, const uint16_t *corrections, size_t count,
+                         size_t spaces, const uint8_t *tables, float step, float offset, float limit,
+                         const uint32_t *places, size_t looked, uint32_t *positions, float *estimates);
+
 /// Probabilities to be among the k nearest of `count` things whose squared distances are known up to an error of
 /// `spread` times their root: p = Phi((tau - d) / (spread sqrt(d))), tau (returned) such that they sum to k. What is
 /// infinitely far gets 0; where no more than k are nearer than that, they get 1 and tau is infinite.

@@ -78,8 +78,8 @@ private final class BatchJob {
         let policy = parameters.search.policy
         let candidates = policy.candidateLimit(
             partitions: index.partitionCount, records: index.manifest.records)
-        let named = policy.countsPartitions ? nil : (index.router as? Predictor)?.candidateCount
-        let routeLimit = max(1, min(candidates, named ?? candidates))
+        let named = policy.countsPartitions ? candidates : index.router(for: policy).candidateMaximum
+        let routeLimit = max(1, min(candidates, named))
         var pairs: Int?
         if case .nprobe(let count) = policy { pairs = count }
         let capacity =

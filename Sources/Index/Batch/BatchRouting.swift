@@ -83,6 +83,7 @@ final class KeptRoutes: @unchecked Sendable {
 final class BatchRoutingWorker: @unchecked Sendable {
     private let index: DiskIndex
     private let parameters: SearchParameters
+    private let router: any PartitionRouter
     private let scratch: RouterScratch
     private var chooser: ReadChooser
     private let rounds: LaterRounds?
@@ -96,10 +97,11 @@ final class BatchRoutingWorker: @unchecked Sendable {
     init(index: DiskIndex, parameters: SearchParameters) {
         self.index = index
         self.parameters = parameters
-        scratch = index.router.makeScratch()
+        router = index.router(for: parameters.policy)
+        scratch = router.makeScratch()
         chooser = ReadChooser(policy: parameters.policy, cost: parameters.cost, table: index.table)
         rounds = parameters.rounds > 1 ? LaterRounds(index: index, k: parameters.k) : nil
-        completion = RouteCompletion(index: index)
+        completion = RouteCompletion(index: index, policy: parameters.policy)
     }
 
     /// Routes the queries of `range` and chooses what the first wave reads for them. SPANN's heads that
@@ -110,13 +112,12 @@ final class BatchRoutingWorker: @unchecked Sendable {
         let rows = index.space.queries(from: queries.gather(range))
         let limit = parameters.policy.candidateLimit(
             partitions: index.partitionCount, records: index.manifest.records)
-        index.router.routeBlock(rows, limit: limit, scratch: scratch, into: &routes)
+        router.routeBlock(rows, limit: limit, scratch: scratch, into: &routes)
         var chosen = QueryPartitions(firstQuery: range.lowerBound)
         let headScale: Float = index.metric == .cosine ? 0.5 : 1
         for (place, query) in range.enumerated() {
             completion.fill(
-                &routes[place], query: rows.row(place), limit: limit, policy: parameters.policy,
-                scratch: scratch)
+                &routes[place], query: rows.row(place), limit: limit, scratch: scratch)
             positions.removeAll(keepingCapacity: true)
             if let kept {
                 chooser.chooseFirstRound(

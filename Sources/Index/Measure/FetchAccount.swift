@@ -198,12 +198,13 @@ extension DiskIndex {
         let slots = ResultSlots<[Route]>(count: (rows.count + 255) / 256)
         Workers.forEachBlock(count: rows.count, blockSize: 256, threads: threads) { _, range in
             var block: [Route] = []
+            let router = router(for: policy)
             let scratch = router.makeScratch()
-            var completion = RouteCompletion(index: self)
+            var completion = RouteCompletion(index: self, policy: policy)
             router.routeBlock(rows.gather(range), limit: limit, scratch: scratch, into: &block)
             for (place, row) in range.enumerated() {
                 completion.fill(
-                    &block[place], query: rows.row(row), limit: limit, policy: policy, scratch: scratch)
+                    &block[place], query: rows.row(row), limit: limit, scratch: scratch)
             }
             slots.set(range.lowerBound / 256, block)
         }

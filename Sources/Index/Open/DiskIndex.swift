@@ -73,44 +73,32 @@ public final class DiskIndex: Sendable {
         }
         self.metric = metric
         let sections = RouterSections(file: try TaggedFile.open(path: files.router))
-        if let limit = self.residentMaximum,
-            sections.leastResidentByteCount + table.residentByteCount > limit
-        {
-            throw IndexError.overBudget(
-                path: path, resident: sections.leastResidentByteCount + table.residentByteCount, limit: limit)
+        let least = sections.leastResidentByteCount + table.residentByteCount
+        if let limit = self.residentMaximum, least > limit {
+            throw IndexError.overBudget(path: path, resident: least, limit: limit)
         }
         centroids = try CentroidIndex(decoding: sections)
         space = RoutingSpace(metric: metric, baseType: elementType, longest: centroids.longest)
         let grouped = try CellGroups.decode(sections, cellCount: centroids.partitionCount)
         cells = grouped?.groups
-        if let predictor = try Predictor.decode(sections, centroids: centroids) {
-            router = predictor
-        } else if let probing = try LiraModel.decode(sections, centroids: centroids) {
-            router = probing
-        } else if let grouped,
-            let probing = try LiraModel.decode(grouped.parent, centroids: grouped.groups.parents)
-        {
-            router = CellRouter(groups: grouped.groups, cells: centroids, parent: probing)
-        } else {
-            router = centroids
-        }
+        router = try sections.learnedRouter(of: centroids, grouped: grouped) ?? centroids
         posteriors = try PosteriorModel.decode(sections)
         recordCodes = try RecordCodes.decode(
             sections, counts: (0..<table.count).map { [table] in Int(table[$0].recordCount) },
             dimension: centroids.dimension)
-        policies = try sections.bytes(CalibratedPolicies.section).map { bytes in
-            do {
-                return try JSONDecoder().decode(CalibratedPolicies.self, from: Data(bytes))
-            } catch {
-                throw IndexError.inconsistent(
-                    path: files.router, detail: "section policies is not readable: \(error)")
-            }
-        }
+        policies = try sections.policies()
         headIds = try sections.headIds()
-        let headCount = headIds?.count ?? manifest.partitions
+        self.device = try device ?? Devices.open(path: files.segments)
+        try requireOneIndex(files, elementType: elementType, router: sections.file.digest)
+        try requireWithinBudget()
+    }
+
+    /// Files may be whole each and still be of different indexes. Those read whole are compared whole.
+    private func requireOneIndex(_ files: IndexFiles, elementType: ElementType, router: FileDigest) throws {
         guard table.count == manifest.partitions, centroids.partitionCount == manifest.partitions,
-            headCount == manifest.partitions, layout.dimension == manifest.dimension,
-            layout.elementType == elementType, centroids.dimension == space.dimension(of: manifest.dimension),
+            (headIds?.count ?? manifest.partitions) == manifest.partitions,
+            layout.dimension == manifest.dimension, layout.elementType == elementType,
+            centroids.dimension == space.dimension(of: manifest.dimension),
             centroids.elementType == space.elementType
         else {
             throw IndexError.inconsistent(
@@ -119,29 +107,21 @@ public final class DiskIndex: Sendable {
                     "manifest.json names \(manifest.partitions) partitions, segments.table holds \(table.count), "
                     + "router.bin \(centroids.partitionCount); the files are of different indexes")
         }
-        if let device {
-            self.device = device
-        } else {
-            self.device = try Devices.open(path: files.segments)
+        for (name, path, found) in [
+            (IndexFiles.tableName, files.table, try FileDigest.of(path: files.table)),
+            (IndexFiles.routerName, files.router, router),
+        ] where found != manifest.files[name] {
+            throw IndexError.inconsistent(
+                path: path,
+                detail:
+                    "is not the file that manifest.json names (checksum \(Checksum.text(found.crc32c)) of "
+                    + "\(found.byteCount) bytes); the files are of different indexes")
         }
-        // Files may be whole each and still be of different indexes. Those read whole are compared whole.
-        for (name, path) in [(IndexFiles.tableName, files.table), (IndexFiles.routerName, files.router)] {
-            let found = try FileDigest.of(path: path)
-            guard found == manifest.files[name] else {
-                throw IndexError.inconsistent(
-                    path: path,
-                    detail:
-                        "is not the file that manifest.json names (checksum \(Checksum.text(found.crc32c)) of "
-                        + "\(found.byteCount) bytes); the files are of different indexes")
-            }
-        }
-        let expected = table.byteCount
-        guard self.device.byteCount == expected else {
+        guard device.byteCount == table.byteCount else {
             throw IndexError.inconsistent(
                 path: files.segments,
-                detail: "holds \(self.device.byteCount) bytes, segments.table expects \(expected)")
+                detail: "holds \(device.byteCount) bytes, segments.table expects \(table.byteCount)")
         }
-        try requireWithinBudget()
     }
 
     /// Refuses what holds more memory than it may.

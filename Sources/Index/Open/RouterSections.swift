@@ -1,5 +1,6 @@
 // router.bin as the Router reads it: sections straight from the open file.
 
+import Foundation
 import Router
 import Storage
 
@@ -38,5 +39,28 @@ struct RouterSections: SectionSource {
         var ids = [UInt32](repeating: 0, count: count / 4)
         try ids.withUnsafeMutableBytes { try file.read(section: IndexFiles.headIdsTag, at: 0, into: $0) }
         return ids
+    }
+
+    /// The learned router over `centroids`, of whichever kind the sections hold; nil where they hold none.
+    func learnedRouter(
+        of centroids: CentroidIndex, grouped: (groups: CellGroups, parent: any SectionSource)?
+    ) throws(RouterError) -> (any PartitionRouter)? {
+        if let predictor = try Predictor.decode(self, centroids: centroids) { return predictor }
+        if let probing = try LiraModel.decode(self, centroids: centroids) { return probing }
+        guard let grouped,
+            let probing = try LiraModel.decode(grouped.parent, centroids: grouped.groups.parents)
+        else { return nil }
+        return CellRouter(groups: grouped.groups, cells: centroids, parent: probing)
+    }
+
+    /// Calibrated thresholds, where a router was trained.
+    func policies() throws -> CalibratedPolicies? {
+        guard let bytes = try bytes(CalibratedPolicies.section) else { return nil }
+        do {
+            return try JSONDecoder().decode(CalibratedPolicies.self, from: Data(bytes))
+        } catch {
+            throw IndexError.inconsistent(
+                path: file.path, detail: "section policies is not readable: \(error)")
+        }
     }
 }

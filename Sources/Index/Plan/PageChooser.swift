@@ -51,10 +51,16 @@ package final class PageChooser {
     ///   - k: the greatest that `weigh` will be asked for.
     ///   - stops: whether partitions are left out once the last ones held nothing near, as a search of k does.
     package func estimate(_ query: UnsafeRawPointer, route: Route, k: Int, stops: Bool = true) {
-        estimates.find(
-            query, type: elementType, route: route, partitions: codes.model.partitionLimit,
-            wanted: RecordModel.candidateCount(k: k),
-            stop: stops ? (k, codes.model.spread(k: k)) : nil)
+        let limit = codes.model.partitionLimit
+        if stops {
+            estimates.find(
+                query, type: elementType, route: route, partitions: limit,
+                for: .init(k: k, spread: codes.model.spread(k: k)))
+        } else {
+            estimates.find(
+                query, type: elementType, route: route, partitions: limit,
+                wanted: RecordModel.candidateCount(k: k))
+        }
     }
 
     /// Gives units what they are worth to a search of k.

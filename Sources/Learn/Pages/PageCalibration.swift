@@ -149,7 +149,9 @@ private struct PageCalibration {
         let size = index.layout.recordsPerUnit
         let gains = forEachQuery(of: 0..<set.count, codes) { query, chooser -> [[Float]] in
             set.ks.map { k in
-                chooser.estimate(rows.row(query), route: routes[query], k: k)
+                // The vector that a query was made from is found before its neighbours, and is none.
+                chooser.estimate(
+                    rows.row(query), route: routes[query], k: k + (set.sources.isEmpty ? 0 : 1))
                 chooser.weigh(route: routes[query], k: k, excluded: source(query))
                 var worth: [UnitAddress: Float] = [:]
                 for (place, unit) in chooser.units.enumerated() { worth[unit] = chooser.gains[place] }

@@ -63,8 +63,8 @@ extension DiskIndex {
                 left -= 1
             }
             guard !kept.isEmpty else { return }
-            let residuals = PrototypeCoder.residuals(
-                of: space.rows(from: part.vectors.gather(kept)), to: floats.floatRow(partition))
+            let residuals = space.rows(from: part.vectors.gather(kept)).residuals(
+                to: floats.floatRow(partition))
             sample.floatRow(taken).update(
                 from: residuals.floatRow(0), count: residuals.count * residuals.dimension)
             taken += kept.count

@@ -72,7 +72,7 @@ extension DiskIndex {
         ) { partitions, parts in
             for partition in partitions {
                 guard let part = parts[partition] else { continue }
-                found.append(PrototypeCoder.residuals(of: part.centers, to: floats.floatRow(partition)))
+                found.append(part.centers.residuals(to: floats.floatRow(partition)))
             }
         }
         // Only where all that were drawn are empty: one residual of nothing.

@@ -104,6 +104,7 @@ public struct CentroidIndex: PartitionRouter {
     }
 
     public var partitionCount: Int { rows.count }
+    public var ordersByCentroid: Bool { true }
     public var dimension: Int { rows.dimension }
     public var elementType: ElementType { rows.elementType }
 

@@ -32,6 +32,10 @@ public struct Route: Sendable {
 public protocol PartitionRouter: Sendable {
     /// Partitions that there are.
     var partitionCount: Int { get }
+    /// Partitions that a route names at most, whatever its limit.
+    var candidateMaximum: Int { get }
+    /// Whether routes name partitions in the order of their centroids' distances.
+    var ordersByCentroid: Bool { get }
     /// Memory that the router holds while an index is open.
     var residentByteCount: Int { get }
     /// Working memory for one worker thread.
@@ -54,6 +58,9 @@ open class RouterScratch {
 }
 
 extension PartitionRouter {
+    public var candidateMaximum: Int { partitionCount }
+    public var ordersByCentroid: Bool { false }
+
     public func routeBlock(
         _ queries: VectorMatrix, limit: Int, scratch: RouterScratch, into routes: inout [Route]
     ) {

@@ -136,7 +136,7 @@ struct SectionReader {
     }
 
     mutating func matrix(
-        count: Int, dimension: Int, elementType: ElementType
+        count: Int, dimension: Int, elementType: ElementType, inHugePages: Bool = false
     ) throws(RouterError) -> VectorMatrix {
         let rowSize = dimension * elementType.byteCount
         guard count >= 0, count <= byteCount / max(1, rowSize) else {
@@ -146,7 +146,8 @@ struct SectionReader {
             _ = try skip(count * rowSize)
             return VectorMatrix(count: 0, dimension: dimension, elementType: elementType)
         }
-        let matrix = VectorMatrix(count: count, dimension: dimension, elementType: elementType)
+        let matrix = VectorMatrix(
+            count: count, dimension: dimension, elementType: elementType, inHugePages: inHugePages)
         try read(into: UnsafeMutableRawBufferPointer(start: matrix.bytes, count: matrix.byteCount))
         return matrix
     }

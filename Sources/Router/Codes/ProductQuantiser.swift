@@ -130,7 +130,7 @@ extension ProductQuantiser {
     func components(of space: Int) -> Range<Int> { Int(starts[space])..<Int(starts[space + 1]) }
 
     /// The codewords of a sub-space by rows, f32.
-    func words(of space: Int) -> VectorMatrix {
+    package func words(of space: Int) -> VectorMatrix {
         let components = components(of: space)
         let rows = VectorMatrix(count: Self.wordCount, dimension: components.count, elementType: .f32)
         var line = [Float](repeating: 0, count: Self.wordCount)

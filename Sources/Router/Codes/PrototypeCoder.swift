@@ -1,7 +1,6 @@
 // Prototypes into codes, some partitions at a time: what stands in memory is the codes and eight bytes beside each, never
 // all prototypes as floats. Codes do not hang on a beta; the weights of a search are folded for one at the end.
 
-import CKernels
 import Glibc
 import Vectors
 
@@ -9,10 +8,7 @@ import Vectors
 public struct PrototypeCoder: Sendable {
     /// Prototypes of partition p: `starts[p] ..< starts[p + 1]`.
     public let starts: [UInt32]
-    private let centroids: VectorMatrix
-    private let mean: [Float]
-    private let quantiser: ProductQuantiser
-    private let encoder: ProductQuantiser.Encoder
+    private let coder: ResidualCoder
     private var codes: [UInt8]
     /// w_j where beta is nothing, and what beta multiplies in the coded weight.
     private var weights: [Float]
@@ -30,34 +26,15 @@ public struct PrototypeCoder: Sendable {
     ) {
         let count = Int(starts[starts.count - 1])
         precondition(starts.count == centroids.count + 1 && count > 0)
-        let floats = centroids.converted(to: .f32)
-        var mean = [Float](repeating: 0, count: floats.dimension)
-        for row in 0..<floats.count {
-            sonde_add_scaled(&mean, floats.floatRow(row), 1 / Float(floats.count), floats.dimension)
-        }
         self.starts = starts
-        self.centroids = floats
-        self.mean = mean
-        quantiser = ProductQuantiser.train(
-            residuals, codeByteCount: codeByteCount, seed: seed, threads: threads)
-        encoder = quantiser.encoder
+        coder = ResidualCoder(
+            centroids: centroids,
+            quantiser: .train(residuals, codeByteCount: codeByteCount, seed: seed, threads: threads))
         codes = [UInt8](repeating: 0, count: count * codeByteCount)
         weights = [Float](repeating: 0, count: count)
         constants = weights
         errors = [Double](repeating: 0, count: centroids.count)
         spreads = errors
-    }
-
-    /// Differences of rows to the centroid of their partition.
-    public static func residuals(of centers: VectorMatrix, to centroid: UnsafePointer<Float>) -> VectorMatrix
-    {
-        let floats = centers.converted(to: .f32)
-        let residuals = floats === centers ? centers.gather(0..<centers.count) : floats
-        for row in 0..<residuals.count {
-            let values = residuals.floatRow(row)
-            for column in 0..<residuals.dimension { values[column] -= centroid[column] }
-        }
-        return residuals
     }
 
     /// Codes the prototypes of some partitions. `centers` gives a partition's prototypes, `weight` the logarithm of what
@@ -66,8 +43,8 @@ public struct PrototypeCoder: Sendable {
         _ partitions: [Int], threads: Int, centers: @Sendable (Int) -> VectorMatrix,
         weight: @Sendable (_ partition: Int, _ prototype: Int) -> (log: Float, halfSpread: Float)
     ) {
-        let (starts, centroids, mean, encoder) = (starts, centroids, mean, encoder)
-        let size = quantiser.codeByteCount
+        let (starts, coder) = (starts, coder)
+        let size = coder.quantiser.codeByteCount
         codes.withUnsafeMutableBufferPointer { codes in
             weights.withUnsafeMutableBufferPointer { weights in
                 constants.withUnsafeMutableBufferPointer { constants in
@@ -83,33 +60,20 @@ public struct PrototypeCoder: Sendable {
                                 let first = Int(starts[partition])
                                 let count = Int(starts[partition + 1]) - first
                                 guard count > 0 else { return }
-                                let centroid = centroids.floatRow(partition)
-                                let residuals = Self.residuals(of: centers(partition), to: centroid)
-                                precondition(residuals.count == count)
-                                let found = encoder.encode(residuals)
-                                var decoded = [Float](repeating: 0, count: mean.count)
-                                var (lost, spread) = (0.0, 0.0)
+                                let coded = coder.encode(centers(partition), of: partition)
+                                precondition(coded.constants.count == count)
                                 for index in 0..<count {
-                                    let code = found[index * size..<(index + 1) * size]
-                                    for (space, byte) in code.enumerated() {
-                                        codes[first * size + space * count + index] = byte
-                                    }
-                                    encoder.decode(code, into: &decoded)
-                                    var (constant, error) = (0.0, 0.0)
-                                    for column in 0..<mean.count {
-                                        let r = Double(decoded[column])
-                                        let whole = Double(residuals.floatRow(index)[column])
-                                        constant += r * (r + 2 * Double(centroid[column] - mean[column]))
-                                        error += (whole - r) * (whole - r)
-                                        spread += whole * whole
+                                    for space in 0..<size {
+                                        codes[first * size + space * count + index] =
+                                            coded.codes[index * size + space]
                                     }
                                     let (log, halfSpread) = weight(partition, index)
                                     weights[first + index] = log
-                                    constants[first + index] = Float(constant + error) + halfSpread
-                                    lost += error
+                                    constants[first + index] =
+                                        Float(coded.constants[index] + coded.errors[index]) + halfSpread
                                 }
-                                errors[partition] = lost
-                                spreads[partition] = spread
+                                errors[partition] = coded.errors.reduce(0, +)
+                                spreads[partition] = coded.lengths.reduce(0, +)
                             }
                         }
                     }
@@ -137,7 +101,8 @@ public struct PrototypeCoder: Sendable {
         return PrototypeMixture(
             starts: starts,
             kept: .codes(
-                PrototypeCodes(quantiser: quantiser, mean: mean, beta: beta, codes: codes, weights: folded)))
+                PrototypeCodes(
+                    quantiser: coder.quantiser, mean: coder.mean, beta: beta, codes: codes, weights: folded)))
     }
 
     /// A router with these codes, uncalibrated but for its one beta.

@@ -7,11 +7,9 @@ import Vectors
 public struct RecordCoder: Sendable {
     /// Records of partition p: `starts[p] ..< starts[p + 1]`.
     private let starts: [UInt32]
-    private let centroids: VectorMatrix
-    private let mean: [Float]
-    private let quantiser: ProductQuantiser
-    private let encoder: ProductQuantiser.Encoder
-    private var codes: [UInt8]
+    private let coder: ResidualCoder
+    /// As `RecordCodes` keeps them, but for the corrections.
+    private let blocks: VectorMatrix
     private var corrections: [Float]
     /// How much of what a code lost is added to a distance. All of it makes estimates right in the mean; of coarse codes
     /// half puts the near records first more often (docs/results/codes.md).
@@ -21,83 +19,69 @@ public struct RecordCoder: Sendable {
     ///   - counts: records of each partition, fewer than 2^32 in all.
     ///   - centroids: by partition, as a route's distances are taken to them.
     public init(counts: [Int], centroids: VectorMatrix, quantiser: ProductQuantiser) {
-        precondition(counts.count == centroids.count && quantiser.dimension == centroids.dimension)
+        precondition(counts.count == centroids.count)
         var starts: [UInt32] = [0]
         starts.reserveCapacity(counts.count + 1)
         for count in counts { starts.append(starts[starts.count - 1] + UInt32(count)) }
-        let floats = centroids.converted(to: .f32)
-        var mean = [Float](repeating: 0, count: floats.dimension)
-        for row in 0..<floats.count {
-            sonde_add_scaled(&mean, floats.floatRow(row), 1 / Float(floats.count), floats.dimension)
-        }
         self.starts = starts
-        self.centroids = floats
-        self.mean = mean
-        self.quantiser = quantiser
-        encoder = quantiser.encoder
+        coder = ResidualCoder(centroids: centroids, quantiser: quantiser.grouped())
         lostShare = quantiser.codeByteCount <= 16 ? 0.5 : 1
         let count = Int(starts[counts.count])
-        codes = [UInt8](repeating: 0, count: count * quantiser.codeByteCount)
+        blocks = VectorMatrix(
+            count: count, dimension: CodeBlock.byteCount(spaces: quantiser.codeByteCount), elementType: .u8,
+            inHugePages: true)
         corrections = [Float](repeating: 0, count: count)
     }
 
     /// Codes the records of some partitions; `rows` are those of routing space, in the order of the segment.
     public mutating func encode(_ parts: [(partition: Int, rows: VectorMatrix)], threads: Int) {
-        let (starts, centroids, mean, encoder, lostShare) = (starts, centroids, mean, encoder, lostShare)
-        let size = quantiser.codeByteCount
-        codes.withUnsafeMutableBufferPointer { codes in
-            corrections.withUnsafeMutableBufferPointer { corrections in
-                // Each partition writes its own stretch.
-                nonisolated(unsafe) let (codes, corrections) = (codes, corrections)
-                Workers.forEach(count: parts.count, threads: threads) { task in
-                    let (partition, rows) = parts[task]
-                    let first = Int(starts[partition])
-                    let count = Int(starts[partition + 1]) - first
-                    precondition(rows.count == count)
-                    guard count > 0 else { return }
-                    let centroid = centroids.floatRow(partition)
-                    let residuals = PrototypeCoder.residuals(of: rows, to: centroid)
-                    let found = encoder.encode(residuals)
-                    var decoded = [Float](repeating: 0, count: mean.count)
-                    for index in 0..<count {
-                        let code = found[index * size..<(index + 1) * size]
-                        for (space, byte) in code.enumerated() {
-                            codes[first * size + space * count + index] = byte
-                        }
-                        encoder.decode(code, into: &decoded)
-                        let residual = residuals.floatRow(index)
-                        var correction = 0.0
-                        for column in 0..<mean.count {
-                            let r = Double(decoded[column])
-                            let lost = Double(residual[column]) - r
-                            correction +=
-                                r * (r + 2 * Double(centroid[column] - mean[column])) + lostShare * lost
-                                * lost
-                        }
-                        corrections[first + index] = Float(correction)
+        let (starts, coder, blocks, lostShare) = (starts, coder, blocks, lostShare)
+        let spaces = coder.quantiser.codeByteCount
+        let pairs = CodeBlock.pairs(spaces)
+        corrections.withUnsafeMutableBufferPointer { corrections in
+            // Each partition writes its own stretch.
+            nonisolated(unsafe) let corrections = corrections
+            Workers.forEach(count: parts.count, threads: threads) { task in
+                let (partition, rows) = parts[task]
+                let first = Int(starts[partition])
+                let count = Int(starts[partition + 1]) - first
+                precondition(rows.count == count)
+                guard count > 0 else { return }
+                let coded = coder.encode(rows, of: partition)
+                let block = CodeBlock(at: blocks.row(first), count: count, spaces: spaces)
+                let (upper, lower) = (
+                    UnsafeMutablePointer(mutating: block.upper), UnsafeMutablePointer(mutating: block.lower)
+                )
+                for index in 0..<count {
+                    for space in 0..<spaces {
+                        let byte = coded.codes[index * spaces + space]
+                        let shift = UInt8(space % 2 * 4)
+                        upper[space / 2 * count + index] |= (byte >> 4) << shift
+                        lower[index * pairs + space / 2] |= (byte & 15) << shift
                     }
+                    corrections[first + index] = Float(
+                        coded.constants[index] + lostShare * coded.errors[index])
                 }
             }
         }
     }
 
-    /// The codes, with a model that is still to be fitted.
-    public func finish(model: RecordModel) -> RecordCodes {
+    /// The codes, with a model that is still to be fitted. Nothing is coded afterwards.
+    public consuming func finish(model: RecordModel) -> RecordCodes {
         var largest: Float = 0
         for correction in corrections { largest = max(largest, abs(correction)) }
         // Half precision ends at 65,504: a quarter of that leaves nothing to overflow.
         let scale: Float = largest > 0 ? (16_384 / largest).binadePower : 1
-        var halves = [UInt16](repeating: 0, count: corrections.count)
-        let piece = 1 << 16
-        halves.withUnsafeMutableBufferPointer { halves in
-            for first in stride(from: 0, to: corrections.count, by: piece) {
-                let values = corrections[first..<min(first + piece, corrections.count)].map { $0 * scale }
-                VectorMatrix.fromFloat(values, count: values.count, .f16, into: halves.baseAddress! + first)
-            }
+        for partition in 0..<starts.count - 1 where starts[partition] < starts[partition + 1] {
+            let range = Int(starts[partition])..<Int(starts[partition + 1])
+            // A block begins with its corrections.
+            VectorMatrix.fromFloat(
+                corrections[range].map { $0 * scale }, count: range.count, .f16,
+                into: blocks.row(range.lowerBound))
         }
         return RecordCodes(
-            quantiser: quantiser, starts: starts, model: model, mean: mean, codes: codes,
-            corrections: halves, scale: scale)
+            quantiser: coder.quantiser, starts: starts, model: model, mean: coder.mean, blocks: blocks,
+            scale: scale)
     }
 }
 

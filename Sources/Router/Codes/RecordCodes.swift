@@ -3,7 +3,9 @@
 // mean of all centroids and e what coding lost,
 //   |q - x|^2 = |q - c|^2 + (|r|^2 + 2 <c - m, r> + |e|^2) - 2 <q - m, r>   in the mean,
 // so that one table of inner products with the codewords serves all partitions (Jegou et al. 2011, equation 12). Codes lie
-// in the order of the records: partition and slot are the address, no id and no page number is kept.
+// in the order of the records: partition and slot are the address, no id and no page number is kept. The codes of a
+// partition are a block of their own: first all corrections, then the upper four bits of all codes by sub-space, which are
+// scanned, then the lower four bits by record, which are looked up where the upper ones say that a record may be near.
 
 import CKernels
 import Glibc
@@ -11,7 +13,9 @@ import Vectors
 
 /// The codes of all records. Immutable, shared by all workers.
 public final class RecordCodes: Sendable {
-    static let section = "records"
+    static let section = "codes"
+    /// Where codes lay by whole bytes, before any index was released with them.
+    private static let olderSection = "records"
 
     public let quantiser: ProductQuantiser
     /// Records of partition p: `starts[p] ..< starts[p + 1]`, in the order of its segment.
@@ -19,43 +23,40 @@ public final class RecordCodes: Sendable {
     public let model: RecordModel
     /// What is taken from a query before its tables are made.
     let mean: [Float]
-    /// By partition, then by sub-space, then by record.
-    let codes: [UInt8]
-    /// f16, times `scale`: |r|^2 + 2 <c - m, r> + |e|^2.
-    let corrections: [UInt16]
-    /// What distances are multiplied by before they are kept: a power of two that makes them fit.
+    /// The blocks of all partitions, one after the other: in all so many bytes a record as a row has.
+    let blocks: VectorMatrix
+    /// What distances are multiplied by before they are kept as corrections: a power of two that makes them fit.
     let scale: Float
 
     init(
-        quantiser: ProductQuantiser, starts: [UInt32], model: RecordModel, mean: [Float], codes: [UInt8],
-        corrections: [UInt16], scale: Float
+        quantiser: ProductQuantiser, starts: [UInt32], model: RecordModel, mean: [Float],
+        blocks: VectorMatrix,
+        scale: Float
     ) {
         self.quantiser = quantiser
         self.starts = starts
         self.model = model
         self.mean = mean
-        self.codes = codes
-        self.corrections = corrections
+        self.blocks = blocks
         self.scale = scale
     }
 
     /// The same codes with another model.
     public func with(model: RecordModel) -> RecordCodes {
         RecordCodes(
-            quantiser: quantiser, starts: starts, model: model, mean: mean, codes: codes,
-            corrections: corrections, scale: scale)
+            quantiser: quantiser, starts: starts, model: model, mean: mean, blocks: blocks, scale: scale)
     }
 
-    public var count: Int { corrections.count }
+    public var count: Int { Int(starts[starts.count - 1]) }
     public var partitionCount: Int { starts.count - 1 }
+    func recordCount(of partition: Int) -> Int { Int(starts[partition + 1] - starts[partition]) }
 
     /// Bytes that a search keeps.
     public var residentByteCount: Int {
-        codes.count + corrections.count * 2 + starts.count * 4 + mean.count * 4 + quantiser.residentByteCount
-            + model.byteCount
+        blocks.byteCount + starts.count * 4 + mean.count * 4 + quantiser.residentByteCount + model.byteCount
     }
 
-    // Bytes: the quantiser, mean f32, scale f32, the model, partitions u32, starts u32, codes, corrections f16.
+    // Bytes: the quantiser, mean f32, scale f32, the model, partitions u32, starts u32, blocks.
 
     /// The section that holds them.
     public func encode() -> (tag: String, bytes: [UInt8]) {
@@ -66,8 +67,7 @@ public final class RecordCodes: Sendable {
         model.encode(into: &writer)
         writer.append(UInt32(partitionCount))
         writer.append(starts)
-        writer.append(codes)
-        corrections.withUnsafeBytes { writer.append(raw: $0) }
+        writer.append(blocks)
         return (Self.section, writer.bytes)
     }
 
@@ -79,6 +79,10 @@ public final class RecordCodes: Sendable {
     public static func decode(
         _ source: any SectionSource, counts: [Int], dimension: Int
     ) throws(RouterError) -> RecordCodes? {
+        guard source.byteCount(ofSection: olderSection) == nil else {
+            throw try SectionReader(olderSection, in: source)
+                .failure("codes of an older layout that this version does not read: build the index again")
+        }
         guard source.byteCount(ofSection: section) != nil else { return nil }
         var reader = try SectionReader(section, in: source)
         let quantiser = try ProductQuantiser.decode(from: &reader)
@@ -100,21 +104,62 @@ public final class RecordCodes: Sendable {
         else {
             throw reader.failure("records of another index: partitions hold other counts")
         }
-        let count = Int(starts[counts.count])
-        let codes = try reader.bytes(count: count, each: quantiser.codeByteCount)
-        let corrections = try reader.halves(count)
+        let blocks = try reader.matrix(
+            count: Int(starts[counts.count]),
+            dimension: CodeBlock.byteCount(spaces: quantiser.codeByteCount), elementType: .u8,
+            inHugePages: true)
         try reader.finish()
-        guard
-            corrections.withUnsafeBufferPointer({
-                sonde_find_not_finite(SONDE_F16, $0.baseAddress, count) == count
-            })
-        else {
-            throw reader.failure("corrections that are no numbers")
+        let codes = RecordCodes(
+            quantiser: quantiser, starts: starts, model: model, mean: mean, blocks: blocks, scale: scale)
+        for partition in counts.indices where counts[partition] > 0 {
+            let isFinite = codes.withBlock(of: partition) {
+                sonde_find_not_finite(SONDE_F16, $0.corrections, counts[partition]) == counts[partition]
+            }
+            guard isFinite else { throw reader.failure("corrections that are no numbers") }
         }
-        return RecordCodes(
-            quantiser: quantiser, starts: starts, model: model, mean: mean, codes: codes,
-            corrections: corrections, scale: scale)
+        return codes
     }
+
+    /// The codes of one partition.
+    func withBlock<Result>(of partition: Int, _ body: (CodeBlock) -> Result) -> Result {
+        body(
+            CodeBlock(
+                at: blocks.row(Int(starts[partition])), count: recordCount(of: partition),
+                spaces: quantiser.codeByteCount))
+    }
+}
+
+extension RecordCodes {
+    /// Has the part of a partition's codes that is scanned brought near.
+    func prefetch(_ partition: Int) {
+        withBlock(of: partition) {
+            sonde_prefetch($0.corrections, Int(bitPattern: $0.lower) - Int(bitPattern: $0.corrections))
+        }
+    }
+}
+
+/// Where the parts of a partition's codes lie.
+struct CodeBlock {
+    let count: Int
+    /// f16, times the scale of the codes: |r|^2 + 2 <c - m, r> + |e|^2.
+    let corrections: UnsafePointer<UInt16>
+    /// By pair of sub-spaces, then by record.
+    let upper: UnsafePointer<UInt8>
+    /// By record, then by pair of sub-spaces.
+    let lower: UnsafePointer<UInt8>
+
+    init(at bytes: UnsafeRawPointer, count: Int, spaces: Int) {
+        self.count = count
+        corrections = bytes.assumingMemoryBound(to: UInt16.self)
+        upper = (bytes + 2 * count).assumingMemoryBound(to: UInt8.self)
+        lower = upper + Self.pairs(spaces) * count
+    }
+
+    /// Sub-spaces by two, whose four bits share a byte.
+    static func pairs(_ spaces: Int) -> Int { (spaces + 1) / 2 }
+
+    /// Bytes of a record.
+    static func byteCount(spaces: Int) -> Int { 2 + 2 * pairs(spaces) }
 }
 
 /// What was learned of estimates on queries that were kept back: how far to look, and how surely estimates tell.

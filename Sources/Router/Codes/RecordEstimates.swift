@@ -10,6 +10,13 @@ public final class RecordEstimates {
     private var tables: ProductQuantiser.Tables
     private let floats: UnsafeMutablePointer<Float>
     private let sums: UnsafeMutablePointer<UInt16>
+    /// The means of the groups of codewords, as four-bit tables.
+    private let groups: UnsafeMutablePointer<UInt8>
+    /// What the tables of the query at hand stand for: distance by step, the scaled distance beyond which a record is not
+    /// near, and how much farther it may seem by the groups of its codewords.
+    private var step: Float = 0
+    private var limit = Float.infinity
+    private var margin: Float = 0
     private var capacity: Int
     private var ordered: UnsafeMutablePointer<Float>
 
@@ -31,6 +38,7 @@ public final class RecordEstimates {
             largest = max(largest, Int(codes.starts[partition + 1] - codes.starts[partition]))
         }
         sums = .allocate(capacity: largest)
+        groups = .allocate(capacity: CodeBlock.pairs(codes.quantiser.codeByteCount) * 32)
         capacity = 4096 + largest
         ordered = .allocate(capacity: capacity)
         positions = .allocate(capacity: capacity)
@@ -41,66 +49,113 @@ public final class RecordEstimates {
     deinit {
         for floats in [floats, ordered, distances] { floats.deallocate() }
         sums.deallocate()
+        groups.deallocate()
         positions.deallocate()
         slots.deallocate()
     }
 
     /// Partitions between two looks at whether farther ones still hold anything near, and looks in vain after which no
-    /// more are scanned. Two looks halve the time of a search of a million, and cost a sixth more pages for the same
-    /// recall (docs/results/pages.md).
-    private static let block = 8
+    /// more are scanned. Scanning all instead takes a third more time and saves two pages of a hundred
+    /// (docs/results/pages.md).
+    private static let look = 8
     private static let patience = 5
     /// What is farther than the k-th estimate by so many spreads is hardly among the k nearest.
-    private static let reach: Float = 3
+    private static let reach: Float = 3.5
+    /// What the means of groups say may be wrong by so many standard deviations before a record is missed.
+    private static let groupReach: Float = 2
+
+    /// How far a search of k looks: records whose estimate is that of a k-th nearest or lies little beyond it.
+    public struct Search: Sendable {
+        public var k: Int
+        /// Of estimates around the truth, as `RecordModel` has it.
+        public var spread: Float
+
+        public init(k: Int, spread: Float) {
+            self.k = k
+            self.spread = spread
+        }
+    }
+
+    /// Finds the records of a route's first partitions that may be among the k nearest; partitions are left out once the
+    /// last ones held nothing near.
+    ///
+    /// - Parameter query: a row in routing space, of `type`.
+    public func find(
+        _ query: UnsafeRawPointer, type: ElementType, route: Route, partitions: Int, for search: Search
+    ) {
+        begin(query, type: type)
+        // Candidates that were there at the last look.
+        var (seen, vain) = (0, 0)
+        let last = min(partitions, route.count) - 1
+        for position in stride(from: 0, through: last, by: 1) {
+            if position < last { codes.prefetch(Int(route.partitions[position + 1])) }
+            scan(Int(route.partitions[position]), at: position, distance: route.distances[position])
+            // The first partitions tell most of how far the nearest are.
+            guard position < 2 || position % Self.look == Self.look - 1 || position == last else { continue }
+            if count > search.k {
+                ordered.update(from: distances, count: count)
+                let nearest = max(Self.nth(search.k - 1, of: ordered, count: count) / codes.scale, 0)
+                limit = (nearest + Self.reach * search.spread * nearest.squareRoot()) * codes.scale
+                let new = drop(from: seen)
+                vain = new ? 0 : vain + 1
+            }
+            seen = count
+            if vain == Self.patience { break }
+        }
+        finish()
+    }
 
     /// Finds the `wanted` nearest by estimate among the records of a route's first partitions; fewer where those hold
     /// fewer, more where estimates are equal.
     ///
-    /// - Parameters:
-    ///   - query: a row in routing space, of `type`.
-    ///   - stop: the k of the search and the spread of estimates, by which farther partitions are left out once the last
-    ///     ones held nothing near; nil: all are scanned.
+    /// - Parameter query: a row in routing space, of `type`.
     public func find(
-        _ query: UnsafeRawPointer, type: ElementType, route: Route, partitions: Int, wanted: Int,
-        stop: (k: Int, spread: Float)? = nil
+        _ query: UnsafeRawPointer, type: ElementType, route: Route, partitions: Int, wanted: Int
     ) {
-        var (seen, vain) = (0, 0)
+        begin(query, type: type)
+        for position in 0..<min(partitions, route.count) {
+            scan(Int(route.partitions[position]), at: position, distance: route.distances[position])
+            if count >= 3 * wanted { keepLeast(wanted) }
+        }
+        if count > wanted { keepLeast(wanted) }
+        finish()
+    }
+
+    /// Makes the tables of a query.
+    private func begin(_ query: UnsafeRawPointer, type: ElementType) {
         count = 0
+        limit = .infinity
         VectorMatrix.toFloat(query, type, count: codes.quantiser.dimension, into: floats)
         sonde_add_scaled(floats, codes.mean, -1, codes.quantiser.dimension)
         tables.fill(codes.quantiser, query: floats)
-        var limit = Float.infinity
-        let (step, size) = (-2 * codes.scale * tables.step, codes.quantiser.codeByteCount)
-        codes.starts.withUnsafeBufferPointer { starts in
-            codes.codes.withUnsafeBufferPointer { bytes in
-                codes.corrections.withUnsafeBufferPointer { corrections in
-                    for position in 0..<min(partitions, route.count) {
-                        let partition = Int(route.partitions[position])
-                        let first = Int(starts[partition])
-                        let records = Int(starts[partition + 1]) - first
-                        guard records > 0 else { continue }
-                        reserve(records)
-                        sonde_code_sums(
-                            bytes.baseAddress! + first * size, records, records, size, tables.bytes, sums)
-                        let found = sonde_code_select(
-                            sums, corrections.baseAddress! + first, records, step,
-                            codes.scale * (route.distances[position] - 2 * tables.offset), limit, 0,
-                            slots + count, distances + count)
-                        (positions + count).update(repeating: UInt32(position), count: found)
-                        count += found
-                        if count >= 3 * wanted {
-                            limit = keepLeast(wanted, mark: &seen)
-                        }
-                        guard let stop, position % Self.block == Self.block - 1 else { continue }
-                        vain = holdsNear(from: seen, stop.k, spread: stop.spread) ? 0 : vain + 1
-                        seen = count
-                        if vain == Self.patience { break }
-                    }
-                }
-            }
+        var spread: Float = 0
+        sonde_code_groups(tables.bytes, codes.quantiser.codeByteCount, groups, &spread)
+        step = -2 * codes.scale * tables.step
+        margin = Self.groupReach * abs(step) * spread
+    }
+
+    /// Appends the records of a partition whose estimates are within the limit.
+    private func scan(_ partition: Int, at position: Int, distance: Float) {
+        let records = codes.recordCount(of: partition)
+        guard records > 0 else { return }
+        reserve(records)
+        let spaces = codes.quantiser.codeByteCount
+        let offset = codes.scale * (distance - 2 * tables.offset)
+        let found = codes.withBlock(of: partition) { block in
+            sonde_code4_sums(block.upper, records, records, CodeBlock.pairs(spaces), groups, sums)
+            let near = sonde_code_select(
+                sums, block.corrections, records, step, offset, limit + margin, 0, slots + count,
+                distances + count)
+            return sonde_code_refine(
+                block.upper, block.lower, block.corrections, records, spaces, tables.bytes, step, offset,
+                limit, slots + count, near, slots + count, distances + count)
         }
-        if count > wanted { _ = keepLeast(wanted, mark: &seen) }
-        let scale = 1 / codes.scale
+        (positions + count).update(repeating: UInt32(position), count: found)
+        count += found
+    }
+
+    private func finish() {
+        let (scale, distances) = (1 / codes.scale, distances)
         for index in 0..<count { distances[index] = max(distances[index] * scale, .leastNormalMagnitude) }
     }
 
@@ -111,31 +166,27 @@ public final class RecordEstimates {
         _ = sonde_soft_nearest(distances, count, Float(k), spread, &probabilities)
     }
 
-    /// Whether any candidate from `first` on may be among the k nearest.
-    private func holdsNear(from first: Int, _ k: Int, spread: Float) -> Bool {
-        guard count > k else { return true }
+    /// Drops what is farther than the `wanted` nearest, and looks no farther from now on.
+    private func keepLeast(_ wanted: Int) {
         ordered.update(from: distances, count: count)
-        let nearest = max(Self.nth(k - 1, of: ordered, count: count) / codes.scale, 0)
-        let limit = (nearest + Self.reach * spread * nearest.squareRoot()) * codes.scale
-        for index in first..<count where distances[index] <= limit { return true }
-        return false
+        limit = Self.nth(wanted - 1, of: ordered, count: count)
+        _ = drop(from: count)
     }
 
-    /// Drops what is farther than the `wanted` nearest, in order; returns the farthest that stayed. `mark` is a place
-    /// among them, before which as many stay before it.
-    private func keepLeast(_ wanted: Int, mark: inout Int) -> Float {
-        ordered.update(from: distances, count: count)
-        let limit = Self.nth(wanted - 1, of: ordered, count: count)
-        var (kept, before) = (0, 0)
+    /// Drops what is beyond the limit; tells whether anything stayed that stood at `place` or behind it.
+    private func drop(from place: Int) -> Bool {
+        var (kept, stays) = (0, false)
+        // Read once: a loop over properties of an object checks each access.
+        let (positions, slots, distances, limit) = (positions, slots, distances, limit)
         for index in 0..<count where distances[index] <= limit {
             positions[kept] = positions[index]
             slots[kept] = slots[index]
             distances[kept] = distances[index]
             kept += 1
-            if index < mark { before = kept }
+            stays = stays || index >= place
         }
-        (count, mark) = (kept, before)
-        return limit
+        count = kept
+        return stays
     }
 
     /// The value that has `n` before it in order; the others are moved about (Hoare 1961).

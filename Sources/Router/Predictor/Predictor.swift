@@ -41,6 +41,8 @@ public final class Predictor: LearnedRouter {
     }
 
     public var partitionCount: Int { centroids.partitionCount }
+    public var candidateMaximum: Int { candidateCount }
+    public var ordersByCentroid: Bool { base == .distance && network == nil && refinement == nil }
 
     public var residentByteCount: Int {
         centroids.residentByteCount + (prototypes?.residentByteCount ?? 0) + (network?.residentByteCount ?? 0)

@@ -75,11 +75,16 @@ public enum TaggedFile {
     /// The sections of a file that is open, to be read in pieces.
     public final class Sections: Sendable {
         private let input: InputFile
-        fileprivate let places: [String: (offset: UInt64, byteCount: Int)]
+        private let places: [String: (offset: UInt64, byteCount: Int)]
+        /// Size and checksum of the whole file, known from the pass that checked its sections.
+        public let digest: FileDigest
 
-        fileprivate init(_ input: InputFile, _ places: [String: (offset: UInt64, byteCount: Int)]) {
+        fileprivate init(
+            _ input: InputFile, _ places: [String: (offset: UInt64, byteCount: Int)], crc32c: UInt32
+        ) {
             self.input = input
             self.places = places
+            digest = FileDigest(byteCount: input.byteCount, crc32c: crc32c)
         }
 
         public var path: String { input.path }
@@ -132,7 +137,8 @@ public enum TaggedFile {
                 path: path, what: "the header", offset: UInt64(table), expected: head.raw.u32(table),
                 found: actual)
         }
-        return Sections(input, try checkSections(input, head: head, count: count))
+        let (places, crc32c) = try checkSections(input, head: head, count: count)
+        return Sections(input, places, crc32c: crc32c)
     }
 
     /// Bytes checked at a time; the allocator may keep as many when they are freed.
@@ -140,7 +146,8 @@ public enum TaggedFile {
 
     private static func checkSections(
         _ input: InputFile, head: Scratch, count: Int
-    ) throws(StorageError) -> [String: (offset: UInt64, byteCount: Int)] {
+    ) throws(StorageError) -> (places: [String: (offset: UInt64, byteCount: Int)], crc32c: UInt32) {
+        var whole = Checksum.crc32c(head.bytes, count: head.count)
         var sections: [String: (offset: UInt64, byteCount: Int)] = [:]
         let piece = Scratch(min(pieceByteCount, Int(clamping: input.byteCount)))
         var end = UInt64(head.count)
@@ -159,11 +166,15 @@ public enum TaggedFile {
                     offset: UInt64(at + 8), expected: "offset \(end) in \(input.byteCount) bytes",
                     found: "\(size) bytes at \(offset)")
             }
+            // With the padding behind it, where the file has that.
+            let padded = min(aligned(Int(size)), Int(input.byteCount - offset))
             var (done, actual) = (0, UInt32(0))
-            while done < Int(size) {
-                let part = min(piece.count, Int(size) - done)
+            while done < padded {
+                let part = min(piece.count, padded - done)
                 try input.read(at: offset + UInt64(done), into: piece.bytes, count: part)
-                actual = Checksum.crc32c(piece.bytes, count: part, continuing: actual)
+                whole = Checksum.crc32c(piece.bytes, count: part, continuing: whole)
+                let own = min(part, Int(size) - done)
+                if own > 0 { actual = Checksum.crc32c(piece.bytes, count: own, continuing: actual) }
                 done += part
             }
             guard actual == head.raw.u32(at + 24) else {
@@ -179,7 +190,7 @@ public enum TaggedFile {
                 .badHeader, path: input.path, detail: "its size is not that of its sections",
                 expected: "\(end) bytes", found: "\(input.byteCount)")
         }
-        return sections
+        return (sections, whole)
     }
 
     private static func aligned(_ count: Int) -> Int { (count + alignment - 1) / alignment * alignment }
