@@ -62,7 +62,7 @@ struct LearningWork {
             zip(widths, widths.dropFirst()).reduce(0) { $0 + ($1.0 + 1) * $1.1 } * 4
         }
         switch parameters.kind {
-        case .distance: return fixed
+        case .distance: return fixed + codesByteCount
         case .lira:
             let width = parameters.lira.tower.last ?? 0
             return network([partitions] + parameters.lira.tower)
@@ -79,6 +79,13 @@ struct LearningWork {
             }
             return form + prototypes * (size + 2) + dimension * (4 + ProductQuantiser.wordCount * 2)
         }
+    }
+
+    /// Bytes of a code of every record, in router.bin or beside it.
+    private var codesByteCount: Int {
+        guard let codes = training.recordCodes else { return 0 }
+        return records * ResidentBudget.recordByteCount(codes: codes.byteCount) + (partitions + 1) * 4
+            + dimension * (4 + ProductQuantiser.wordCount * 2) + codes.mapsByteCount(dimension: dimension)
     }
 
     /// Bytes of all that a run that follows a kill goes on from: labels of queries, and the state after an epoch beside the

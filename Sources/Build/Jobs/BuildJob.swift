@@ -31,7 +31,7 @@ final class BuildJob {
 
     /// Files that the journal tells of.
     enum File {
-        case partitioning, assignment, counts, segments, entries, router, manifest, table, plan
+        case partitioning, assignment, counts, segments, entries, router, manifest, table, plan, codes
         /// The records of a bucket of partitions.
         case bucket(Int)
         /// What a step of clustering has finished, while the partitions are made.
@@ -52,6 +52,7 @@ final class BuildJob {
             case .manifest: 6
             case .table: 7
             case .plan: 8
+            case .codes: 9
             case .bucket(let bucket): 16 + UInt32(bucket)
             case .milestone(let step, let part):
                 Self.milestones + step.rawValue * Self.partsMaximum + UInt32(part) % Self.partsMaximum
@@ -61,6 +62,7 @@ final class BuildJob {
         init?(number: UInt32) {
             let fixed: [File] = [
                 .partitioning, .assignment, .counts, .segments, .entries, .router, .manifest, .table, .plan,
+                .codes,
             ]
             if number < 16 {
                 guard Int(number) < fixed.count else { return nil }
@@ -230,6 +232,7 @@ final class BuildJob {
         case .router: files.router
         case .manifest: files.manifest
         case .table: files.table
+        case .codes: files.codes
         case .plan: target.file(SharedPartitions.manifestName)
         case .bucket(let bucket): target.temporary("bucket-\(bucket)")
         case .milestone(let step, let part): target.temporary("milestone-\(step)-\(part)")

@@ -17,14 +17,26 @@ public enum PlannedRouter: Sendable, Hashable {
     case codes(prototypes: Int?, byteCount: Int)
     /// A code of so many bytes for every record, by which pages are chosen.
     case records(byteCount: Int)
+    /// The same where codes lie in the index and are read.
+    case recordsInIndex(byteCount: Int)
 
     /// The name in tables.
     public var name: String {
         switch self {
         case .centroids: "centroids"
         case .records(let bytes): "a code of \(bytes) B for every record"
+        case .recordsInIndex(let bytes): "a code of \(bytes) B for every record, in the index"
         case .codes(nil, let bytes): "codes of every vector, \(bytes) B"
         case .codes(let prototypes?, let bytes): "codes of \(prototypes) a partition, \(bytes) B"
+        }
+    }
+
+    /// Bytes of a record's code and whether it lies in the index, where every record has one.
+    var recordCodes: (byteCount: Int, areInIndex: Bool)? {
+        switch self {
+        case .records(let bytes): (bytes, false)
+        case .recordsInIndex(let bytes): (bytes, true)
+        case .centroids, .codes: nil
         }
     }
 
@@ -39,7 +51,7 @@ public enum PlannedRouter: Sendable, Hashable {
     var family: Family {
         switch self {
         case .centroids: .centroids
-        case .records: .records
+        case .records, .recordsInIndex: .records
         case .codes(nil, _): .allCodes
         case .codes: .someCodes
         }
@@ -63,7 +75,7 @@ public struct ResidentBudget: Sendable {
     /// The two posteriors of an index with a calibrated router (11-32-32-1 each).
     static let posteriorsByteCount = 2 * ((11 * 32 + 32 * 32 + 32 + 65) * 4 + 11 * 8)
     /// The model of records: a spread for each depth.
-    static let modelByteCount = 8 + CalibratedPolicies.depths.count * 8
+    static let modelByteCount = 12 + CalibratedPolicies.depths.count * 8
     /// How many more sub-clusters come out than were asked for, at most: every partition rounds its own share.
     private static let roundingShare = 0.02
 
@@ -75,13 +87,16 @@ public struct ResidentBudget: Sendable {
             let groups = CentroidGroups.groupCount(for: partitions)
             bytes += partitions * 4 + groups * row + (groups + 1) * 8
         }
-        if case .records(let size) = router {
-            // Codes with two bytes of correction each, where each partition's begin, the mean, the codewords, maps of
-            // all dimensions, and the model.
-            bytes += count * (size + 2) + (partitions + 1) * 4 + dimension * 4
+        if let (size, areInIndex) = router.recordCodes {
+            // Codes with two bytes of correction each, or checksums of their pages, where each partition's begin, the
+            // mean, the codewords, maps of all dimensions, and the model.
+            let codes = count * Self.recordByteCount(codes: size)
+            bytes += areInIndex ? CodePages.fileByteCount(of: codes) / CodePages.byteCount * 4 : codes
+            bytes += (partitions + 1) * 4 + dimension * 4
             bytes += dimension * ProductQuantiser.wordCount * 2 + (size + 1) * 4
-            let codes = RecordCodeParameters.fitting(byteCount: size, count: count, dimension: dimension)
-            return bytes + codes.mapsByteCount(dimension: dimension) + Self.modelByteCount
+            let parameters = RecordCodeParameters.fitting(
+                byteCount: size, areInIndex: areInIndex, count: count, dimension: dimension)
+            return bytes + parameters.mapsByteCount(dimension: dimension) + Self.modelByteCount
         }
         bytes += Self.posteriorsByteCount
         guard case .codes(let prototypes, let size) = router else { return bytes }
@@ -105,6 +120,9 @@ public struct ResidentBudget: Sendable {
         return low
     }
 
+    /// Bytes of a record's code and correction: sub-spaces stand two by two.
+    static func recordByteCount(codes size: Int) -> Int { (size + 1) / 2 * 2 + 2 }
+
     func codeCount(partitions: Int, prototypes: Int) -> Int {
         min(count, Int(Double(partitions) * Double(prototypes) * (1 + Self.roundingShare)) + 64)
     }
@@ -112,7 +130,7 @@ public struct ResidentBudget: Sendable {
     /// Memory that making the codes takes while an index is built: codes with what they are calibrated by, the bytes
     /// that are written of them, and where every vector lives.
     func trainingByteCount(partitions: Int, router: PlannedRouter) -> Int {
-        if case .records(let size) = router { return count * (2 * (size + 2) + 12) }
+        if let (size, _) = router.recordCodes { return count * (2 * (size + 2) + 12) }
         guard case .codes(let prototypes, let size) = router else { return 0 }
         let codes = prototypes.map { codeCount(partitions: partitions, prototypes: $0) } ?? count
         return codes * (3 * (size + 2) + 8) + count * 8

@@ -39,8 +39,9 @@ public struct ResidentRule: Sendable {
 
         /// The code that every record gets.
         fileprivate var codes: RecordCodeParameters? {
-            guard case .records(let size) = router else { return nil }
-            return .fitting(byteCount: size, count: count, dimension: dimension)
+            guard let (size, areInIndex) = router.recordCodes else { return nil }
+            return .fitting(
+                byteCount: size, areInIndex: areInIndex, count: count, dimension: dimension)
         }
     }
 
@@ -48,6 +49,8 @@ public struct ResidentRule: Sendable {
     /// Memory that the open index may hold; nil: an eighth of the base's bytes.
     public var residentByteCount: Int?
     public var codes = Codes.fitting
+    /// Whether codes lie in the index instead of in memory; nil: where memory has no room for them.
+    public var codesAreInIndex: Bool?
     /// nil: as the rule has it.
     public var partitions: Int?
     /// Memory that the build may take: codes are made in it.
@@ -73,6 +76,7 @@ public struct ResidentRule: Sendable {
     static let codeByteCountMaximum = 48
     private static let dimensionsACodeByte = 4
     private static let dimensionsAByteAtMost = 21
+    private static let dimensionsACodeByteInIndex = 8
 
     public init(base: VectorFile) {
         self.init(count: base.count, dimension: base.dimension, elementType: base.elementType)
@@ -125,9 +129,20 @@ public struct ResidentRule: Sendable {
                         partitions: partitions, router: .records(byteCount: $0))
                         <= budgetByteCount
             }
-            guard let fitting else { return try centroids(budget, layout) }
-            return try choice(partitions, .records(byteCount: fitting), budget)
+            if codesAreInIndex != true, let fitting {
+                return try choice(partitions, .records(byteCount: fitting), budget)
+            }
+            let router = PlannedRouter.recordsInIndex(byteCount: codeByteCountInIndex)
+            guard codesAreInIndex != false,
+                budget.byteCount(partitions: partitions, router: router) <= budgetByteCount
+            else { return try centroids(budget, layout) }
+            return try choice(partitions, router, budget)
         }
+    }
+
+    /// Codes that are read cost pages themselves: coarser ones find the same for fewer.
+    private var codeByteCountInIndex: Int {
+        max(leastCodeByteCount, min(Self.codeByteCountMaximum, dimension / Self.dimensionsACodeByteInIndex))
     }
 
     /// Codes of fewer bytes tell vectors apart no better than more centroids would.
@@ -166,7 +181,10 @@ public struct ResidentRule: Sendable {
             throw .outOfRange(
                 "codes", allowed: "from 1 to \(limit) bytes for \(dimension) dimensions", found: "\(size)")
         }
-        let router = PlannedRouter.records(byteCount: size)
+        let isInMemory = budget.byteCount(partitions: 1, router: .records(byteCount: size)) <= budgetByteCount
+        let router: PlannedRouter =
+            codesAreInIndex ?? (residentByteCount != nil && !isInMemory)
+            ? .recordsInIndex(byteCount: size) : .records(byteCount: size)
         var wanted = partitions ?? codedPartitions(layout)
         if let residentByteCount {
             let fitting = budget.partitionsMaximum(within: residentByteCount, router: router)
@@ -242,10 +260,13 @@ extension RouterTraining {
         case .centroids:
             predictor.kind = .distance
             predictor.codeByteCount = nil
-        case .records(let byteCount):
+        case .records(let byteCount), .recordsInIndex(let byteCount):
             predictor.kind = .distance
             predictor.codeByteCount = nil
-            recordCodes = codes ?? RecordCodeParameters(byteCount: byteCount)
+            recordCodes =
+                codes
+                ?? RecordCodeParameters(
+                    byteCount: byteCount, areInIndex: router.recordCodes?.areInIndex ?? false)
         case .codes(let prototypes, let byteCount):
             predictor.kind = .subcentroids
             predictor.prototypes = prototypes.map(Double.init) ?? Double(count) / Double(partitions)

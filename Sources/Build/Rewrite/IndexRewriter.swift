@@ -25,6 +25,7 @@ public struct IndexRewriter {
     /// - Parameters:
     ///   - sections: what router.bin is to hold (head ids are added where the index has them); nil: what it
     ///     holds now.
+    ///   - codes: what codes.bin is to hold, beside `sections` that say so; nil: it is as before where they are nil too.
     ///   - build: entries to add to the manifest's description of the build, or to replace in it.
     /// - Returns: the new manifest.
     /// - Throws: `IndexError.invalid` for a plan that names vectors or partitions that are not there,
@@ -32,13 +33,13 @@ public struct IndexRewriter {
     @discardableResult
     public func write(
         to directory: String, plan: Placements = Placements(),
-        sections: [(tag: String, bytes: [UInt8])]? = nil,
+        sections: [(tag: String, bytes: [UInt8])]? = nil, codes: VectorMatrix? = nil,
         build: [String: String] = [:]
     ) throws(IndexError) -> Manifest {
         try IndexError.door {
             let target = try AtomicDirectory.create(path: directory)
             do {
-                return try write(to: target, plan: plan, sections: sections, build: build)
+                return try write(to: target, plan: plan, sections: sections, codes: codes, build: build)
             } catch {
                 target.discard()
                 throw error
@@ -51,8 +52,8 @@ public struct IndexRewriter {
     @discardableResult
     func write(
         to target: AtomicDirectory, plan: Placements = Placements(),
-        sections: [(tag: String, bytes: [UInt8])]? = nil, build: [String: String] = [:],
-        job: JobIdentity? = nil
+        sections: [(tag: String, bytes: [UInt8])]? = nil, codes: VectorMatrix? = nil,
+        build: [String: String] = [:], job: JobIdentity? = nil
     ) throws -> Manifest {
         try validate(plan)
         for name in try Directory.names(target.contentPath) { try Directory.removeTree(target.file(name)) }
@@ -82,6 +83,7 @@ public struct IndexRewriter {
         manifest.job = job?.digest
         manifest.files[IndexFiles.routerName] = try TaggedFile.write(
             path: files.router, sections: try routerSections(sections))
+        manifest.files[IndexFiles.codesName] = try writeCodes(codes, isKept: sections == nil, into: files)
         try manifest.write(path: files.manifest)
         try target.publish()
         return manifest
@@ -116,6 +118,15 @@ public struct IndexRewriter {
             }
             try FileSharing.share(source, as: target, digest: digest)
         }
+    }
+
+    /// Writes or shares codes.bin; nil where the index has none.
+    private func writeCodes(_ codes: VectorMatrix?, isKept: Bool, into files: IndexFiles) throws -> FileDigest?
+    {
+        if let codes { return try codes.writeCodes(path: files.codes) }
+        guard isKept, let digest = index.manifest.files[IndexFiles.codesName] else { return nil }
+        try FileSharing.share(IndexFiles(directory: index.path).codes, as: files.codes, digest: digest)
+        return digest
     }
 
     private func routerSections(_ given: [(tag: String, bytes: [UInt8])]?) throws -> [(
@@ -322,5 +333,12 @@ private final class CentroidDistances {
     func of(_ vector: UnsafeRawPointer, partition: Int) -> Float {
         space.convert(vector, dimension: dimension, into: row)
         return max(0, distance.pair(row, centroids.row(partition), dimension: centroids.dimension))
+    }
+}
+
+extension VectorMatrix {
+    /// Writes the blocks of codes as codes.bin.
+    func writeCodes(path: String) throws(StorageError) -> FileDigest {
+        try CodePages.write(path: path, codes: UnsafeRawBufferPointer(start: bytes, count: byteCount))
     }
 }

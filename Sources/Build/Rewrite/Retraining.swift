@@ -69,7 +69,7 @@ public struct Retraining: Sendable {
             throw IndexError.overBudget(path: target.path, resident: resident, limit: limit)
         }
         let manifest = try IndexRewriter(index: index).write(
-            to: target, sections: try trained?.sections(),
+            to: target, sections: try trained?.sections(), codes: trained?.codeBlocks,
             build: (learns ? training.description : [:]).merging(notes) { $1 }, job: request)
         var report = BuildReport(
             count: index.count, partitions: index.partitionCount, records: manifest.records,

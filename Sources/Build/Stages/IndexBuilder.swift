@@ -263,6 +263,7 @@ public final class IndexBuilder {
         }
         var sections = router.encode() + (partitions.cells?.encode(parent: nil) ?? [])
         var residentByteCount = router.residentByteCount
+        var codeBlocks: VectorMatrix?
         if var training = parameters.router {
             if !job.hasReached(.train) {
                 training.predictor.checkpoints = job.trainingCheckpoints(unit)
@@ -271,8 +272,8 @@ public final class IndexBuilder {
                     headIds: heads, cells: partitions.cells, device: Devices.open(path: job.files.segments))
                 let trained = try stage("train") { try written.trainRouter(training, progress: progress) }
                 sections = try trained.sections()
-                residentByteCount =
-                    trained.residentByteCount
+                residentByteCount = trained.residentByteCount
+                codeBlocks = trained.codeBlocks
             }
             manifest.build.merge(training.description) { $1 }
         }
@@ -284,13 +285,19 @@ public final class IndexBuilder {
             }
             try Directory.removeTree(job.files.router)
             let digest = try TaggedFile.write(path: job.files.router, sections: sections)
-            try job.finish(.train, position: 1, files: [(.router, digest)])
+            var finished: [(BuildJob.File, FileDigest)] = [(.router, digest)]
+            try Directory.removeTree(job.files.codes)
+            if let codeBlocks {
+                finished.append((.codes, try codeBlocks.writeCodes(path: job.files.codes)))
+            }
+            try job.finish(.train, position: 1, files: finished)
         }
         try refuseChangedBase(job)
         for path in [job.files.table, job.files.manifest] { try Directory.removeTree(path) }
         let tableDigest = try table.write(path: job.files.table)
         manifest.files[IndexFiles.tableName] = tableDigest
         manifest.files[IndexFiles.routerName] = job.digest(.router)
+        manifest.files[IndexFiles.codesName] = job.digest(.codes)
         try job.finish(
             .publish, position: 1,
             files: [(.table, tableDigest), (.manifest, try manifest.write(path: job.files.manifest))])

@@ -3,6 +3,7 @@
 // the same; segments.bin is read once, at the rate of its device.
 
 import Foundation
+import Router
 import Storage
 import Vectors
 
@@ -68,6 +69,10 @@ public enum Verification {
         }
         let table = noting(&report) { () throws in try SegmentTable.read(path: files.table) }
         let index = noting(&report) { () throws in try DiskIndex(path: path, device: device) }
+        // The file as a whole was compared above; this tells which of its pages are damaged.
+        if let codes = index?.recordCodes, let device = index?.codesDevice {
+            try checkPages(of: device, codes: codes, report: &report)
+        }
         let opened = noting(&report) { () throws in try device ?? Devices.open(path: files.segments) }
         guard let opened else { return report }
         report.device = opened.kind
@@ -96,6 +101,30 @@ public enum Verification {
                 "\(path): manifest.json counts \(manifest.records) records, \(report.records) were read")
         }
         return report
+    }
+
+    /// Checks each page of codes.bin.
+    private static func checkPages(
+        of device: any BlockDevice, codes: RecordCodes, report: inout VerificationReport
+    ) throws {
+        let piece = 256 * CodePages.byteCount
+        let extents = stride(from: 0, to: Int(device.byteCount), by: piece).map {
+            Extent(offset: UInt64($0), byteCount: min(piece, Int(device.byteCount) - $0))
+        }
+        let pipeline = try ReadPipeline(
+            device: device, depth: 4, arenaByteCount: 4 * piece, order: .submission)
+        try pipeline.run(extents) { number, bytes in
+            for at in stride(from: 0, to: extents[number].byteCount, by: CodePages.byteCount) {
+                let offset = Int(extents[number].offset) + at
+                let found = CodePages.checksum(UnsafeRawPointer(bytes) + at)
+                let expected = codes.pageChecksums[offset / CodePages.byteCount]
+                report.pages += 1
+                guard found != expected else { continue }
+                report.note(
+                    "\(device.path): page of codes at offset \(offset): expected checksum "
+                        + "\(Checksum.text(expected)), found \(Checksum.text(found))")
+            }
+        }
     }
 
     /// What `body` returns; nil, and a line of damage that stands only once, where it throws.

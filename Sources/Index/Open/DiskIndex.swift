@@ -32,6 +32,8 @@ public final class DiskIndex: Sendable {
     /// A code of every record, where the index has them: they choose the pages of a search.
     public let recordCodes: RecordCodes?
     package let device: any BlockDevice
+    /// What codes are read from, where they lie in the index instead of in memory.
+    let codesDevice: (any BlockDevice)?
     /// Hot segments in memory, where they were asked for.
     public let cache: SegmentCache?
     /// Memory that the open index may hold: what it was opened with, else what its build promised, else nil.
@@ -89,6 +91,7 @@ public final class DiskIndex: Sendable {
         policies = try sections.policies()
         headIds = try sections.headIds()
         self.device = try device ?? Devices.open(path: files.segments)
+        codesDevice = recordCodes.map(\.isResident) ?? true ? nil : try Devices.open(path: files.codes)
         try requireOneIndex(files, elementType: elementType, router: sections.file.digest)
         try requireWithinBudget()
     }
@@ -116,6 +119,14 @@ public final class DiskIndex: Sendable {
                 detail:
                     "is not the file that manifest.json names (checksum \(Checksum.text(found.crc32c)) of "
                     + "\(found.byteCount) bytes); the files are of different indexes")
+        }
+        if let codesDevice, let recordCodes {
+            let expected = CodePages.byteCount * recordCodes.pageChecksums.count
+            guard codesDevice.byteCount == expected else {
+                throw IndexError.inconsistent(
+                    path: files.codes,
+                    detail: "holds \(codesDevice.byteCount) bytes, router.bin expects \(expected)")
+            }
         }
         guard device.byteCount == table.byteCount else {
             throw IndexError.inconsistent(
@@ -148,6 +159,7 @@ public final class DiskIndex: Sendable {
         policies = nil
         posteriors = nil
         recordCodes = nil
+        codesDevice = nil
         cache = nil
         residentMaximum = nil
         guard let metric = Metric(name: manifest.metric) else {
@@ -173,6 +185,7 @@ public final class DiskIndex: Sendable {
         headIds = other.headIds
         cells = other.cells
         recordCodes = other.recordCodes
+        codesDevice = other.codesDevice
         // Thresholds belong to the router that they were calibrated for.
         policies = cache == nil ? nil : other.policies
         self.cache = cache
@@ -238,9 +251,11 @@ package struct IndexFiles {
     package static let segmentsName = "segments.bin"
     package static let tableName = "segments.table"
     package static let routerName = "router.bin"
+    package static let codesName = "codes.bin"
 
     package var manifest: String { directory + "/manifest.json" }
     package var segments: String { directory + "/" + Self.segmentsName }
     package var table: String { directory + "/" + Self.tableName }
     package var router: String { directory + "/" + Self.routerName }
+    package var codes: String { directory + "/" + Self.codesName }
 }

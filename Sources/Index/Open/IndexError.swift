@@ -39,6 +39,8 @@ public enum IndexError: Error, Sendable, CustomStringConvertible {
     case missingLibrary(String)
     /// A segment's page failed its checksum: it is damaged, or the page of another place or index.
     case corruptSegment(path: String, partition: Int, offset: UInt64)
+    /// A page of codes failed its checksum: it is damaged, or the page of another place or index.
+    case corruptCodes(path: String, offset: UInt64)
     /// A segment's pages (of format 1) are whole, but not the ones that segments.table describes.
     case straySegment(path: String, partition: Int, offset: UInt64)
     /// The files of an index do not fit each other.
@@ -72,6 +74,9 @@ public enum IndexError: Error, Sendable, CustomStringConvertible {
         case .corruptSegment(let path, let partition, let offset):
             "\(path): segment of partition \(partition): the page at offset \(offset) fails its checksum (it is "
                 + "damaged, or the page of another place or index); run `sonde verify` for all damaged pages and rebuild the index"
+        case .corruptCodes(let path, let offset):
+            "\(path): the page at offset \(offset) fails its checksum (it is damaged, or the page of another place or "
+                + "index); run `sonde verify` for all damaged pages and rebuild the index"
         case .straySegment(let path, let partition, let offset):
             "\(path): segment of partition \(partition): the pages at offset \(offset) are not those that "
                 + "segments.table describes; run `sonde verify` for all damaged pages and rebuild the index"

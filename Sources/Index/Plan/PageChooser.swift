@@ -5,6 +5,7 @@
 // the truth, tau the distance at which the probabilities of all sum to k: a soft k-th nearest, so that one rule serves
 // every k.
 
+import Glibc
 import Router
 import Storage
 import Vectors
@@ -43,19 +44,31 @@ package final class PageChooser {
         recordsPerUnit = index.layout.recordsPerUnit
     }
 
+    /// How many of a route's partitions are worth a look at their codes, where those have to be read: at least one. Each
+    /// page of codes costs as much as a page of records, which has to be worth `lambda` neighbours.
+    package func lookCount(_ route: Route, above lambda: Float) -> Int {
+        let most = min(route.count, codes.model.partitionLimit)
+        let least = log(codes.model.lookShare * lambda)
+        return route.logProbabilities.prefix(most).firstIndex { $0 < least }.map { max($0, 1) } ?? most
+    }
+
     /// The records that may be near, by their codes.
     ///
     /// - Parameters:
     ///   - query: a row in routing space.
     ///   - route: the nearest partitions by centroid.
     ///   - k: the greatest that `weigh` will be asked for.
+    ///   - blocks: where the codes of the route's partitions lie, by position; nil: all in memory.
     ///   - stops: whether partitions are left out once the last ones held nothing near, as a search of k does.
-    package func estimate(_ query: UnsafeRawPointer, route: Route, k: Int, stops: Bool = true) {
-        let limit = codes.model.partitionLimit
+    package func estimate(
+        _ query: UnsafeRawPointer, route: Route, k: Int, blocks: [UnsafeRawPointer?]? = nil,
+        stops: Bool = true
+    ) {
+        let limit = min(codes.model.partitionLimit, blocks?.count ?? .max)
         if stops {
             estimates.find(
                 query, type: elementType, route: route, partitions: limit,
-                for: .init(k: k, spread: codes.model.spread(k: k)))
+                for: .init(k: k, spread: codes.model.spread(k: k)), blocks: blocks)
         } else {
             estimates.find(
                 query, type: elementType, route: route, partitions: limit,

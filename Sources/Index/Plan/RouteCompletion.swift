@@ -7,7 +7,8 @@ extension DiskIndex {
     /// The router that a search by `policy` asks. Where only the order of partitions counts, and that is the order of their
     /// centroids, no probability is worked out.
     func router(for policy: Policy) -> any PartitionRouter {
-        if case .pages = policy { return centroids }
+        // Codes that have to be read are asked for where partitions probably hold something near.
+        if case .pages = policy { return codesDevice == nil ? centroids : router }
         return policy.countsPartitions && router.ordersByCentroid ? centroids : router
     }
 }

@@ -4,15 +4,31 @@
 import Storage
 
 /// One read: consecutive units of consecutive partitions.
-struct SegmentRead {
+package struct SegmentRead {
     /// Partitions whose units lie in the read, in file order.
     var partitions: Range<Int>
     /// The first unit of the first partition, and the end of those of the last one.
     var firstUnit: Int
     var endUnit: Int
     var offset: UInt64
-    var byteCount: Int
+    package var byteCount: Int
     var arenaOffset = 0
+
+    /// A read of bytes that are no segments'.
+    init(pages: Range<Int>) {
+        partitions = 0..<0
+        (firstUnit, endUnit) = (0, 0)
+        offset = UInt64(pages.lowerBound)
+        byteCount = pages.count
+    }
+
+    private init(partitions: Range<Int>, firstUnit: Int, endUnit: Int, offset: UInt64, byteCount: Int) {
+        self.partitions = partitions
+        self.firstUnit = firstUnit
+        self.endUnit = endUnit
+        self.offset = offset
+        self.byteCount = byteCount
+    }
 
     /// Reads are joined up to this size; beyond it a larger read gains nothing on any SSD that we met.
     static let joinLimit = 1 << 20

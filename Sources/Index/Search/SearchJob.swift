@@ -97,6 +97,8 @@ final class QueryInFlight {
     /// Units of pages to read, where those are chosen instead of partitions.
     var units: [UnitAddress] = []
     var reads: [SegmentRead] = []
+    /// What is read of codes before, where they lie in the index.
+    var look = CodeLook()
     /// Partitions of this round that lie in the cache.
     var cached: [UInt32] = []
     /// Rounds planned, whether they read or were served by the cache.

@@ -25,6 +25,8 @@ final class SearchWorker {
     private let rounds: LaterRounds?
     /// Where pages are chosen instead of partitions.
     private let pages: PageChooser?
+    /// Where codes lie in the index: they are read before.
+    private let codeReader: CodeReader?
     private var sorted: [Neighbour] = []
 
     init(job: SearchJob) throws {
@@ -41,8 +43,9 @@ final class SearchWorker {
         rounds = job.parameters.rounds > 1 ? LaterRounds(index: index, k: job.parameters.k) : nil
         if case .pages = job.parameters.policy, let codes = index.recordCodes {
             pages = PageChooser(index: index, codes: codes)
+            codeReader = try index.codesDevice.map { try CodeReader(device: $0, codes: codes) }
         } else {
-            pages = nil
+            (pages, codeReader) = (nil, nil)
         }
         for slot in 0..<job.parameters.inFlight {
             slots.append(
@@ -59,7 +62,12 @@ final class SearchWorker {
                 free.removeLast()
                 try begin(query, in: slot)
             }
+            codeReader?.submit(slots)
             submitWaiting()
+            if let codeReader, codeReader.inFlight > 0 {
+                try codeReader.wait(slots) { try proceedToPages($0, blocks: slots[$0].look.blocks) }
+                continue
+            }
             guard queue.inFlight > 0 else { return }
             let waitStart = monotonicNanoseconds()
             completions.removeAll(keepingCapacity: true)
@@ -81,9 +89,45 @@ final class SearchWorker {
         if let excluded = job.excluded { _ = state.seen?.insert(excluded[query]) }
         state.rounds = 0
         state.started = monotonicNanoseconds()
+        if case .pages(let lambda) = job.parameters.policy, let pages {
+            routeToCodes(pages, above: lambda, state)
+            guard codeReader == nil || state.look.reads.isEmpty else {
+                state.counters.routeNanoseconds = monotonicNanoseconds() - state.started
+                codeReader?.add(slot)
+                return
+            }
+            state.counters.routeNanoseconds = monotonicNanoseconds() - state.started
+            return try proceedToPages(slot, blocks: nil)
+        }
         route(state)
         plan(state)
         state.counters.routeNanoseconds = monotonicNanoseconds() - state.started
+        try proceed(slot)
+    }
+
+    /// The nearest partitions, and where their codes lie in the index the reads of those that are worth a look.
+    private func routeToCodes(_ pages: PageChooser, above lambda: Float, _ state: QueryInFlight) {
+        router.route(
+            job.routingRows.row(state.query), limit: pages.partitionLimit, scratch: scratch,
+            into: &state.route)
+        guard codeReader != nil, let codes = index.recordCodes else { return }
+        state.look.plan(state.route, count: pages.lookCount(state.route, above: lambda), codes: codes)
+        guard !state.look.reads.isEmpty else { return }
+        state.counters.rounds += 1
+        for read in state.look.reads {
+            state.counters.reads += 1
+            state.counters.bytes += UInt64(read.byteCount)
+        }
+    }
+
+    /// Chooses pages by codes that are there, and starts on them.
+    private func proceedToPages(_ slot: Int, blocks: [UnsafeRawPointer?]?) throws {
+        let (state, start) = (slots[slot], monotonicNanoseconds())
+        if case .pages(let lambda) = job.parameters.policy, let pages {
+            choosePages(pages, above: lambda, blocks: blocks, state)
+        }
+        plan(state)
+        state.counters.routeNanoseconds += monotonicNanoseconds() - start
         try proceed(slot)
     }
 
@@ -111,7 +155,6 @@ final class SearchWorker {
 
     private func route(_ state: QueryInFlight) {
         let policy = job.parameters.policy
-        if case .pages(let lambda) = policy, let pages { return choosePages(pages, above: lambda, state) }
         let limit = policy.candidateLimit(partitions: index.partitionCount, records: index.manifest.records)
         if let routes = job.routes {
             state.route = routes[state.query]
@@ -145,11 +188,12 @@ final class SearchWorker {
         }
     }
 
-    /// The pages of the nearest partitions that probably hold neighbours. Their centroids alone say which partitions.
-    private func choosePages(_ pages: PageChooser, above lambda: Float, _ state: QueryInFlight) {
-        let query = job.routingRows.row(state.query)
-        router.route(query, limit: pages.partitionLimit, scratch: scratch, into: &state.route)
-        pages.estimate(query, route: state.route, k: job.parameters.k)
+    /// The pages of the nearest partitions that probably hold neighbours.
+    private func choosePages(
+        _ pages: PageChooser, above lambda: Float, blocks: [UnsafeRawPointer?]?, _ state: QueryInFlight
+    ) {
+        pages.estimate(
+            job.routingRows.row(state.query), route: state.route, k: job.parameters.k, blocks: blocks)
         pages.weigh(route: state.route, k: job.parameters.k)
         state.units.removeAll(keepingCapacity: true)
         pages.choose(above: lambda, into: &state.units)

@@ -10,14 +10,19 @@ import Vectors
 
 extension DiskIndex {
     /// The same codes with a fitted model; thresholds are added to `policies`.
+    ///
+    /// - Parameter areInIndex: whether a search will have to read the codes; `router` tells it then which.
     func calibratePages(
-        _ codes: RecordCodes, set: CalibrationSet, threads: Int, into policies: inout CalibratedPolicies
+        _ codes: RecordCodes, areInIndex: Bool, router: any PartitionRouter, set: CalibrationSet, threads: Int,
+        into policies: inout CalibratedPolicies
     ) throws -> RecordCodes {
-        let calibration = try PageCalibration(index: self, set: set, threads: threads)
+        let calibration = try PageCalibration(
+            index: self, router: areInIndex ? router : centroids, set: set, threads: threads)
         let limit = calibration.partitionLimit()
         let looking = codes.with(model: RecordModel(partitionLimit: limit, spreads: codes.model.spreads))
-        let fitted = codes.with(
-            model: RecordModel(partitionLimit: limit, spreads: calibration.spreads(looking)))
+        var model = RecordModel(partitionLimit: limit, spreads: calibration.spreads(looking))
+        if areInIndex { model.lookShare = calibration.lookShare(codes.with(model: model)) }
+        let fitted = codes.with(model: model)
         let gains = calibration.neighbourGains(fitted)
         policies.add(
             CalibratedPolicies.pagesName, thresholds: Policy.pagesLadder.map { Float($0.parameter) },
@@ -49,13 +54,13 @@ private struct PageCalibration {
     /// Spreads that are tried, as shares of the root of a distance.
     private static let spreadLadder = (0..<20).map { 0.01 * expf(Float($0) * 0.25) }
 
-    init(index: DiskIndex, set: CalibrationSet, threads: Int) throws {
+    init(index: DiskIndex, router: any PartitionRouter, set: CalibrationSet, threads: Int) throws {
         self.index = index
         self.set = set
         self.threads = threads
         rows = index.space.queries(from: set.queries)
         routes = index.routes(
-            ofRoutingRows: rows, router: index.centroids, limit: Self.partitionLadder.reduce(1, max),
+            ofRoutingRows: rows, router: router, limit: Self.partitionLadder.reduce(1, max),
             threads: threads)
         places = try index.places(of: Set(set.neighbours).union(set.sources))
     }
@@ -144,24 +149,89 @@ private struct PageCalibration {
         }
     }
 
+    /// What a search of k at a query weighs: each unit with its worth, what is worth most infinitely.
+    private func weighUnits(_ query: Int, k: Int, _ chooser: PageChooser) -> [UnitAddress: Float] {
+        // The vector that a query was made from is found before its neighbours, and is none.
+        chooser.estimate(rows.row(query), route: routes[query], k: k + (set.sources.isEmpty ? 0 : 1))
+        chooser.weigh(route: routes[query], k: k, excluded: source(query))
+        var worth: [UnitAddress: Float] = [:]
+        for (place, unit) in chooser.units.enumerated() { worth[unit] = chooser.gains[place] }
+        // What is worth most is read whatever the threshold.
+        if let best = chooser.gains.indices.max(by: { chooser.gains[$0] < chooser.gains[$1] }) {
+            worth[chooser.units[best]] = .infinity
+        }
+        return worth
+    }
+
+    /// The threshold of pages up to which the codes of each partition of a route are looked at; infinite for the nearest,
+    /// and for all where no code has to be read.
+    private func lookThresholds(_ query: Int, share: Float) -> [Int: Float] {
+        var thresholds: [Int: Float] = [:]
+        for (position, partition) in routes[query].partitions.enumerated() {
+            let probability = expf(routes[query].logProbabilities[position])
+            thresholds[Int(partition)] = position == 0 || share == 0 ? .infinity : probability / share
+        }
+        return thresholds
+    }
+
+    private static let lookShares = (0..<14).map { 0.02 * powf(1.6, Float($0)) }
+    /// The recall at which codes and pages are balanced, and of how many neighbours.
+    private static let balanced = (recall: 0.95, k: 10)
+
+    /// The share with which fewest pages, of codes and of records, find the balanced recall.
+    func lookShare(_ codes: RecordCodes) -> Float {
+        let range = set.calibrating.prefix(Self.fittedMaximum)
+        let k = min(Self.balanced.k, set.depth)
+        let size = index.layout.recordsPerUnit
+        let weighed = forEachQuery(of: range, codes) { query, chooser in weighUnits(query, k: k, chooser) }
+        var best = (pages: Double.infinity, share: Self.lookShares[0])
+        for share in Self.lookShares {
+            var found: [Float] = []
+            var thresholds: [[Int: Float]] = []
+            for (place, query) in range.enumerated() {
+                let looked = lookThresholds(query, share: share)
+                for rank in 0..<k {
+                    found.append(
+                        neighbour(query, rank).flatMap { home in
+                            looked[home.partition].flatMap { limit in
+                                weighed[place][UnitAddress(partition: home.partition, unit: home.slot / size)]
+                                    .map { min($0, limit) }
+                            }
+                        } ?? 0)
+                }
+                thresholds.append(looked)
+            }
+            found.sort(by: >)
+            let lambda = found[min(Int(Self.balanced.recall * Double(found.count)), found.count - 1)]
+            guard lambda > 0 else { continue }
+            var pages = 0
+            var look = CodeLook()
+            for (place, query) in range.enumerated() {
+                let count = routes[query].partitions.prefix { thresholds[place][Int($0)] ?? 0 >= lambda }.count
+                look.plan(routes[query], count: max(1, min(count, codes.model.partitionLimit)), codes: codes)
+                pages += look.reads.reduce(0) { $0 + $1.byteCount } / CodePages.byteCount
+                pages += weighed[place].reduce(0) {
+                    $0 + ($1.value >= lambda && thresholds[place][$1.key.partition] ?? 0 >= lambda
+                        ? index.layout.pagesPerUnit : 0)
+                }
+            }
+            if Double(pages) < best.pages { best = (Double(pages), share) }
+        }
+        return best.share
+    }
+
     /// What the page of each true neighbour is worth to a search of each k.
     func neighbourGains(_ codes: RecordCodes) -> NeighbourGains {
         let size = index.layout.recordsPerUnit
         let gains = forEachQuery(of: 0..<set.count, codes) { query, chooser -> [[Float]] in
-            set.ks.map { k in
-                // The vector that a query was made from is found before its neighbours, and is none.
-                chooser.estimate(
-                    rows.row(query), route: routes[query], k: k + (set.sources.isEmpty ? 0 : 1))
-                chooser.weigh(route: routes[query], k: k, excluded: source(query))
-                var worth: [UnitAddress: Float] = [:]
-                for (place, unit) in chooser.units.enumerated() { worth[unit] = chooser.gains[place] }
-                // What is worth most is read whatever the threshold.
-                if let best = chooser.gains.indices.max(by: { chooser.gains[$0] < chooser.gains[$1] }) {
-                    worth[chooser.units[best]] = .infinity
-                }
+            let looked = lookThresholds(query, share: codes.model.lookShare)
+            return set.ks.map { k in
+                let worth = weighUnits(query, k: k, chooser)
                 return (0..<k).map { rank in
-                    neighbour(query, rank).flatMap {
-                        worth[UnitAddress(partition: $0.partition, unit: $0.slot / size)]
+                    neighbour(query, rank).flatMap { home in
+                        worth[UnitAddress(partition: home.partition, unit: home.slot / size)].map {
+                            min($0, looked[home.partition] ?? 0)
+                        }
                     } ?? 0
                 }
             }

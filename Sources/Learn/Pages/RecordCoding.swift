@@ -79,17 +79,24 @@ public struct RecordCodeParameters: Sendable, Equatable {
     /// Bytes of a code; two more hold its correction.
     public var byteCount: Int
     public var family: CodeFamily
+    /// Whether codes lie in the index and are read by a search, instead of in memory.
+    public var areInIndex: Bool
 
-    public init(byteCount: Int, family: CodeFamily = .opq) {
+    public init(byteCount: Int, family: CodeFamily = .opq, areInIndex: Bool = false) {
         self.byteCount = byteCount
         self.family = family
+        self.areInIndex = areInIndex
     }
 
     /// The family that finds most for its resident bytes: weighted directions take a second map of all dimensions, which
     /// only large bases hide.
-    public static func fitting(byteCount: Int, count: Int, dimension: Int) -> RecordCodeParameters {
-        let isHidden = dimension * dimension * MemoryLayout<Float>.size * 5 <= count * byteCount
-        return RecordCodeParameters(byteCount: byteCount, family: isHidden ? .weighted : .opq)
+    public static func fitting(
+        byteCount: Int, areInIndex: Bool = false, count: Int, dimension: Int
+    ) -> RecordCodeParameters {
+        let isHidden =
+            !areInIndex && dimension * dimension * MemoryLayout<Float>.size * 5 <= count * byteCount
+        return RecordCodeParameters(
+            byteCount: byteCount, family: isHidden ? .weighted : .opq, areInIndex: areInIndex)
     }
 
     /// Bytes of its maps.

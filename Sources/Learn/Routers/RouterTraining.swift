@@ -29,6 +29,7 @@ public struct RouterTraining: Sendable {
         if let recordCodes {
             build["codes"] = String(recordCodes.byteCount)
             build["code-family"] = recordCodes.family.rawValue
+            if recordCodes.areInIndex { build["codes-in"] = "index" }
         }
         return build
     }
@@ -44,6 +45,26 @@ public struct TrainedRouter: Sendable {
     public let policies: CalibratedPolicies
     public let posteriors: [PosteriorModel]
     public let recordCodes: RecordCodes?
+    /// What codes.bin is to hold, where codes lie in the index.
+    package let codeBlocks: VectorMatrix?
+
+    init(
+        router: any LearnedRouter, report: TrainingReport, policies: CalibratedPolicies,
+        posteriors: [PosteriorModel] = [], codes: RecordCodes? = nil, codesAreInIndex: Bool = false
+    ) {
+        self.router = router
+        self.report = report
+        self.policies = policies
+        self.posteriors = posteriors
+        if codesAreInIndex, let codes, let blocks = codes.blocks {
+            recordCodes = codes.inIndex(
+                pageChecksums: CodePages.checksums(
+                    of: UnsafeRawBufferPointer(start: blocks.bytes, count: blocks.byteCount)))
+            codeBlocks = blocks
+        } else {
+            (recordCodes, codeBlocks) = (codes, nil)
+        }
+    }
 
     /// Memory that an open index holds of it.
     public var residentByteCount: Int {
@@ -99,13 +120,14 @@ extension DiskIndex {
             let codes = try calibratePages(
                 codeRecords(
                     wanted, seed: training.predictor.training.seed, threads: threads, progress: progress),
-                set: set, threads: threads, into: &policies)
+                areInIndex: wanted.areInIndex, router: router, set: set, threads: threads, into: &policies)
             return TrainedRouter(
-                router: router, report: report, policies: policies, posteriors: [], recordCodes: codes)
+                router: router, report: report, policies: policies, codes: codes,
+                codesAreInIndex: wanted.areInIndex)
         }
         // A probing model gives each partition a probability of its own: there is no posterior of one neighbour.
         guard let predictor = router as? Predictor else {
-            return TrainedRouter(router: router, report: report, policies: policies, posteriors: [], recordCodes: nil)
+            return TrainedRouter(router: router, report: report, policies: policies)
         }
         // What stopped the training teaches the posterior; what sets thresholds has no part in either.
         let teaching = learned.pairs.heldOut
@@ -119,12 +141,13 @@ extension DiskIndex {
         // What a router promises of a query made from the base hangs on the vector that it was made from, and so does what
         // a second round would still read: only queries from outside tell how that ends.
         guard set.sources.isEmpty else {
-            return TrainedRouter(router: router, report: report, policies: policies, posteriors: posteriors, recordCodes: nil)
+            return TrainedRouter(
+                router: router, report: report, policies: policies, posteriors: posteriors)
         }
         try calibrateLaterRounds(
             predictor: predictor, posteriors: posteriors, set: set,
             memoryByteCount: training.pairs.memoryByteCount, threads: threads, into: &policies)
-        return TrainedRouter(router: router, report: report, policies: policies, posteriors: posteriors, recordCodes: nil)
+        return TrainedRouter(router: router, report: report, policies: policies, posteriors: posteriors)
     }
 
     /// The labelled queries that a training asks for.

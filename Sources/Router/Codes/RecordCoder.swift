@@ -80,8 +80,8 @@ public struct RecordCoder: Sendable {
                 into: blocks.row(range.lowerBound))
         }
         return RecordCodes(
-            quantiser: coder.quantiser, starts: starts, model: model, mean: coder.mean, blocks: blocks,
-            scale: scale)
+            quantiser: coder.quantiser, starts: starts, model: model, mean: coder.mean, scale: scale,
+            blocks: blocks)
     }
 }
 

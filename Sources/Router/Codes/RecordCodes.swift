@@ -8,7 +8,6 @@
 // scanned, then the lower four bits by record, which are looked up where the upper ones say that a record may be near.
 
 import CKernels
-import Glibc
 import Vectors
 
 /// The codes of all records. Immutable, shared by all workers.
@@ -16,6 +15,7 @@ public final class RecordCodes: Sendable {
     static let section = "codes"
     /// Where codes lay by whole bytes, before any index was released with them.
     private static let olderSection = "records"
+    private static let pageByteCount = 4096
 
     public let quantiser: ProductQuantiser
     /// Records of partition p: `starts[p] ..< starts[p + 1]`, in the order of its segment.
@@ -23,40 +23,62 @@ public final class RecordCodes: Sendable {
     public let model: RecordModel
     /// What is taken from a query before its tables are made.
     let mean: [Float]
-    /// The blocks of all partitions, one after the other: in all so many bytes a record as a row has.
-    let blocks: VectorMatrix
     /// What distances are multiplied by before they are kept as corrections: a power of two that makes them fit.
     let scale: Float
+    /// The blocks of all partitions, one after the other: in all so many bytes a record as a row has. nil where they lie in
+    /// the index, in codes.bin.
+    public let blocks: VectorMatrix?
+    /// The checksum of each page of codes.bin; none where the blocks are in memory.
+    public let pageChecksums: [UInt32]
 
     init(
-        quantiser: ProductQuantiser, starts: [UInt32], model: RecordModel, mean: [Float],
-        blocks: VectorMatrix,
-        scale: Float
+        quantiser: ProductQuantiser, starts: [UInt32], model: RecordModel, mean: [Float], scale: Float,
+        blocks: VectorMatrix?, pageChecksums: [UInt32] = []
     ) {
         self.quantiser = quantiser
         self.starts = starts
         self.model = model
         self.mean = mean
-        self.blocks = blocks
         self.scale = scale
+        self.blocks = blocks
+        self.pageChecksums = pageChecksums
     }
 
     /// The same codes with another model.
     public func with(model: RecordModel) -> RecordCodes {
         RecordCodes(
-            quantiser: quantiser, starts: starts, model: model, mean: mean, blocks: blocks, scale: scale)
+            quantiser: quantiser, starts: starts, model: model, mean: mean, scale: scale, blocks: blocks,
+            pageChecksums: pageChecksums)
+    }
+
+    /// The same codes once their blocks lie in the index.
+    public func inIndex(pageChecksums: [UInt32]) -> RecordCodes {
+        RecordCodes(
+            quantiser: quantiser, starts: starts, model: model, mean: mean, scale: scale, blocks: nil,
+            pageChecksums: pageChecksums)
     }
 
     public var count: Int { Int(starts[starts.count - 1]) }
     public var partitionCount: Int { starts.count - 1 }
-    func recordCount(of partition: Int) -> Int { Int(starts[partition + 1] - starts[partition]) }
+    public func recordCount(of partition: Int) -> Int { Int(starts[partition + 1] - starts[partition]) }
+    public var isResident: Bool { blocks != nil }
+
+    /// Bytes of a record's code with its correction.
+    public var recordByteCount: Int { CodeBlock.byteCount(spaces: quantiser.codeByteCount) }
+
+    /// Where the block of a partition lies among all of them.
+    public func blockRange(of partition: Int) -> Range<Int> {
+        Int(starts[partition]) * recordByteCount..<Int(starts[partition + 1]) * recordByteCount
+    }
 
     /// Bytes that a search keeps.
     public var residentByteCount: Int {
-        blocks.byteCount + starts.count * 4 + mean.count * 4 + quantiser.residentByteCount + model.byteCount
+        (blocks?.byteCount ?? 0) + pageChecksums.count * 4 + starts.count * 4 + mean.count * 4
+            + quantiser.residentByteCount + model.byteCount
     }
 
-    // Bytes: the quantiser, mean f32, scale f32, the model, partitions u32, starts u32, blocks.
+    // Bytes: the quantiser, mean f32, scale f32, the model, partitions u32, starts u32, then u32 0 and the blocks, or u32 1,
+    // pages of codes.bin u32, and their checksums u32.
 
     /// The section that holds them.
     public func encode() -> (tag: String, bytes: [UInt8]) {
@@ -67,7 +89,14 @@ public final class RecordCodes: Sendable {
         model.encode(into: &writer)
         writer.append(UInt32(partitionCount))
         writer.append(starts)
-        writer.append(blocks)
+        if let blocks {
+            writer.append(UInt32(0))
+            writer.append(blocks)
+        } else {
+            writer.append(UInt32(1))
+            writer.append(UInt32(pageChecksums.count))
+            writer.append(pageChecksums)
+        }
         return (Self.section, writer.bytes)
     }
 
@@ -104,37 +133,48 @@ public final class RecordCodes: Sendable {
         else {
             throw reader.failure("records of another index: partitions hold other counts")
         }
-        let blocks = try reader.matrix(
-            count: Int(starts[counts.count]),
-            dimension: CodeBlock.byteCount(spaces: quantiser.codeByteCount), elementType: .u8,
-            inHugePages: true)
+        let (count, size) = (
+            Int(starts[counts.count]), CodeBlock.byteCount(spaces: quantiser.codeByteCount)
+        )
+        let place = try reader.integer(UInt32.self)
+        guard place <= 1 else { throw reader.failure("codes in place \(place)") }
+        guard place == 0 else {
+            let pages = Int(try reader.integer(UInt32.self))
+            guard pages == (count * size + pageByteCount - 1) / pageByteCount else {
+                throw reader.failure("\(pages) pages for \(count) records")
+            }
+            let checksums = try reader.numbers(pages)
+            try reader.finish()
+            return RecordCodes(
+                quantiser: quantiser, starts: starts, model: model, mean: mean, scale: scale, blocks: nil,
+                pageChecksums: checksums)
+        }
+        let blocks = try reader.matrix(count: count, dimension: size, elementType: .u8, inHugePages: true)
         try reader.finish()
         let codes = RecordCodes(
-            quantiser: quantiser, starts: starts, model: model, mean: mean, blocks: blocks, scale: scale)
+            quantiser: quantiser, starts: starts, model: model, mean: mean, scale: scale, blocks: blocks)
         for partition in counts.indices where counts[partition] > 0 {
-            let isFinite = codes.withBlock(of: partition) {
-                sonde_find_not_finite(SONDE_F16, $0.corrections, counts[partition]) == counts[partition]
+            guard let block = codes.block(of: partition, at: nil), block.isFinite else {
+                throw reader.failure("corrections that are no numbers")
             }
-            guard isFinite else { throw reader.failure("corrections that are no numbers") }
         }
         return codes
     }
 
-    /// The codes of one partition.
-    func withBlock<Result>(of partition: Int, _ body: (CodeBlock) -> Result) -> Result {
-        body(
-            CodeBlock(
-                at: blocks.row(Int(starts[partition])), count: recordCount(of: partition),
-                spaces: quantiser.codeByteCount))
+    /// The codes of a partition that lie at `bytes`, or where that is nil in memory; nil where they do not.
+    func block(of partition: Int, at bytes: UnsafeRawPointer?) -> CodeBlock? {
+        guard let bytes = bytes ?? blocks.map({ UnsafeRawPointer($0.row(Int(starts[partition]))) })
+        else { return nil }
+        return CodeBlock(
+            at: bytes, count: recordCount(of: partition), spaces: quantiser.codeByteCount)
     }
-}
 
-extension RecordCodes {
     /// Has the part of a partition's codes that is scanned brought near.
     func prefetch(_ partition: Int) {
-        withBlock(of: partition) {
-            sonde_prefetch($0.corrections, Int(bitPattern: $0.lower) - Int(bitPattern: $0.corrections))
-        }
+        guard let blocks else { return }
+        sonde_prefetch(
+            blocks.row(Int(starts[partition])),
+            recordCount(of: partition) * (2 + CodeBlock.pairs(quantiser.codeByteCount)))
     }
 }
 
@@ -155,75 +195,11 @@ struct CodeBlock {
         lower = upper + Self.pairs(spaces) * count
     }
 
+    var isFinite: Bool { sonde_find_not_finite(SONDE_F16, corrections, count) == count }
+
     /// Sub-spaces by two, whose four bits share a byte.
     static func pairs(_ spaces: Int) -> Int { (spaces + 1) / 2 }
 
     /// Bytes of a record.
     static func byteCount(spaces: Int) -> Int { 2 + 2 * pairs(spaces) }
-}
-
-/// What was learned of estimates on queries that were kept back: how far to look, and how surely estimates tell.
-public struct RecordModel: Sendable, Equatable {
-    /// Partitions whose codes are looked at, the nearest first.
-    public var partitionLimit: Int
-    /// By rising k: the spread s of (true - estimated distance) over the root of the estimate, for a search of k.
-    public var spreads: [Spread]
-
-    public struct Spread: Sendable, Equatable {
-        public var k: Int
-        public var value: Float
-
-        public init(k: Int, value: Float) {
-            self.k = k
-            self.value = value
-        }
-    }
-
-    public init(partitionLimit: Int, spreads: [Spread]) {
-        self.partitionLimit = partitionLimit
-        self.spreads = spreads
-    }
-
-    /// The spread for a k: between those that were fitted in proportion to the logarithm of k.
-    public func spread(k: Int) -> Float {
-        guard let upper = spreads.firstIndex(where: { $0.k >= k }) else {
-            return spreads[spreads.count - 1].value
-        }
-        guard upper > 0, spreads[upper].k != k else { return spreads[upper].value }
-        let (low, high) = (spreads[upper - 1], spreads[upper])
-        let share = logf(Float(k) / Float(low.k)) / logf(Float(high.k) / Float(low.k))
-        return low.value + share * (high.value - low.value)
-    }
-
-    /// Records that a search of k weighs at least: far more than can be near.
-    public static func candidateCount(k: Int) -> Int { 128 + 8 * k }
-
-    var byteCount: Int { 8 + spreads.count * 8 }
-
-    func encode(into writer: inout SectionWriter) {
-        writer.append(UInt32(partitionLimit))
-        writer.append(UInt32(spreads.count))
-        for spread in spreads {
-            writer.append(UInt32(spread.k))
-            writer.append(spread.value)
-        }
-    }
-
-    static func decode(from reader: inout SectionReader) throws(RouterError) -> RecordModel {
-        let limit = Int(try reader.integer(UInt32.self))
-        let count = Int(try reader.integer(UInt32.self))
-        guard limit >= 1, count >= 1, count <= 64 else {
-            throw reader.failure("a model of \(limit) partitions and \(count) spreads")
-        }
-        var spreads: [Spread] = []
-        for _ in 0..<count {
-            let k = Int(try reader.integer(UInt32.self))
-            let value = try reader.float()
-            guard k > spreads.last?.k ?? 0, value > 0, value.isFinite else {
-                throw reader.failure("a spread of \(value) for k \(k)")
-            }
-            spreads.append(Spread(k: k, value: value))
-        }
-        return RecordModel(partitionLimit: limit, spreads: spreads)
-    }
 }

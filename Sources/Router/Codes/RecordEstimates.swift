@@ -79,9 +79,12 @@ public final class RecordEstimates {
     /// Finds the records of a route's first partitions that may be among the k nearest; partitions are left out once the
     /// last ones held nothing near.
     ///
-    /// - Parameter query: a row in routing space, of `type`.
+    /// - Parameters:
+    ///   - query: a row in routing space, of `type`.
+    ///   - blocks: where the codes of the route's partitions lie, by position; nil: all in memory.
     public func find(
-        _ query: UnsafeRawPointer, type: ElementType, route: Route, partitions: Int, for search: Search
+        _ query: UnsafeRawPointer, type: ElementType, route: Route, partitions: Int, for search: Search,
+        blocks: [UnsafeRawPointer?]? = nil
     ) {
         begin(query, type: type)
         // Candidates that were there at the last look.
@@ -89,7 +92,9 @@ public final class RecordEstimates {
         let last = min(partitions, route.count) - 1
         for position in stride(from: 0, through: last, by: 1) {
             if position < last { codes.prefetch(Int(route.partitions[position + 1])) }
-            scan(Int(route.partitions[position]), at: position, distance: route.distances[position])
+            scan(
+                Int(route.partitions[position]), at: position, distance: route.distances[position],
+                bytes: blocks?[position])
             // The first partitions tell most of how far the nearest are.
             guard position < 2 || position % Self.look == Self.look - 1 || position == last else { continue }
             if count > search.k {
@@ -135,21 +140,19 @@ public final class RecordEstimates {
     }
 
     /// Appends the records of a partition whose estimates are within the limit.
-    private func scan(_ partition: Int, at position: Int, distance: Float) {
+    private func scan(_ partition: Int, at position: Int, distance: Float, bytes: UnsafeRawPointer? = nil) {
         let records = codes.recordCount(of: partition)
-        guard records > 0 else { return }
+        guard records > 0, let block = codes.block(of: partition, at: bytes) else { return }
         reserve(records)
         let spaces = codes.quantiser.codeByteCount
         let offset = codes.scale * (distance - 2 * tables.offset)
-        let found = codes.withBlock(of: partition) { block in
-            sonde_code4_sums(block.upper, records, records, CodeBlock.pairs(spaces), groups, sums)
-            let near = sonde_code_select(
-                sums, block.corrections, records, step, offset, limit + margin, 0, slots + count,
-                distances + count)
-            return sonde_code_refine(
-                block.upper, block.lower, block.corrections, records, spaces, tables.bytes, step, offset,
-                limit, slots + count, near, slots + count, distances + count)
-        }
+        sonde_code4_sums(block.upper, records, records, CodeBlock.pairs(spaces), groups, sums)
+        let near = sonde_code_select(
+            sums, block.corrections, records, step, offset, limit + margin, 0, slots + count,
+            distances + count)
+        let found = sonde_code_refine(
+            block.upper, block.lower, block.corrections, records, spaces, tables.bytes, step, offset,
+            limit, slots + count, near, slots + count, distances + count)
         (positions + count).update(repeating: UInt32(position), count: found)
         count += found
     }

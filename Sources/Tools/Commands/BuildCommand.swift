@@ -99,7 +99,10 @@ struct BuildCommand: ParsableCommand, ChoosesParts {
     }
 
     private func validateResident() throws {
-        if codesOption.codes != nil {
+        if codesOption.codes == CodesName.none && codesOption.codesIn != nil {
+            throw ValidationError("--codes none leaves no codes to lie anywhere: leave --codes-in out")
+        }
+        if !codesOption.isDefault {
             if routerOptions.router != nil || research.router.prototypes != nil
                 || research.router.prototypeCodes != nil
             {
@@ -268,15 +271,16 @@ struct BuildCommand: ParsableCommand, ChoosesParts {
             || research.partitions.subSegments != nil || research.partitions.pagesMax != nil
             || shards.plan != nil || research.router.prototypes != nil
             || research.router.prototypeCodes != nil || method != nil
-        return codesOption.codes != nil || !isNamed
+        return !codesOption.isDefault || !isNamed
     }
 
     /// What the rule chooses; nil where it is not asked, or where a budget leaves no room for a code of every record: then
     /// centroids and coarser codes are weighed against one another by trying them.
     private func ruled(for file: VectorFile, parameters: BuildParameters) throws -> ResidentRule.Choice? {
         guard let rule = try rule(for: file, parameters: parameters) else { return nil }
-        guard residentOptions.resident != nil && codesOption.codes == nil else { return try rule.choose() }
-        guard let choice = try? rule.choose(), case .records = choice.router else { return nil }
+        guard residentOptions.resident != nil && codesOption.isDefault else { return try rule.choose() }
+        // Centroids are what is left where no code fits.
+        guard let choice = try? rule.choose(), choice.router != .centroids else { return nil }
         return choice
     }
 
@@ -286,6 +290,7 @@ struct BuildCommand: ParsableCommand, ChoosesParts {
         var rule = ResidentRule(base: file)
         rule.metric = parameters.metric
         rule.codes = codesOption.codes?.value ?? .fitting
+        rule.codesAreInIndex = codesOption.codesIn.map { $0 == .index }
         rule.partitions = what.partitions
         rule.residentByteCount = residentOptions.resident?.byteCount(of: file.count * file.rowByteCount)
         rule.memoryByteCount = work.memory.byteCount

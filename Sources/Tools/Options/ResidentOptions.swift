@@ -20,6 +20,20 @@ struct CodesOption: ParsableArguments {
         help: "A code of every vector of so many bytes, or none (default: as many as fit the resident bytes)."
     )
     var codes: CodesName?
+
+    @Option(
+        help:
+            "Where the codes lie: memory, or the index, where a search reads those of near partitions first (default: memory where they fit the resident bytes)."
+    )
+    var codesIn: CodesPlace?
+
+    /// Whether nothing is said of codes.
+    var isDefault: Bool { codes == nil && codesIn == nil }
+}
+
+/// Values of `--codes-in`.
+enum CodesPlace: String, ExpressibleByArgument, CaseIterable {
+    case memory, index
 }
 
 /// A size in bytes, or a share of the vectors' bytes such as "12.5%".
