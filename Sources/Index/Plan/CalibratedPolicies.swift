@@ -222,16 +222,15 @@ extension CalibratedPolicies {
     }
 
     /// What is said of a recall when its thresholds are stored: what it found on queries that had no part in them.
-    ///
-    /// - Parameters:
-    ///   - recall: what the index was planned for; nil: 0.9.
-    ///   - k: the k of that recall; nil: the nearest and, where they were calibrated, the ten nearest.
-    public func promises(recall: Double?, k: Int?) -> [String] {
+    public var promises: [String] {
         var lines: [String] = []
-        for depth in k.map({ [$0] }) ?? [1, 10].filter(depths(of: ReadCost.vectors.name).contains) {
-            let wanted = recall ?? 0.9
+        let wanted = 0.9
+        for depth in [1, 10] where depths(of: ReadCost.vectors.name).contains(depth) {
             do {
-                let declared = try declared(recall: wanted, k: depth, rounds: 1, cost: .vectors)
+                let declared =
+                    depths(of: Self.pagesName).contains(depth)
+                    ? try declaredPages(recall: wanted, k: depth)
+                    : try declared(recall: wanted, k: depth, rounds: 1, cost: .vectors)
                 if let check = declared.check, let source {
                     lines.append(
                         "recall@\(check.k) \(check.declared) found \(check.text) on \(source.checking) queries kept back "

@@ -115,10 +115,8 @@ struct PolicyChoice {
         if let pageGain { return .pages(pageGain) }
         if let recall { return try declared(recall, for: index, k: k) }
         if givenCount == 0 {
-            let planned = index.plannedRecall?.recall
-            let policy = try declared(planned ?? Self.defaultRecall, for: index, k: k)
-            let why = planned.map { "\($0), which the index was planned for" } ?? "\(Self.defaultRecall)"
-            say("no policy given: recall \(why)")
+            let policy = try declared(Self.defaultRecall, for: index, k: k)
+            say("no policy given: recall \(Self.defaultRecall)")
             return policy
         }
         if let eps2 { return .eps2(eps2, nprobe: nprobe ?? 64) }
