@@ -52,7 +52,7 @@ public struct ResidentBudget: Sendable {
     /// The two posteriors of an index with a calibrated router (11-32-32-1 each).
     static let posteriorsByteCount = 2 * ((11 * 32 + 32 * 32 + 32 + 65) * 4 + 11 * 8)
     /// The model of records: a spread for each depth.
-    static let modelByteCount = 12 + CalibratedPolicies.depths.count * 8
+    static let modelByteCount = 8 + CalibratedPolicies.depths.count * 12
 
     /// Resident bytes of an index of `partitions`.
     public func byteCount(partitions: Int, router: PlannedRouter) -> Int {

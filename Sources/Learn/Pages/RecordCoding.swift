@@ -45,7 +45,7 @@ extension DiskIndex {
         }
         coder.encode(parts, threads: threads)
         progress(stage: "code", done: partitionCount, total: partitionCount)
-        return coder.finish(model: RecordModel(partitionLimit: 1, spreads: [.init(k: 1, value: 1)]))
+        return coder.finish(model: RecordModel(depths: [.init(k: 1, spread: 1, partitionLimit: 1)]))
     }
 
     /// Residuals of records drawn evenly to the centroids of their partitions.
