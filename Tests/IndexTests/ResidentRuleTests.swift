@@ -21,7 +21,7 @@ import Vectors
     @Test func anEighthOfTheBaseBuysACodeOfEveryVector() throws {
         let bytes = try Self.rule(1_000_000, 128, .u8)
         #expect(bytes.partitions == 4_000)
-        #expect(bytes.router == .records(byteCount: 13))
+        #expect(bytes.router == .records(byteCount: 12))
         #expect(bytes.limit == 16_000_000 && bytes.residentByteCount <= 16_000_000)
         // Longer vectors leave room for more bytes than are of use.
         let text = try Self.rule(100_000, 384, .f32)
@@ -44,10 +44,13 @@ import Vectors
         let small = try Self.rule(10_000, 128, .u8)
         #expect(small.router == .centroids && small.partitions == 400)
         #expect(try !Self.rule(500, 128, .u8).isCalibrated)
-        // Five bytes a vector would tell them apart no better than centroids do.
+        // Five bytes a vector would tell them apart no better than centroids do: codes go into the index, and where not
+        // even that fits there are none.
         let tight = try Self.rule(1_000_000, 128, .u8) { $0.residentByteCount = 7_000_000 }
-        #expect(tight.router == .centroids && tight.residentByteCount <= 7_000_000)
-        #expect(tight.partitions > 16_000)
+        #expect(tight.router == .recordsInIndex(byteCount: 16) && tight.residentByteCount <= 7_000_000)
+        let tightest = try Self.rule(1_000_000, 128, .u8) { $0.residentByteCount = 700_000 }
+        #expect(tightest.router == .centroids && tightest.residentByteCount <= 700_000)
+        #expect(tightest.partitions > 4000)
         let six = try Self.rule(1_000_000, 128, .u8) { $0.residentByteCount = 9_000_000 }
         #expect(six.router == .records(byteCount: 6))
         // No smaller than half a page.
@@ -78,9 +81,16 @@ import Vectors
                 $0.codes = .bytes(8)
                 $0.partitions = 77
             }.partitions == 77)
+        // Memory has no room for them: the index has, unless that was ruled out.
+        #expect(
+            try Self.rule(100_000, 128, .u8) {
+                $0.codes = .bytes(32)
+                $0.residentByteCount = 2_000_000
+            }.router == .recordsInIndex(byteCount: 32))
         #expect(throws: IndexError.self) {
             try Self.rule(100_000, 128, .u8) {
                 $0.codes = .bytes(32)
+                $0.codesAreInIndex = false
                 $0.residentByteCount = 2_000_000
             }
         }

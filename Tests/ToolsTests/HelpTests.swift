@@ -104,7 +104,7 @@ import Testing
         let scratch = try Scratch()
         for arguments in [
             [
-                "build", "--base", "b.fbin", "--index", scratch.file("i"), "--resident", "1MiB", "--recall",
+                "build", "--base", "b.fbin", "--index", scratch.file("i"), "--duplicate", "gain", "--recall",
                 "0.8", "-k", "5",
             ],
             ["build", "--base", "b.fbin", "--index", scratch.file("i"), "--duplicate", "gain", "--rounds=2"],

@@ -66,7 +66,7 @@ extension DiskIndex {
         let sources = Array(kept.sources.prefix(count))
         // Nobody asks for a good part of a base.
         let depth = neighbourLimit(
-            min(CalibratedPolicies.depths.reduce(1, max), max(100, self.count / 20)),
+            min(CalibratedPolicies.depths.reduce(1, max), max(100, self.count / 100)),
             hasSources: !sources.isEmpty)
         let exact = try exactNeighbours(
             of: queries, sources: sources, k: depth, threads: threads, stage: "calibrate", progress: progress)
