@@ -1,7 +1,10 @@
 // Graph routing by codes: hops, estimates and recall at equal bytes.
 //
 //     codes graph DATA CSV [--set base|centroids] [--families ...] [--bytes 8,16,32] [--rows 100000]
-//         [--seed N] [--queries 3000] [--rounds 3] [--final]
+//         [--seed N] [--queries 3000] [--rounds 3] [--reconstruction 1] [--final]
+//
+// Families are those of codes; `rpq-` and a family learns further from walks, `near-` and a family from the nearest
+// records.
 
 import Foundation
 import Router
@@ -57,8 +60,8 @@ struct GraphMode {
         learned = (taught.converted(to: .f32), all.nearest(CodeData.offered, taught, threads: threads))
     }
 
-    /// The quantiser of a name: a family's; `rpq-` and the family that it starts from, which learns from walks; `near-` the
-    /// same, which learns from the nearest records of queries, as an index does.
+    /// The quantiser of a name: a family's; `rpq-` and the family that it starts from, which learns from walks; `near-`
+    /// the same, which learns from the nearest records of queries, as an index does.
     func quantiser(_ name: String, bytes: Int, seed: UInt64, rounds: Int, options: RoutingCodesOptions)
         -> ProductQuantiser
     {
@@ -157,6 +160,7 @@ struct GraphMode {
         let seed = take("--seed", from: &arguments).flatMap { UInt64($0) } ?? 1
         let queries = take("--queries", from: &arguments).flatMap { Int($0) } ?? 3000
         let rounds = take("--rounds", from: &arguments).flatMap { Int($0) } ?? 3
+        let reconstruction = take("--reconstruction", from: &arguments).flatMap { Float($0) } ?? 1
         let isFinal = arguments.contains("--final")
         arguments.removeAll { $0 == "--final" }
         guard arguments.count == 2, ["base", "centroids"].contains(set), rounds > 0, queries > 0 else {
@@ -185,7 +189,7 @@ struct GraphMode {
                 options.training.epochs = 2
                 // Steps of a walk are between vectors far from the query: what keeps codes near to their vectors there
                 // counts as published.
-                if name.hasPrefix("rpq-") { options.reconstruction = 1 }
+                if name.hasPrefix("rpq-") { options.reconstruction = reconstruction }
                 // Walks by what a code says alone, as published; by the weight of our estimates where maps are ours.
                 options.errorWeight = name.hasSuffix("-opq") ? 0 : 0.5
                 let quantiser = mode.quantiser(

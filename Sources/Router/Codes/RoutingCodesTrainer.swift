@@ -2,8 +2,8 @@
 // rotation R = exp(A), A skew-symmetric, and codewords are learned so that codes choose well. The published routing loss is
 // over the steps of a walk through a graph; here the decision is which of the records that near partitions offer to read,
 // so that each true neighbour must come before the records that the codes of the moment put highest by mistake. A loss of
-// reconstruction and one of triplets stand beside it as published. Training begins from weighted codes and keeps what is
-// best on held-out queries, so that it ends no worse.
+// reconstruction and one of triplets stand beside it as published. Training keeps what is best on
+// held-out queries, so that it ends no worse than it began (RoutingCodesStart.swift).
 
 import CKernels
 import Glibc
