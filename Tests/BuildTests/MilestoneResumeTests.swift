@@ -9,8 +9,6 @@ import TestSupport
 import Testing
 import Vectors
 
-private struct Stopped: Error {}
-
 struct MilestoneResumeTests {
     private let fixture: Fixture
     private let work: String
