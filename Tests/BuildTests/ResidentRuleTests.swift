@@ -21,7 +21,7 @@ import Vectors
     @Test func anEighthOfTheBaseBuysACodeOfEveryVector() throws {
         let bytes = try Self.rule(1_000_000, 128, .u8)
         #expect(bytes.partitions == 4_000)
-        #expect(bytes.router == .records(byteCount: 13))
+        #expect(bytes.router == .records(byteCount: 12))
         #expect(bytes.limit == 16_000_000 && bytes.residentByteCount <= 16_000_000)
         // Longer vectors leave room for more bytes than are of use.
         let text = try Self.rule(100_000, 384, .f32)
@@ -44,10 +44,13 @@ import Vectors
         let small = try Self.rule(10_000, 128, .u8)
         #expect(small.router == .centroids && small.partitions == 400)
         #expect(try !Self.rule(500, 128, .u8).isCalibrated)
-        // Five bytes a vector would tell them apart no better than centroids do.
+        // Five bytes a vector would tell them apart no better than centroids do: codes go into the index, and where not
+        // even that fits there are none.
         let tight = try Self.rule(1_000_000, 128, .u8) { $0.residentByteCount = 7_000_000 }
-        #expect(tight.router == .centroids && tight.residentByteCount <= 7_000_000)
-        #expect(tight.partitions > 16_000)
+        #expect(tight.router == .recordsInIndex(byteCount: 16) && tight.residentByteCount <= 7_000_000)
+        let tightest = try Self.rule(1_000_000, 128, .u8) { $0.residentByteCount = 700_000 }
+        #expect(tightest.router == .centroids && tightest.residentByteCount <= 700_000)
+        #expect(tightest.partitions > 4000)
         let six = try Self.rule(1_000_000, 128, .u8) { $0.residentByteCount = 9_000_000 }
         #expect(six.router == .records(byteCount: 6))
         // No smaller than half a page.
@@ -78,9 +81,16 @@ import Vectors
                 $0.codes = .bytes(8)
                 $0.partitions = 77
             }.partitions == 77)
+        // Memory has no room for them: the index has, unless that was ruled out.
+        #expect(
+            try Self.rule(100_000, 128, .u8) {
+                $0.codes = .bytes(32)
+                $0.residentByteCount = 2_000_000
+            }.router == .recordsInIndex(byteCount: 32))
         #expect(throws: IndexError.self) {
             try Self.rule(100_000, 128, .u8) {
                 $0.codes = .bytes(32)
+                $0.codesAreInIndex = false
                 $0.residentByteCount = 2_000_000
             }
         }
@@ -113,72 +123,5 @@ import Vectors
             #expect(opened.manifest.build["plan-by"] == "rule")
             #expect(opened.policies?.lambda(recall: 0.95, cost: .vectors) != nil)
         }
-    }
-
-    // The planner.
-
-    private static func planner(_ fixture: Fixture, work: Double?) -> ResidentPlanner {
-        var goal = ResidentGoal(residentByteCount: 60_000)
-        goal.recall = 0.8
-        var planner = ResidentPlanner(base: fixture.base, goal: goal)
-        planner.sampleCount = 1200
-        planner.sampleMaximum = 1500
-        planner.queryCount = 256
-        planner.workMaximum = work
-        return planner
-    }
-
-    @Test func aPlanShrinksUntilItsWorkIsLittle() throws {
-        let fixture = try Fixture(count: 2500)
-        let whole = try Self.planner(fixture, work: .infinity).plan()
-        var planner = Self.planner(fixture, work: 1)
-        let little = try planner.plan()
-        #expect(little.options.count < whole.options.count)
-        #expect(little.notes.contains { $0.contains("samples of") } && whole.notes.isEmpty)
-        planner.threads = 1
-        let alone = try planner.plan()
-        #expect(alone.description == little.description)
-    }
-
-    @Test func trialsAreKeptForARunThatGoesOn() throws {
-        let fixture = try Fixture(count: 2000)
-        var planner = Self.planner(fixture, work: 1)
-        let trials = PlanTrials(besideIndex: fixture.directory.file("index"))
-        planner.trials = trials
-        let steps = ProgressSteps()
-        let first = try planner.plan(progress: steps.progress)
-        #expect(steps.values.last == 1000 && steps.values == steps.values.sorted())
-        #expect(fixture.directory.names.contains(".index.planning"))
-        let kept = try Data(contentsOf: URL(fileURLWithPath: trials.path))
-        let again = try planner.plan()
-        #expect(again.description == first.description)
-        #expect(try Data(contentsOf: URL(fileURLWithPath: trials.path)) == kept)
-        // Another plan takes none of them up.
-        planner.seed = 9
-        let other = try planner.plan()
-        #expect(other.options.map(\.pages) != first.options.map(\.pages))
-        trials.discard()
-        #expect(!fixture.directory.names.contains(".index.planning"))
-    }
-
-    @Test func idsOfEightBytesMakePagesOfAPlan() throws {
-        let fixture = try Fixture(count: 2000)
-        var planner = Self.planner(fixture, work: 1)
-        let narrow = try planner.plan()
-        planner.greatestId = .max - 1
-        let wide = try planner.plan()
-        func pages(_ plan: ResidentPlan) -> Double { plan.options.map(\.pages).reduce(0, +) }
-        #expect(pages(wide) != pages(narrow))
-    }
-}
-
-/// Steps of a stage as they are told.
-private final class ProgressSteps: @unchecked Sendable {
-    private let lock = NSLock()
-    private var told: [Int] = []
-    var values: [Int] { lock.withLock { told } }
-
-    var progress: JobProgress {
-        JobProgress { [self] _, done, _ in lock.withLock { told.append(done) } }
     }
 }

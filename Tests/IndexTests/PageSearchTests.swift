@@ -78,7 +78,38 @@ struct PageSearchTests {
             let recall = Recall.mean(of: found.answers, against: truth, k: k, metric: .l2)
             #expect(recall > 0.88, "k \(k): \(recall)")
         }
+        // Of a base so small no deeper thresholds are kept.
         #expect(throws: DeclaredRecallError.self) { try policies.declaredPages(recall: 0.9, k: 101) }
+    }
+
+    @Test func aRecallIsKeptForEachQueryAndNotOnlyInTheMean() throws {
+        let fixture = try Self.fixture()
+        try Self.build(fixture)
+        let index = try fixture.open()
+        let policies = try #require(index.policies)
+        for k in [1, 10] {
+            let truth = try fixture.truth(k: k)
+            let (mean, each) = (
+                try policies.declaredPages(recall: 0.9, k: k),
+                try policies.declaredPagesPerQuery(recall: 0.9, k: k)
+            )
+            #expect(each.threshold < mean.threshold)
+            let found = try index.search(
+                fixture.queries, parameters: SearchParameters(k: k, policy: .pages(each.threshold)))
+            let below = Recall.shareBelow(0.9, of: found.answers, against: truth, k: k, metric: .l2)
+            // 200 queries: one in twenty and what chance adds to it.
+            #expect(below <= 0.08, "k \(k): \(below)")
+            // What codes expect of the pages read is near what is found.
+            let recall = Recall.mean(of: found.answers, against: truth, k: k, metric: .l2)
+            #expect(abs(try #require(found.expectedRecall) - recall) < 0.1)
+        }
+        #expect(throws: DeclaredRecallError.self) {
+            try policies.declaredPagesPerQuery(recall: 0.9, k: 101)
+        }
+        // The next higher recall that was calibrated stands for one between two.
+        #expect(
+            try policies.declaredPagesPerQuery(recall: 0.87, k: 5).threshold
+                == policies.declaredPagesPerQuery(recall: 0.9, k: 5).threshold)
     }
 
     @Test func threadsDoNotChangeTheBytes() throws {

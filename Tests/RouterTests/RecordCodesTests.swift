@@ -24,8 +24,9 @@ import Vectors
         var coder = RecordCoder(
             counts: [Int](repeating: 90, count: 20), centroids: centroids, quantiser: quantiser)
         coder.encode(parts.map { (partition: $0.0, rows: $0.1) }, threads: 2)
-        let model = RecordModel(
-            partitionLimit: 20, spreads: [.init(k: 1, value: 2), .init(k: 100, value: 4)])
+        let model = RecordModel(depths: [
+            .init(k: 1, spread: 2, partitionLimit: 20), .init(k: 100, spread: 4, partitionLimit: 20),
+        ])
         return (coder.finish(model: model), centroids, rows)
     }
 
@@ -164,7 +165,10 @@ import Vectors
     }
 
     @Test func aSpreadBetweenTwoDepthsLiesBetweenTheirs() {
-        let model = RecordModel(partitionLimit: 1, spreads: [.init(k: 1, value: 2), .init(k: 100, value: 4)])
+        let model = RecordModel(depths: [
+            .init(k: 1, spread: 2, partitionLimit: 8), .init(k: 100, spread: 4, partitionLimit: 30),
+        ])
+        #expect([1, 2, 100, 1000].map { model.partitionLimit(k: $0) } == [8, 30, 30, 30])
         #expect(model.spread(k: 1) == 2 && model.spread(k: 100) == 4 && model.spread(k: 1000) == 4)
         #expect(abs(model.spread(k: 10) - 3) < 1e-5)
     }

@@ -1,7 +1,6 @@
+import Router
 import Testing
 import Vectors
-
-import Router
 
 @Suite struct RoutingCodesTests {
     /// Records in lists, queries among them, the nearest records of each.
@@ -153,6 +152,44 @@ import Router
             }
         }
         #expect(trainer.quantiser.family == .rpq)
+    }
+
+    @Test func trainingThatOnlyDoesHarmGivesTheStartBack() {
+        let examples = Self.examples(queries: 100)
+        let start = Self.start(examples)
+        var options = Self.options()
+        (options.wordRate, options.turnRate) = (50, 0.1)
+        let trainer = RoutingCodesTrainer(start: start, examples: examples, options: options)
+        trainer.train { _ in }
+        // Steps as long as these may end in what is no number, which is no better either.
+        #expect(trainer.report.heldOutLosses.allSatisfy { !($0 <= trainer.report.heldOutStart) })
+        #expect(trainer.report.bestEpoch == 0)
+        let kept = trainer.quantiser
+        let rows = examples.base.gather(0..<200)
+        #expect(kept.encoder.encode(rows) == start.encoder.encode(rows))
+        var (left, right) = ([Float](repeating: 0, count: 8), [Float](repeating: 0, count: 8))
+        for word: UInt8 in [0, 17, 255] {
+            kept.encoder.decode([word, word], into: &left)
+            start.encoder.decode([word, word], into: &right)
+            #expect(left == right)
+        }
+    }
+
+    @Test func trainingBeginsAtTheFamilyThatChoosesBest() {
+        let examples = Self.examples(queries: 200)
+        let good = Self.start(examples)
+        // Codewords of other residuals: those of vectors a tenth as long.
+        let small = VectorMatrix(count: 600, dimension: 8, elementType: .f32)
+        for place in 0..<600 * 8 { small.floats[place] = examples.base.floats[place] / 10 }
+        let bad = ProductQuantiser.train(.opq, rows: small, codeByteCount: 2, seed: 3, threads: 2)
+        for starts in [[good, bad], [bad, good]] {
+            let trainer = RoutingCodesTrainer.best(
+                of: starts, examples: examples, options: Self.options(epochs: 0))
+            trainer.train { _ in }
+            #expect(trainer.quantiser.residentByteCount == good.residentByteCount)
+            let rows = examples.base.gather(0..<100)
+            #expect(trainer.quantiser.encoder.encode(rows) == good.encoder.encode(rows))
+        }
     }
 
     @Test func threadsAndInterruptionsDoNotChangeBytes() {

@@ -72,7 +72,7 @@ import Testing
         ["build", "--duplicate", "closure", "--replication-max", "2"],
         ["build", "--duplicate", "soar", "--eta", "auto"], ["build", "--duplicate", "gain", "--lambda", "1"],
         ["build", "--duplicate", "lira", "--rounds", "2"], ["build", "--plan-recall", "0.8"],
-        ["build", "--partitions", "9", "--minimise", "vectors"], ["build", "--pairs", "100"],
+        ["build", "--pairs", "100"],
         ["build", "--heads", "0.1", "--iterations", "3"], ["build", "--method", "lira", "--router", "lira"],
         ["build", "--method", "kmeans", "--codes", "8"], ["train", "--tower", "8"],
         ["train", "--router", "lira", "--refine"], ["train", "--router", "distance", "--targets", "5"],
@@ -104,7 +104,7 @@ import Testing
         let scratch = try Scratch()
         for arguments in [
             [
-                "build", "--base", "b.fbin", "--index", scratch.file("i"), "--resident", "1MiB", "--recall",
+                "build", "--base", "b.fbin", "--index", scratch.file("i"), "--duplicate", "gain", "--recall",
                 "0.8", "-k", "5",
             ],
             ["build", "--base", "b.fbin", "--index", scratch.file("i"), "--duplicate", "gain", "--rounds=2"],

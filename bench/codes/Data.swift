@@ -28,7 +28,7 @@ struct CodeData {
     /// Rows at the end of the learn file that are asked.
     static let heldRows = 1000
     /// Learn rows that routing codes learn from, and the nearest records of each that are offered.
-    static let exampleQueries = 6000
+    static let exampleQueries = 20_000
     static let offered = 200
 
     var name: String
@@ -42,10 +42,9 @@ struct CodeData {
     var options = RoutingCodesOptions()
 
     init(
-        _ source: CodeSource, directory: String, rowLimit: Int?, lists count: Int, isFinal: Bool, learns: Bool
-    )
-        throws
-    {
+        _ source: CodeSource, directory: String, rowLimit: Int?, lists count: Int, isFinal: Bool,
+        exampleQueries: Int
+    ) throws {
         name = source.directory
         let stem = directory + "/" + source.directory + "/"
         func read(_ file: VectorFile, _ range: Range<Int>) throws -> VectorMatrix {
@@ -76,9 +75,9 @@ struct CodeData {
             let rows = try read(learn, held)
             queries = [("learn-held", rows, all.nearest(10, rows, threads: threads).partitions, 10)]
         }
-        guard learns else { return }
+        guard exampleQueries > 0 else { return }
         // Rows spread over the learn file, none of those that are asked.
-        let wanted = min(Self.exampleQueries, held.lowerBound)
+        let wanted = min(exampleQueries, held.lowerBound)
         let step = held.lowerBound / wanted
         let asked = try learn.gather((0..<wanted).map { $0 * step })
         let rows = source.isCosine ? Self.normalised(asked.converted(to: .f32)) : asked

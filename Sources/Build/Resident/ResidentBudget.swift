@@ -7,14 +7,10 @@ import Router
 import Storage
 import Vectors
 
-/// The forms of router that a resident budget may be spent on: those that need no training, whose cost a sample can
-/// tell.
+/// What a resident budget may be spent on.
 public enum PlannedRouter: Sendable, Hashable {
     /// Centroids alone.
     case centroids
-    /// Sub-clusters within partitions as product-quantised codes of so many bytes: `prototypes` a partition in the
-    /// mean, nil for a code of every vector.
-    case codes(prototypes: Int?, byteCount: Int)
     /// A code of so many bytes for every record, by which pages are chosen.
     case records(byteCount: Int)
     /// The same where codes lie in the index and are read.
@@ -26,8 +22,6 @@ public enum PlannedRouter: Sendable, Hashable {
         case .centroids: "centroids"
         case .records(let bytes): "a code of \(bytes) B for every record"
         case .recordsInIndex(let bytes): "a code of \(bytes) B for every record, in the index"
-        case .codes(nil, let bytes): "codes of every vector, \(bytes) B"
-        case .codes(let prototypes?, let bytes): "codes of \(prototypes) a partition, \(bytes) B"
         }
     }
 
@@ -36,24 +30,7 @@ public enum PlannedRouter: Sendable, Hashable {
         switch self {
         case .records(let bytes): (bytes, false)
         case .recordsInIndex(let bytes): (bytes, true)
-        case .centroids, .codes: nil
-        }
-    }
-
-    /// What growth is measured for.
-    enum Family: String {
-        case centroids
-        case someCodes = "some codes"
-        case allCodes = "codes of every vector"
-        case records = "a code of every record"
-    }
-
-    var family: Family {
-        switch self {
-        case .centroids: .centroids
-        case .records, .recordsInIndex: .records
-        case .codes(nil, _): .allCodes
-        case .codes: .someCodes
+        case .centroids: nil
         }
     }
 }
@@ -75,11 +52,9 @@ public struct ResidentBudget: Sendable {
     /// The two posteriors of an index with a calibrated router (11-32-32-1 each).
     static let posteriorsByteCount = 2 * ((11 * 32 + 32 * 32 + 32 + 65) * 4 + 11 * 8)
     /// The model of records: a spread for each depth.
-    static let modelByteCount = 12 + CalibratedPolicies.depths.count * 8
-    /// How many more sub-clusters come out than were asked for, at most: every partition rounds its own share.
-    private static let roundingShare = 0.02
+    static let modelByteCount = 8 + CalibratedPolicies.depths.count * 12
 
-    /// Resident bytes of an index of `partitions`; for some codes a partition an upper bound.
+    /// Resident bytes of an index of `partitions`.
     public func byteCount(partitions: Int, router: PlannedRouter) -> Int {
         let row = dimension * elementType.byteCount
         var bytes = partitions * (row + MemoryLayout<SegmentEntry>.stride)
@@ -98,12 +73,7 @@ public struct ResidentBudget: Sendable {
                 byteCount: size, areInIndex: areInIndex, count: count, dimension: dimension)
             return bytes + parameters.mapsByteCount(dimension: dimension) + Self.modelByteCount
         }
-        bytes += Self.posteriorsByteCount
-        guard case .codes(let prototypes, let size) = router else { return bytes }
-        let codes = prototypes.map { codeCount(partitions: partitions, prototypes: $0) } ?? count
-        // Codes with two bytes of weight each, where each partition's begin, the mean, and the codewords.
-        bytes += codes * (size + 2) + (partitions + 1) * 4 + dimension * 4
-        return bytes + dimension * ProductQuantiser.wordCount * 2 + (size + 1) * 4
+        return bytes + Self.posteriorsByteCount
     }
 
     /// The most partitions that fit into `limit` bytes; 0 where not even one does.
@@ -123,16 +93,9 @@ public struct ResidentBudget: Sendable {
     /// Bytes of a record's code and correction: sub-spaces stand two by two.
     static func recordByteCount(codes size: Int) -> Int { (size + 1) / 2 * 2 + 2 }
 
-    func codeCount(partitions: Int, prototypes: Int) -> Int {
-        min(count, Int(Double(partitions) * Double(prototypes) * (1 + Self.roundingShare)) + 64)
-    }
-
     /// Memory that making the codes takes while an index is built: codes with what they are calibrated by, the bytes
     /// that are written of them, and where every vector lives.
-    func trainingByteCount(partitions: Int, router: PlannedRouter) -> Int {
-        if let (size, _) = router.recordCodes { return count * (2 * (size + 2) + 12) }
-        guard case .codes(let prototypes, let size) = router else { return 0 }
-        let codes = prototypes.map { codeCount(partitions: partitions, prototypes: $0) } ?? count
-        return codes * (3 * (size + 2) + 8) + count * 8
+    func trainingByteCount(_ router: PlannedRouter) -> Int {
+        router.recordCodes.map { count * (2 * ($0.byteCount + 2) + 12) } ?? 0
     }
 }

@@ -89,6 +89,9 @@ public struct ResidentRule: Sendable {
         self.elementType = elementType
     }
 
+    /// Whether an entry of a manifest tells of a budget and how it was spent.
+    static func isRuleKey(_ key: String) -> Bool { key == "resident" || key.hasPrefix("plan-") }
+
     /// The budget: what was given, or an eighth of the base's bytes.
     public var budgetByteCount: Int {
         residentByteCount
@@ -203,7 +206,7 @@ public struct ResidentRule: Sendable {
     private func choice(
         _ partitions: Int, _ router: PlannedRouter, _ budget: ResidentBudget
     ) throws(IndexError) -> Choice {
-        let needed = budget.trainingByteCount(partitions: partitions, router: router)
+        let needed = budget.trainingByteCount(router)
         if needed > memoryByteCount {
             throw .memoryTooSmall(
                 "\(router.name), take \(needed >> 20) MiB to make, the memory is \(memoryByteCount >> 20) MiB: give "
@@ -237,6 +240,16 @@ extension ResidentRule.Choice {
         parameters.router = training
     }
 
+    /// Gives the router and the budget to a retraining, whose partitions stay as they are.
+    public func apply(to retraining: inout Retraining) {
+        retraining.training.predictor.training.targets = max(
+            retraining.training.predictor.training.targets, Self.depth)
+        retraining.training.take(router, partitions: partitions, of: count, codes: codes)
+        retraining.residentByteCount = limit
+        if let limit { retraining.notes["resident"] = String(limit) }
+        retraining.notes["plan-by"] = "rule"
+    }
+
     /// A line for people.
     public var text: String {
         "\(partitions) partitions, \(router.name): at most \(residentByteCount) resident bytes"
@@ -256,21 +269,10 @@ extension RouterTraining {
         // One factor and its thresholds need few queries; none at all would leave the promise unchecked.
         if !hasQueries { pairs.syntheticCount = Self.syntheticMaximum }
         pairs.syntheticCount = min(pairs.syntheticCount, Self.syntheticMaximum)
-        switch router {
-        case .centroids:
-            predictor.kind = .distance
-            predictor.codeByteCount = nil
-        case .records(let byteCount), .recordsInIndex(let byteCount):
-            predictor.kind = .distance
-            predictor.codeByteCount = nil
-            recordCodes =
-                codes
-                ?? RecordCodeParameters(
-                    byteCount: byteCount, areInIndex: router.recordCodes?.areInIndex ?? false)
-        case .codes(let prototypes, let byteCount):
-            predictor.kind = .subcentroids
-            predictor.prototypes = prototypes.map(Double.init) ?? Double(count) / Double(partitions)
-            predictor.codeByteCount = byteCount
+        predictor.kind = .distance
+        predictor.codeByteCount = nil
+        if let (byteCount, areInIndex) = router.recordCodes {
+            recordCodes = codes ?? RecordCodeParameters(byteCount: byteCount, areInIndex: areInIndex)
         }
     }
 }

@@ -75,7 +75,7 @@ public struct IndexRewriter {
         }
         // What was promised of the old router or of fewer records is not promised of the new ones.
         if sections != nil || !plan.isEmpty {
-            manifest.build = manifest.build.filter { !ResidentPlan.isPlanKey($0.key) }
+            manifest.build = manifest.build.filter { !ResidentRule.isRuleKey($0.key) }
         }
         manifest.build.merge(build) { $1 }
         // With another router or other records it joins its siblings no more.

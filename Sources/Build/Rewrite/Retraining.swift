@@ -76,8 +76,7 @@ public struct Retraining: Sendable {
             replication: index.replication, indexByteCount: manifest.totalByteCount,
             residentByteCount: resident, stages: [("retrain", Double(monotonicNanoseconds() - start) / 1e9)])
         report.promises =
-            trained?.policies.promises(
-                recall: ResidentPlan.recall(in: manifest.build), k: ResidentPlan.k(in: manifest.build)) ?? []
+            trained?.policies.promises ?? []
         return report
     }
 

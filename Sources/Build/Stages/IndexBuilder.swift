@@ -54,8 +54,7 @@ extension BuildReport {
         replication = index.replication
         indexByteCount = index.manifest.totalByteCount
         residentByteCount = index.residentByteCount
-        promises =
-            index.policies?.promises(recall: index.plannedRecall?.recall, k: index.plannedRecall?.k) ?? []
+        promises = index.policies?.promises ?? []
         nearestShare = index.manifest.build["assigned-nearest"].flatMap { Double($0) }
         self.stages = stages
     }

@@ -125,21 +125,37 @@ public enum Recall {
     /// Believes the truth: see `DiskIndex.checked`.
     public static func mean(of answers: TruthFile, against truth: TruthFile, k: Int, metric: Metric) -> Double
     {
-        var (right, all) = (0, 0)
-        for query in 0..<answers.count {
-            let count = existing(truth, query: query, k: k)
-            all += count
-            let wanted = Set((0..<count).map { truth.id(query: query, rank: $0) })
-            let limit = limit(truth, query: query, count: count, metric: metric)
-            var found = 0
-            for rank in 0..<min(k, answers.k) {
-                let id = answers.id(query: query, rank: rank)
-                guard id != TruthFile.noId else { continue }
-                if wanted.contains(id) || answers.distance(query: query, rank: rank) <= limit { found += 1 }
-            }
-            right += min(found, count)
+        let found = (0..<answers.count).map { self.found(answers, $0, truth: truth, k: k, metric: metric) }
+        let all = found.reduce(0) { $0 + $1.of }
+        return Double(found.reduce(0) { $0 + $1.right }) / Double(max(all, 1))
+    }
+
+    /// The share of queries whose own recall@k is below what is wanted; counted as `mean` counts.
+    public static func shareBelow(
+        _ wanted: Double, of answers: TruthFile, against truth: TruthFile, k: Int, metric: Metric
+    ) -> Double {
+        let below = (0..<answers.count).count {
+            let found = found(answers, $0, truth: truth, k: k, metric: metric)
+            // Shares of whole neighbours: 9.5 of 10 are 10.
+            return Double(found.right) < wanted * Double(found.of) - 1e-9
         }
-        return Double(right) / Double(max(all, 1))
+        return Double(below) / Double(max(answers.count, 1))
+    }
+
+    /// How many of a query's true neighbours were found, and how many there are.
+    private static func found(
+        _ answers: TruthFile, _ query: Int, truth: TruthFile, k: Int, metric: Metric
+    ) -> (right: Int, of: Int) {
+        let count = existing(truth, query: query, k: k)
+        let wanted = Set((0..<count).map { truth.id(query: query, rank: $0) })
+        let limit = limit(truth, query: query, count: count, metric: metric)
+        var found = 0
+        for rank in 0..<min(k, answers.k) {
+            let id = answers.id(query: query, rank: rank)
+            guard id != TruthFile.noId else { continue }
+            if wanted.contains(id) || answers.distance(query: query, rank: rank) <= limit { found += 1 }
+        }
+        return (min(found, count), count)
     }
 
     /// True neighbours of a query among the first k: places that are filled.

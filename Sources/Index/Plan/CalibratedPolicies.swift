@@ -88,13 +88,18 @@ public struct CalibratedPolicies: Sendable, Codable {
 
     package static let section = "policies"
     /// The k of recall@k that thresholds are kept for.
-    package static let depths = [1, 2, 5, 10, 20, 50, 100]
+    package static let depths = [1, 2, 5, 10, 20, 50, 100, 300, 1000]
     /// The recalls that are checked before thresholds are stored.
     package static let checkedRecalls = [0.8, 0.9, 0.95, 0.98, 0.99]
 
     package static let laterRoundsName = "vectors, 2 rounds"
     package static let sigmaName = "sigma"
     package static let pagesName = "pages"
+    /// Thresholds of pages that keep a recall for single queries instead of in the mean.
+    package static let pagesPerQueryName = "pages, each query"
+    /// The recalls that are kept so, and the share of queries that may find less.
+    package static let guaranteedRecalls = [0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.98, 0.99, 1]
+    package static let failingShare = 0.05
 
     package static func curveName(_ name: String, k: Int) -> String { k == 1 ? name : "\(name), recall@\(k)" }
 
@@ -221,17 +226,43 @@ extension CalibratedPolicies {
         return try declared(recall: recall, k: k, curve: Self.pagesName)
     }
 
-    /// What is said of a recall when its thresholds are stored: what it found on queries that had no part in them.
+    /// The threshold of a page's gain at which 95 of 100 queries find at least a recall@k each.
     ///
-    /// - Parameters:
-    ///   - recall: what the index was planned for; nil: 0.9.
-    ///   - k: the k of that recall; nil: the nearest and, where they were calibrated, the ten nearest.
-    public func promises(recall: Double?, k: Int?) -> [String] {
+    /// Calibrated are some recalls at some k: the next higher recall stands for one between two, and of the k around the
+    /// one that reads more.
+    public func declaredPagesPerQuery(recall: Double, k: Int) throws(DeclaredRecallError) -> DeclaredRecall {
+        let name = Self.pagesPerQueryName
+        let calibrated = depths(of: name)
+        guard !calibrated.isEmpty else { throw .noPages }
+        guard k >= 1, let deep = calibrated.first(where: { $0 >= k }) else {
+            throw .depth(k: k, calibrated: calibrated)
+        }
+        let around = deep == k ? [k] : [calibrated.last { $0 < k }, deep].compactMap { $0 }
+        var threshold = Float.infinity
+        for depth in around {
+            let points = curves[Self.curveName(name, k: depth)] ?? []
+            guard let point = points.filter({ $0.recall >= recall - 1e-9 }).min(by: { $0.recall < $1.recall })
+            else {
+                throw .notReached(
+                    recall: recall, k: depth, highest: points.reduce(0) { max($0, $1.recall) },
+                    calibrating: source.map { $0.calibrating + $0.checking })
+            }
+            threshold = min(threshold, Float(point.lambda))
+        }
+        return DeclaredRecall(
+            recall: recall, k: k, threshold: threshold, depths: around, source: source, check: nil)
+    }
+
+    /// What is said of a recall when its thresholds are stored: what it found on queries that had no part in them.
+    public var promises: [String] {
         var lines: [String] = []
-        for depth in k.map({ [$0] }) ?? [1, 10].filter(depths(of: ReadCost.vectors.name).contains) {
-            let wanted = recall ?? 0.9
+        let wanted = 0.9
+        for depth in [1, 10] where depths(of: ReadCost.vectors.name).contains(depth) {
             do {
-                let declared = try declared(recall: wanted, k: depth, rounds: 1, cost: .vectors)
+                let declared =
+                    depths(of: Self.pagesName).contains(depth)
+                    ? try declaredPages(recall: wanted, k: depth)
+                    : try declared(recall: wanted, k: depth, rounds: 1, cost: .vectors)
                 if let check = declared.check, let source {
                     lines.append(
                         "recall@\(check.k) \(check.declared) found \(check.text) on \(source.checking) queries kept back "

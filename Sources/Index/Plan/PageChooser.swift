@@ -34,8 +34,8 @@ package final class PageChooser {
     package private(set) var units: [UnitAddress] = []
     package private(set) var gains: [Float] = []
 
-    /// Partitions whose codes are looked at.
-    package var partitionLimit: Int { codes.model.partitionLimit }
+    /// Partitions whose codes a search of k looks at.
+    package func partitionLimit(k: Int) -> Int { codes.model.partitionLimit(k: k) }
 
     package init(index: DiskIndex, codes: RecordCodes) {
         self.codes = codes
@@ -46,8 +46,8 @@ package final class PageChooser {
 
     /// How many of a route's partitions are worth a look at their codes, where those have to be read: at least one. Each
     /// page of codes costs as much as a page of records, which has to be worth `lambda` neighbours.
-    package func lookCount(_ route: Route, above lambda: Float) -> Int {
-        let most = min(route.count, codes.model.partitionLimit)
+    package func lookCount(_ route: Route, k: Int, above lambda: Float) -> Int {
+        let most = min(route.count, codes.model.partitionLimit(k: k))
         let least = log(codes.model.lookShare * lambda)
         return route.logProbabilities.prefix(most).firstIndex { $0 < least }.map { max($0, 1) } ?? most
     }
@@ -64,7 +64,7 @@ package final class PageChooser {
         _ query: UnsafeRawPointer, route: Route, k: Int, blocks: [UnsafeRawPointer?]? = nil,
         stops: Bool = true
     ) {
-        let limit = min(codes.model.partitionLimit, blocks?.count ?? .max)
+        let limit = min(codes.model.partitionLimit(k: k), blocks?.count ?? .max)
         if stops {
             estimates.find(
                 query, type: elementType, route: route, partitions: limit,
@@ -131,14 +131,22 @@ package final class PageChooser {
         }
     }
 
-    /// Appends the units that are worth more than lambda, in file order, and at least the one that is worth most.
-    package func choose(above lambda: Float, into chosen: inout [UnitAddress]) {
-        var best = -1
+    /// Appends the units that are worth more than lambda, in file order, and at least the one that is worth most; returns
+    /// how many neighbours they are expected to hold.
+    package func choose(above lambda: Float, into chosen: inout [UnitAddress]) -> Float {
+        var (best, expected) = (-1, Float(0))
         for index in gains.indices {
-            if gains[index] > lambda { chosen.append(units[index]) }
+            if gains[index] > lambda {
+                chosen.append(units[index])
+                expected += gains[index]
+            }
             if best < 0 || gains[index] > gains[best] { best = index }
         }
-        if chosen.isEmpty && best >= 0 { chosen.append(units[best]) }
+        if chosen.isEmpty && best >= 0 {
+            chosen.append(units[best])
+            expected = gains[best]
+        }
         chosen.sort()
+        return expected
     }
 }

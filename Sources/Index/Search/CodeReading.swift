@@ -72,7 +72,7 @@ final class CodeReader {
     var inFlight: Int { queue.inFlight }
     var base: UnsafeRawPointer { UnsafeRawPointer(arena.base) }
 
-    init(device: any BlockDevice, codes: RecordCodes) throws {
+    init(device: any BlockDevice, codes: RecordCodes, k: Int) throws {
         self.device = device
         self.codes = codes
         // All that one query may look at has to fit: a read may begin and end within a page of its blocks.
@@ -80,7 +80,7 @@ final class CodeReader {
         for partition in 0..<codes.partitionCount {
             largest = max(largest, codes.blockRange(of: partition).count)
         }
-        let most = codes.model.partitionLimit * (largest + 2 * CodePages.byteCount)
+        let most = codes.model.partitionLimit(k: k) * (largest + 2 * CodePages.byteCount)
         arena = try ReadArena(byteCount: max(4 << 20, CodePages.fileByteCount(of: most)))
         queue = try device.makeQueue(depth: 256, arena: arena)
     }

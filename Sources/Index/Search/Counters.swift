@@ -26,6 +26,9 @@ public struct QueryCounters: Sendable, Equatable {
     /// From the query's start to its answer.
     public var latencyNanoseconds: UInt64 = 0
 
+    /// Neighbours that the pages read were expected to hold, where codes chose them; else 0.
+    public var expectedNeighbours: Float = 0
+
     public init() {}
 
     /// The columns of `search --counters`, in order.

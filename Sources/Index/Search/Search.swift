@@ -38,6 +38,11 @@ public struct SearchResult: Sendable {
     /// One for each query.
     public var counters: [QueryCounters]
     public var wallSeconds: Double
+    /// The mean recall that the codes themselves expected, where they chose pages; nil where none did.
+    public var expectedRecall: Double? {
+        let sum = counters.reduce(0.0) { $0 + Double($1.expectedNeighbours) }
+        return sum > 0 ? sum / Double(max(1, counters.count * answers.k)) : nil
+    }
     /// Queries that were answered empty because distances to them mean nothing, rising.
     public var invalidQueries: [Int] = []
 }

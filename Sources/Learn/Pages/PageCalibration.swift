@@ -18,9 +18,14 @@ extension DiskIndex {
     ) throws -> RecordCodes {
         let calibration = try PageCalibration(
             index: self, router: areInIndex ? router : centroids, set: set, threads: threads)
-        let limit = calibration.partitionLimit()
-        let looking = codes.with(model: RecordModel(partitionLimit: limit, spreads: codes.model.spreads))
-        var model = RecordModel(partitionLimit: limit, spreads: calibration.spreads(looking))
+        let limits = calibration.partitionLimits()
+        let looking = codes.with(
+            model: RecordModel(
+                depths: zip(set.ks, limits).map { .init(k: $0, spread: 1, partitionLimit: $1) }))
+        var model = looking.model
+        for (place, spread) in calibration.spreads(looking).enumerated() {
+            model.depths[place].spread = spread
+        }
         if areInIndex { model.lookShare = calibration.lookShare(codes.with(model: model)) }
         let fitted = codes.with(model: model)
         let gains = calibration.neighbourGains(fitted)
@@ -29,6 +34,13 @@ extension DiskIndex {
             ks: set.ks,
             calibrating: { gains.leastRecalls(above: $0, groups: set.groups(of: set.calibrating)) },
             checking: { gains.leastRecalls(above: $0, groups: set.groups(of: set.checking)) })
+        for (place, k) in set.ks.enumerated() {
+            policies.curves[CalibratedPolicies.curveName(CalibratedPolicies.pagesPerQueryName, k: k)] =
+                CalibratedPolicies.guaranteedRecalls.compactMap { recall in
+                    gains.thresholdPerQuery(recall: recall, place: place, groups: set.groups(of: 0..<set.count))
+                        .map { .init(lambda: Double($0), recall: recall) }
+                }
+        }
         return fitted
     }
 }
@@ -46,11 +58,17 @@ private struct PageCalibration {
     let threads: Int
 
     /// Partitions that are looked at, at most.
-    private static let partitionLadder = [8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256]
+    private static let partitionLadder = [
+        8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512,
+    ]
     /// The share of true neighbours that shall lie in them.
     private static let coverage = 0.997
+    /// No more than so many are looked at for so few neighbours: what they miss is cheaper to do without.
+    private static let fewLimit = (k: 20, partitions: 256)
     /// Queries that spreads are fitted on, at most.
     private static let fittedMaximum = 500
+    /// Beyond this k one query in so many has a part in it.
+    private static let manyCandidates = (k: 100, part: 5)
     /// Spreads that are tried, as shares of the root of a distance.
     private static let spreadLadder = (0..<20).map { 0.01 * expf(Float($0) * 0.25) }
 
@@ -71,24 +89,36 @@ private struct PageCalibration {
 
     private func source(_ query: Int) -> Place? { set.sources.isEmpty ? nil : places[set.sources[query]] }
 
-    /// The fewest partitions in which nearly all of the ten nearest lie.
-    func partitionLimit() -> Int {
-        let depth = min(10, set.depth)
-        var ranks: [Int] = []
+    /// By k, the fewest partitions in which nearly all of the k nearest lie; of few neighbours those of the ten nearest.
+    func partitionLimits() -> [Int] {
+        let depths = set.ks.map { min(max($0, 10), set.depth) }
+        // By k and step of the ladder, the neighbours that lie within it and not within the one before.
+        var held = depths.map { _ in [Int](repeating: 0, count: Self.partitionLadder.count) }
         for query in set.calibrating {
             var positions: [UInt32: Int] = [:]
             for (position, partition) in routes[query].partitions.enumerated() {
                 positions[partition] = position
             }
-            for rank in 0..<depth {
-                ranks.append(neighbour(query, rank).flatMap { positions[UInt32($0.partition)] } ?? .max)
+            for rank in 0..<set.depth {
+                guard let home = neighbour(query, rank), let position = positions[UInt32(home.partition)],
+                    let step = Self.partitionLadder.firstIndex(where: { position < $0 })
+                else { continue }
+                for (place, depth) in depths.enumerated() where rank < depth { held[place][step] += 1 }
             }
         }
-        for limit in Self.partitionLadder {
-            let held = ranks.reduce(0) { $0 + ($1 < limit ? 1 : 0) }
-            if Double(held) >= Self.coverage * Double(ranks.count) { return min(limit, index.partitionCount) }
+        return set.ks.indices.map { place in
+            let most = min(
+                index.partitionCount,
+                set.ks[place] <= Self.fewLimit.k
+                    ? Self.fewLimit.partitions : Self.partitionLadder.reduce(1, max))
+            let wanted = Self.coverage * Double(depths[place] * set.calibrating.count)
+            var within = 0
+            for (step, limit) in Self.partitionLadder.enumerated() where limit < most {
+                within += held[place][step]
+                if Double(within) >= wanted { return limit }
+            }
+            return most
         }
-        return min(Self.partitionLadder.reduce(1, max), index.partitionCount)
     }
 
     /// Calls `body` with a chooser for each query of a range, on all threads, and returns what it made of them in order.
@@ -107,7 +137,7 @@ private struct PageCalibration {
     }
 
     /// The spread for each k under which what was found is likeliest.
-    func spreads(_ codes: RecordCodes) -> [RecordModel.Spread] {
+    func spreads(_ codes: RecordCodes) -> [Float] {
         let range = set.calibrating.prefix(Self.fittedMaximum)
         let deepest = set.ks.reduce(1, max)
         let roots = forEachQuery(of: range, codes) { query, chooser -> Float in
@@ -127,6 +157,11 @@ private struct PageCalibration {
             var losses: [Double] = []
             chooser.estimate(rows.row(query), route: routes[query], k: deepest, stops: false)
             for k in set.ks {
+                // Many candidates take long to weigh, and tell as much of fewer queries.
+                if k > Self.manyCandidates.k, query % Self.manyCandidates.part != 0 {
+                    losses += ladder.map { _ in 0 }
+                    continue
+                }
                 for spread in ladder {
                     chooser.weigh(route: routes[query], k: k, spread: spread, excluded: source(query))
                     var loss = 0.0
@@ -140,12 +175,12 @@ private struct PageCalibration {
             }
             return losses
         }
-        return set.ks.enumerated().map { place, k in
+        return set.ks.indices.map { place in
             let sums = ladder.indices.map { step in
                 losses.reduce(0.0) { $0 + $1[place * ladder.count + step] }
             }
             let best = sums.indices.min { sums[$0] < sums[$1] } ?? 0
-            return .init(k: k, value: ladder[best])
+            return ladder[best]
         }
     }
 
@@ -208,7 +243,7 @@ private struct PageCalibration {
             var look = CodeLook()
             for (place, query) in range.enumerated() {
                 let count = routes[query].partitions.prefix { thresholds[place][Int($0)] ?? 0 >= lambda }.count
-                look.plan(routes[query], count: max(1, min(count, codes.model.partitionLimit)), codes: codes)
+                look.plan(routes[query], count: max(1, min(count, codes.model.partitionLimit(k: k))), codes: codes)
                 pages += look.reads.reduce(0) { $0 + $1.byteCount } / CodePages.byteCount
                 pages += weighed[place].reduce(0) {
                     $0 + ($1.value >= lambda && thresholds[place][$1.key.partition] ?? 0 >= lambda
@@ -243,6 +278,26 @@ private struct PageCalibration {
 /// The gains of the pages of true neighbours: by query, by k, by rank.
 private struct NeighbourGains {
     let byQuery: [[[Float]]]
+
+    /// The threshold at which all but a twentieth of queries find a recall, by split conformal prediction (Vovk et al.
+    /// 2005): with n queries at hand the next one is let down with at most that probability where the threshold is the
+    /// floor(alpha (n + 1))-th least of those that each needs. nil where that reads everything.
+    ///
+    /// - Parameter groups: queries by row; the threshold has to do for each group.
+    func thresholdPerQuery(recall: Double, place: Int, groups: [[Int]]) -> Float? {
+        var least = Float.infinity
+        for rows in groups {
+            let needed = rows.map { row in
+                // The threshold below the gain of so many pages finds so many neighbours.
+                let gains = byQuery[row][place].sorted(by: >)
+                return gains[max(0, min(gains.count, Int((recall * Double(gains.count)).rounded(.up))) - 1)]
+            }.sorted()
+            let allowed = Int(CalibratedPolicies.failingShare * Double(needed.count + 1))
+            guard allowed >= 1 else { return nil }
+            least = min(least, needed[allowed - 1].nextDown)
+        }
+        return least > 0 && least < .infinity ? least : nil
+    }
 
     /// Recalls by threshold and k, of the group of queries that each finds least for.
     func leastRecalls(above thresholds: [Float], groups: [[Int]]) -> [[MeanRecall]] {

@@ -7,6 +7,9 @@ import Storage
 import Vectors
 
 extension DiskIndex {
+    /// Whether every vector has one record in a plain partition, so that a code of every record tells where it lies.
+    public var mayHoldCodes: Bool { !hasReplicas && headIds == nil && cells == nil }
+
     /// Codes of all records, with a model that is still to be fitted.
     ///
     /// - Throws: `IndexError.invalid` for an index whose records are not one for each vector in plain partitions, and for a
@@ -14,7 +17,7 @@ extension DiskIndex {
     func codeRecords(_ wanted: RecordCodeParameters, seed: UInt64, threads: Int, progress: JobProgress) throws
         -> RecordCodes
     {
-        guard !hasReplicas, headIds == nil, cells == nil else {
+        guard mayHoldCodes else {
             throw IndexError.invalid(
                 "\(path) has copies, heads or cells: a code of every record is for plain partitions of vectors held once"
             )
@@ -42,7 +45,7 @@ extension DiskIndex {
         }
         coder.encode(parts, threads: threads)
         progress(stage: "code", done: partitionCount, total: partitionCount)
-        return coder.finish(model: RecordModel(partitionLimit: 1, spreads: [.init(k: 1, value: 1)]))
+        return coder.finish(model: RecordModel(depths: [.init(k: 1, spread: 1, partitionLimit: 1)]))
     }
 
     /// Residuals of records drawn evenly to the centroids of their partitions.

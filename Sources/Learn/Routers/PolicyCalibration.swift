@@ -64,8 +64,10 @@ extension DiskIndex {
         let count = min(kept.queries.count, CalibrationSet.countMaximum(vectors: manifest.records))
         let queries = kept.queries.gather(0..<count)
         let sources = Array(kept.sources.prefix(count))
+        // Nobody asks for a good part of a base.
         let depth = neighbourLimit(
-            CalibratedPolicies.depths.reduce(1, max), hasSources: !sources.isEmpty)
+            min(CalibratedPolicies.depths.reduce(1, max), max(100, self.count / 100)),
+            hasSources: !sources.isEmpty)
         let exact = try exactNeighbours(
             of: queries, sources: sources, k: depth, threads: threads, stage: "calibrate", progress: progress)
         return CalibrationSet(

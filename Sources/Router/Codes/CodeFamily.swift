@@ -40,7 +40,7 @@ extension ProductQuantiser {
     /// - Parameters:
     ///   - codeByteCount: from 1 to the dimension, at most `codeByteLimit`.
     ///   - examples: what queries looked for; `rpq` learns from them, the others pass them over. Without any `rpq` is
-    ///     what it begins from, `weighted`.
+    ///     `weighted`.
     public static func train(
         _ family: CodeFamily, rows: VectorMatrix, codeByteCount: Int, seed: UInt64, threads: Int,
         examples: RoutingExamples? = nil
@@ -56,16 +56,21 @@ extension ProductQuantiser {
         case .pq: return PlainCodes.train(sample, codeByteCount: codeByteCount, seed: seed, threads: threads)
         case .opq:
             return OptimisedCodes.train(sample, codeByteCount: codeByteCount, seed: seed, threads: threads)
-        case .weighted, .rpq:
-            let start = OptimisedCodes.train(
-                sample, codeByteCount: codeByteCount, seed: seed, threads: threads, family: .weighted,
-                weights: weights)
-            guard family == .rpq, let examples else { return start }
+        case .rpq:
+            guard let examples else {
+                return train(
+                    .weighted, rows: sample, codeByteCount: codeByteCount, seed: seed, threads: threads)
+            }
             var options = RoutingCodesOptions()
             (options.training.seed, options.training.threads) = (seed, threads)
-            let trainer = RoutingCodesTrainer(start: start, examples: examples, options: options)
+            let trainer = RoutingCodesTrainer.fromBestStart(
+                rows: sample, codeByteCount: codeByteCount, examples: examples, options: options)
             trainer.train { _ in }
             return trainer.quantiser
+        case .weighted:
+            return OptimisedCodes.train(
+                sample, codeByteCount: codeByteCount, seed: seed, threads: threads, family: .weighted,
+                weights: weights)
         case .scalar:
             return ScalarCodes.train(
                 sample, codeByteCount: codeByteCount, seed: seed, threads: threads, weights: weights)

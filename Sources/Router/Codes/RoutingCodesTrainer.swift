@@ -2,8 +2,8 @@
 // rotation R = exp(A), A skew-symmetric, and codewords are learned so that codes choose well. The published routing loss is
 // over the steps of a walk through a graph; here the decision is which of the records that near partitions offer to read,
 // so that each true neighbour must come before the records that the codes of the moment put highest by mistake. A loss of
-// reconstruction and one of triplets stand beside it as published. Training begins from weighted codes and keeps what is
-// best on held-out queries, so that it ends no worse.
+// reconstruction and one of triplets stand beside it as published. Training keeps what is best on
+// held-out queries, so that it ends no worse than it began (RoutingCodesStart.swift).
 
 import CKernels
 import Glibc
@@ -22,11 +22,11 @@ public struct RoutingCodesOptions: Sendable {
     public var isNoisy = true
     /// Steps of Adam: words in root mean squares of their components, the rotation in radians.
     public var wordRate: Float = 0.004
-    public var turnRate: Float = 2e-4
+    public var turnRate: Float = 1e-4
 
     public init() {
-        training.epochs = 12
-        training.patience = 4
+        training.epochs = 4
+        training.patience = 2
         training.batchSize = 64
     }
 }
@@ -50,8 +50,13 @@ public final class RoutingCodesTrainer {
     public var report: TrainingReport { progress.report }
     private var blocks: [RoutingCodesBlock] = []
 
-    /// - Parameter start: any family; its maps are turned, its words moved.
-    public init(start: ProductQuantiser, examples: RoutingExamples, options: RoutingCodesOptions) {
+    /// - Parameters:
+    ///   - start: any family; its maps are turned, its words moved.
+    ///   - inverseError: one over the unit of differences of estimates; nil: what this start's estimates err by.
+    public init(
+        start: ProductQuantiser, examples: RoutingExamples, options: RoutingCodesOptions,
+        inverseError: Float? = nil
+    ) {
         precondition(examples.queries.dimension == start.dimension)
         self.start = start
         self.examples = examples
@@ -79,6 +84,7 @@ public final class RoutingCodesTrainer {
         let count = (options.training.batchSize + Self.blockQueries - 1) / Self.blockQueries
         blocks = (0..<count).map { _ in RoutingCodesBlock(self) }
         calibrate()
+        if let inverseError { self.inverseError = inverseError }
     }
 
     var tensors: [Tensor] { [words, turn, rotation, temperatures] }

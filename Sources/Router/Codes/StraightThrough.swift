@@ -22,6 +22,7 @@ package struct StraightThrough {
     private let width: Int
     private let distance = Distance(metric: .l2, elementType: .f32)
     private var distances = [Float](repeating: 0, count: ProductQuantiser.wordCount)
+    private var positions = [UInt32](repeating: 0, count: ProductQuantiser.wordCount)
     /// Of all draws in order; draw i has `starts[i] ..< starts[i + 1]`.
     package private(set) var shares: [Share] = []
     private var starts = [0]
@@ -38,15 +39,24 @@ package struct StraightThrough {
     /// The nearest word.
     mutating func nearest(to y: UnsafePointer<Float>, words: UnsafePointer<Float>) -> Int {
         let (distance, width) = (distance, width)
-        return distances.withUnsafeMutableBufferPointer { distances in
+        let least = distances.withUnsafeMutableBufferPointer { distances in
             distance.rows(
                 y, words, count: distances.count, dimension: width, into: distances.baseAddress!)
-            var (best, least) = (0, distances[0])
-            for word in 1..<distances.count where distances[word] < least {
-                (best, least) = (word, distances[word])
+            // Eight at a time: this is asked for every word of every record, and again by each step.
+            var least = SIMD8<Float>(repeating: .infinity)
+            for lanes in stride(from: 0, to: ProductQuantiser.wordCount, by: 8) {
+                least = pointwiseMin(
+                    least,
+                    UnsafeRawPointer(distances.baseAddress! + lanes).loadUnaligned(as: SIMD8<Float>.self))
             }
-            return best
+            return least.min()
         }
+        return select(atMost: least) > 0 ? Int(positions[0]) : 0
+    }
+
+    /// Puts the words that are no farther into `positions`, in order; how many.
+    private mutating func select(atMost limit: Float) -> Int {
+        Distance.selectAtMost(limit, of: distances, count: distances.count, into: &positions)
     }
 
     /// A word drawn with noise; without a generator the nearest. Shares are of the softmax, with the same noise.
@@ -59,7 +69,8 @@ package struct StraightThrough {
         let (limit, inverse) = (least + Self.reach * temperature, 1 / temperature)
         let first = shares.count
         var (chosen, most, bits, held) = (nearest, -Float.infinity, UInt64(0), 0)
-        for word in distances.indices where word == nearest || distances[word] < limit {
+        for place in 0..<select(atMost: limit) {
+            let word = Int(positions[place])
             var logit = (least - distances[word]) * inverse
             if random != nil {
                 if held == 0 { (bits, held) = (random?.next() ?? 0, 5) }

@@ -23,7 +23,7 @@ struct BuildCommand: ParsableCommand, ChoosesParts {
 
     @OptionGroup(title: HelpTitle.codes) var codesOption: CodesOption
 
-    @OptionGroup(title: HelpTitle.codes) var goalOptions: GoalOptions
+    @OptionGroup(title: HelpTitle.copies) var goalOptions: GoalOptions
 
     @OptionGroup(title: HelpTitle.router) var routerOptions: RouterOptions
 
@@ -56,7 +56,7 @@ struct BuildCommand: ParsableCommand, ChoosesParts {
         var parts = Parts(router: router, duplicate: duplicate, method: method)
         parts.hasHeads = heads != nil
         parts.hasPlan = shards.plan != nil
-        parts.isResident = residentOptions.resident != nil && codesOption.codes == nil
+        parts.isResident = residentOptions.resident != nil
         parts.isPlain = research.router.mode == .plain
         parts.hasPrototypes = research.router.prototypes != nil
         parts.hasLearn = routerOptions.learn != nil
@@ -99,9 +99,7 @@ struct BuildCommand: ParsableCommand, ChoosesParts {
     }
 
     private func validateResident() throws {
-        if codesOption.codes == CodesName.none && codesOption.codesIn != nil {
-            throw ValidationError("--codes none leaves no codes to lie anywhere: leave --codes-in out")
-        }
+        try codesOption.validatePlace()
         if !codesOption.isDefault {
             if routerOptions.router != nil || research.router.prototypes != nil
                 || research.router.prototypeCodes != nil
@@ -155,45 +153,20 @@ struct BuildCommand: ParsableCommand, ChoosesParts {
             ? try routerChoice.training(router, seed: seed, work: work, input: input, for: file.elementType)
             : nil
         if !duplicate.isPlanned { parameters.router = training }
-        var request: JobIdentity?
         // Told with the report: what is refused says nothing else.
         var chosen: [String] = []
-        if let choice = try ruled(for: file, parameters: parameters) {
+        if let choice = try rule(for: file, parameters: parameters)?.choose() {
             chosen = [choice.text]
-            if residentOptions.resident != nil, goalOptions.isGiven {
-                parameters.notes.merge(goalOptions.notes) { $1 }
-            }
             choice.apply(
                 to: &parameters,
                 training: try routerChoice.training(
                     .distance, seed: seed, work: work, input: input, for: file.elementType))
-        } else if let resident = residentOptions.resident {
-            let goal = goalOptions.goal(resident, baseByteCount: file.count * file.rowByteCount)
-            let asked = IndexBuilder(base: file, directory: what.index, parameters: parameters)
-            let learned = try routerChoice.training(
-                .distance, seed: seed, work: work, input: input, for: file.elementType)
-            request = JobIdentity(
-                try asked.identity().entries + goal.identity
-                    + learned.identity().map { ("plan: " + $0.name, $0.value) })
-            if resumeOptions.resume, let request,
-                let report = try FinishedJob.report(at: what.index, of: request)
-            {
-                print(Self.text(report, skipped: skipped))
-                return
-            }
-            // Refused before a minute of planning, not after it.
-            if resumeOptions.start == .fresh && !dryRunOption.dryRun {
-                try AtomicDirectory.create(path: what.index).discard()
-            }
-            try self.plan(goal, for: file, parameters: parameters).applied(
-                to: &parameters, routerChoice, work: work, input: input, for: file.elementType)
         }
         let builder = IndexBuilder(
             base: file, directory: what.index, parameters: parameters,
             progress: work.progress(stages: Self.stages(of: parameters)))
         builder.unit = research.unit.workUnit
         builder.start = resumeOptions.start
-        builder.request = request
         let copies = copies
         // Planned replicas need an index to plan on, and what its router learns.
         let after =
@@ -204,9 +177,6 @@ struct BuildCommand: ParsableCommand, ChoosesParts {
                     .distance, copies: duplicate, seed: seed, work: work, input: input, for: file.elementType)
         let expected = after.map { copies.retraining($0, seed: seed, cost: .vectors) }
         if dryRunOption.dryRun {
-            if residentOptions.resident != nil && !resumeOptions.resume {
-                PlanTrials(besideIndex: what.index).discard()
-            }
             chosen.append(try builder.plan(copies: expected).text(memory: work.memory))
             print(chosen.joined(separator: "\n"))
             return
@@ -214,7 +184,6 @@ struct BuildCommand: ParsableCommand, ChoosesParts {
         guard let after else {
             chosen.append(Self.text(try builder.build(), skipped: skipped))
             print(chosen.joined(separator: "\n"))
-            if residentOptions.resident != nil { PlanTrials(besideIndex: what.index).discard() }
             return
         }
         let plan = try after.identity().map { ("planned copies, " + $0.name, $0.value) }
@@ -274,17 +243,7 @@ struct BuildCommand: ParsableCommand, ChoosesParts {
         return !codesOption.isDefault || !isNamed
     }
 
-    /// What the rule chooses; nil where it is not asked, or where a budget leaves no room for a code of every record: then
-    /// centroids and coarser codes are weighed against one another by trying them.
-    private func ruled(for file: VectorFile, parameters: BuildParameters) throws -> ResidentRule.Choice? {
-        guard let rule = try rule(for: file, parameters: parameters) else { return nil }
-        guard residentOptions.resident != nil && codesOption.isDefault else { return try rule.choose() }
-        // Centroids are what is left where no code fits.
-        guard let choice = try? rule.choose(), choice.router != .centroids else { return nil }
-        return choice
-    }
-
-    /// The rule that chooses them.
+    /// The rule that chooses them; nil where it is not asked.
     private func rule(for file: VectorFile, parameters: BuildParameters) throws -> ResidentRule? {
         guard choosesByRule else { return nil }
         var rule = ResidentRule(base: file)
@@ -300,28 +259,6 @@ struct BuildCommand: ParsableCommand, ChoosesParts {
         return rule
     }
 
-    /// Weighs what the resident budget can buy, and prints it.
-    private func plan(
-        _ goal: ResidentGoal, for file: VectorFile, parameters: BuildParameters
-    ) throws -> ResidentPlan {
-        var planner = ResidentPlanner(base: file, goal: goal)
-        planner.metric = parameters.metric
-        planner.learn = try routerOptions.learn.map {
-            try input.open($0, atMost: routerOptions.pairs, as: file.elementType)
-        }
-        planner.partitions = what.partitions
-        planner.greatestId = try parameters.ids.validated(
-            count: file.count, memoryByteCount: work.memory.byteCount
-        ).greatest
-        planner.seed = parameters.seed
-        planner.threads = work.threads
-        planner.memoryByteCount = work.memory.byteCount
-        let trials = PlanTrials(besideIndex: what.index)
-        if resumeOptions.start != .resume { trials.discard() }
-        planner.trials = trials
-        return try planner.plan(progress: work.progress)
-    }
-
     /// The stages that a build tells of, in order.
     private static func stages(of parameters: BuildParameters) -> [String] {
         var stages: [String] = []
@@ -333,21 +270,6 @@ struct BuildCommand: ParsableCommand, ChoosesParts {
         stages += ["assign", "group", "write"]
         if let kind = parameters.router?.predictor.kind, kind != .distance { stages.append("train") }
         return stages + ["publish"]
-    }
-}
-
-extension ResidentPlan {
-    /// Prints the plan and gives its router to a build.
-    fileprivate func applied(
-        to parameters: inout BuildParameters, _ options: RouterChoice, work: WorkOptions,
-        input: InputOptions,
-        for type: ElementType
-    ) throws {
-        print(text)
-        apply(
-            to: &parameters,
-            training: try options.training(
-                .distance, seed: parameters.seed, work: work, input: input, for: type))
     }
 }
 

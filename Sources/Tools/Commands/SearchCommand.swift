@@ -85,9 +85,18 @@ struct SearchCommand: ParsableCommand, ChoosesParts {
         summary.run.recall = expected.map {
             Recall.mean(of: result.answers, against: $0, k: k, metric: opened.metric)
         }
+        if let expected, let declared = policy.declaredRecall {
+            summary.shareBelow = Recall.shareBelow(
+                declared, of: result.answers, against: expected, k: k, metric: opened.metric)
+        }
         print(results.json ? try Report.json(summary) : summary.text)
         guard !results.json, let expected, let recall = summary.run.recall else { return }
-        print(Report.recall(recall, k: k, truth: expected, queries: rows.count))
+        print(
+            Report.recall(recall, k: k, truth: expected, queries: rows.count)
+                + (summary.expectedRecall.map { String(format: ", expected by the codes %.4f", $0) } ?? ""))
+        if let declared = policy.declaredRecall, let share = summary.shareBelow {
+            print(String(format: "%.1f %% of queries found less than %g, each for itself", 100 * share, declared))
+        }
         if results.probing {
             print(
                 Report.text(

@@ -19,11 +19,13 @@ struct TrainCommand: ParsableCommand, ChoosesParts {
 
     @OptionGroup(title: HelpTitle.index) var input: InputOptions
 
-    @OptionGroup(title: HelpTitle.codes) var goalOptions: GoalOptions
+    @OptionGroup(title: HelpTitle.codes) var codesOption: CodesOption
 
     @OptionGroup(title: HelpTitle.router) var routerOptions: RouterOptions
 
     @OptionGroup(title: HelpTitle.copies) var copyOptions: CopyOptions
+
+    @OptionGroup(title: HelpTitle.copies) var goalOptions: GoalOptions
 
     @OptionGroup(title: HelpTitle.work) var work: WorkOptions
 
@@ -32,8 +34,11 @@ struct TrainCommand: ParsableCommand, ChoosesParts {
     @OptionGroup(title: HelpTitle.research, visibility: .hidden) var research: TrainResearchOptions
 
     private var router: RouterKind {
-        routerOptions.router ?? (residentOptions.resident == nil ? .prototypes : .distance)
+        routerOptions.router ?? (asksRule ? .distance : .prototypes)
     }
+
+    /// Whether codes and router are chosen by rule for a budget, as a build chooses them.
+    private var asksRule: Bool { residentOptions.resident != nil || !codesOption.isDefault }
 
     private var duplicate: CopyRule.Name { copyOptions.duplicate ?? .none }
 
@@ -43,7 +48,7 @@ struct TrainCommand: ParsableCommand, ChoosesParts {
 
     var parts: Parts {
         var parts = Parts(router: router, duplicate: duplicate)
-        parts.isResident = residentOptions.resident != nil
+        parts.isResident = asksRule
         parts.isPlain = research.router.mode == .plain
         parts.hasPrototypes = research.router.prototypes != nil
         parts.hasLearn = routerOptions.learn != nil
@@ -58,13 +63,17 @@ struct TrainCommand: ParsableCommand, ChoosesParts {
         {
             throw ValidationError("--learn-truth belongs to --learn, without --synthetic")
         }
-        guard residentOptions.resident != nil else { return }
+        try codesOption.validatePlace()
+        guard asksRule else { return }
         if routerOptions.router != nil || research.router.prototypes != nil
             || research.router.prototypeCodes != nil
         {
-            throw ValidationError("--resident chooses the router: leave --router and --prototypes out")
+            throw ValidationError(
+                "--resident and --codes choose the router: leave --router and --prototypes out")
         }
-        if duplicate != .none { throw ValidationError("--resident plans no copies: leave --duplicate out") }
+        if duplicate != .none {
+            throw ValidationError("--resident and --codes go without copies: leave --duplicate out")
+        }
     }
 
     func run() throws {
@@ -77,39 +86,46 @@ struct TrainCommand: ParsableCommand, ChoosesParts {
         training.predictor.checkpoints = research.checkpoint.map { TrainingCheckpoints(directory: $0) }
         let copies = Copies(kind: duplicate, options: research.copies, goal: goalOptions)
         var retraining = try copies.retraining(training, seed: research.seed, index: opened)
-        let goal = residentOptions.resident.map {
-            goalOptions.goal(
-                $0, baseByteCount: opened.count * opened.dimension * opened.elementType.byteCount)
+        var chosen: [String] = []
+        if let choice = try rule(for: opened)?.choose() {
+            chosen = [choice.text]
+            choice.apply(to: &retraining)
         }
         let request = JobIdentity(
             [
                 ("index", opened.manifest.checksum), ("seed", "\(research.seed)"),
                 ("copies", copies.described),
             ]
-                + (try training.identity()) + (goal?.identity ?? []))
+                + (try retraining.training.identity())
+                + [("resident", retraining.residentByteCount.map { "\($0)" } ?? "any")])
         if resumeOptions.resume, let report = try FinishedJob.report(at: what.out, of: request) {
             print(report.summary)
             return
         }
         retraining.request = request
-        if let goal {
-            // Refused before a minute of planning, not after it.
-            if resumeOptions.start == .fresh { try AtomicDirectory.create(path: what.out).discard() }
-            var planner = ResidentPlanner(index: opened, goal: goal)
-            planner.learn = training.learn.map {
-                $0.range(0..<min($0.count, training.pairs.learnCount ?? $0.count))
-            }
-            planner.seed = research.seed
-            planner.threads = work.threads
-            planner.memoryByteCount = work.memory.byteCount
-            let plan = try planner.plan(progress: work.progress)
-            print(plan.text)
-            plan.apply(to: &retraining)
-        }
-        print(
+        chosen.append(
             try retraining.run(opened, to: what.out, start: resumeOptions.start, progress: work.progress)
                 .summary)
+        print(chosen.joined(separator: "\n"))
         training.predictor.checkpoints?.discard()
+    }
+}
+
+extension TrainCommand {
+    /// The rule that chooses codes and router for the partitions that the index has.
+    private func rule(for index: DiskIndex) throws -> ResidentRule? {
+        guard asksRule else { return nil }
+        var rule = ResidentRule(
+            count: index.count, dimension: index.dimension, elementType: index.elementType)
+        rule.metric = index.metric
+        rule.partitions = index.partitionCount
+        rule.codes = codesOption.codes?.value ?? (index.mayHoldCodes ? .fitting : .none)
+        rule.codesAreInIndex = codesOption.codesIn.map { $0 == .index }
+        rule.residentByteCount = residentOptions.resident?.byteCount(
+            of: index.count * index.dimension * index.elementType.byteCount)
+        rule.memoryByteCount = work.memory.byteCount
+        rule.greatestId = index.ids.greatest
+        return rule
     }
 }
 

@@ -87,13 +87,9 @@ struct IgnoredOptions {
                 [.gain, .moves].contains($0.duplicate)
             },
             Rule(names: ["--eta"], of: "of --duplicate lira") { $0.duplicate == .lira },
-            Rule(
-                names: ["--plan-recall", "--plan-k"],
-                of: "of --resident without --codes, and of --duplicate gain, moves or lira"
-            ) {
-                $0.isResident || [.gain, .moves, .lira].contains($0.duplicate)
+            Rule(names: ["--plan-recall", "--plan-k"], of: "of --duplicate gain, moves or lira") {
+                [.gain, .moves, .lira].contains($0.duplicate)
             },
-            Rule(names: ["--minimise"], of: "of --resident without --codes") { $0.isResident },
             Rule(
                 commands: ["build"], names: ["--partitions", "--sample", "--iterations"],
                 of: "of partitions by k-means, not of heads"

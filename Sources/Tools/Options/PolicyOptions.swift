@@ -12,6 +12,12 @@ struct PolicyOptions: ParsableArguments {
     @Option(help: "Mean recall@k wanted: the threshold that reached it on held-out pairs.")
     var recall: Double?
 
+    @Option(
+        help:
+            "What holds of that recall: its mean over queries, or per-query: at least so much for 95 of 100 queries, each for itself (an index with codes; search and measure)."
+    )
+    var guarantee: Guarantee?
+
     @Option(help: "Read the N nearest partitions (with --eps2: at most N).")
     var nprobe: Int?
 
@@ -36,6 +42,12 @@ struct PolicyOptions: ParsableArguments {
     @Option(
         help: "Rounds of reads at most; later ones use the distances found (gain policy, trained router).")
     var rounds: Int = 1
+}
+
+/// Values of `--guarantee`.
+enum Guarantee: String, ExpressibleByArgument, CaseIterable {
+    case mean
+    case perQuery = "per-query"
 }
 
 /// The policies of published methods.
@@ -77,6 +89,9 @@ struct PolicyChoice {
     /// Whether a recall is declared, rather than a policy's own parameter.
     var declaresRecall: Bool { recall != nil || givenCount == 0 }
 
+    /// The recall that is declared; nil where a policy's own parameter is given.
+    var declaredRecall: Double? { declaresRecall ? recall ?? Self.defaultRecall : nil }
+
     /// Whether reads are chosen by what they are likely to find.
     var weighsGain: Bool {
         eps2 == nil && nprobe == nil && budgetVectors == nil && sigma == nil
@@ -100,6 +115,14 @@ struct PolicyChoice {
     func validate() throws {
         guard givenCount <= 1 else { throw ValidationError(Self.choices) }
         if sigma == .auto && recall == nil { throw ValidationError("--sigma auto needs --recall R") }
+        if options.guarantee != nil && !declaresRecall {
+            throw ValidationError("--guarantee is of a declared recall (--recall, or no policy at all)")
+        }
+        if options.guarantee == .perQuery && reads == .segments {
+            throw ValidationError(
+                "--guarantee per-query is kept by choosing pages for each query, as search does: batch reads whole segments"
+            )
+        }
         if let recall, !(recall > 0 && recall < 1) {
             throw ValidationError("--recall must be between 0 and 1")
         }
@@ -115,10 +138,8 @@ struct PolicyChoice {
         if let pageGain { return .pages(pageGain) }
         if let recall { return try declared(recall, for: index, k: k) }
         if givenCount == 0 {
-            let planned = index.plannedRecall?.recall
-            let policy = try declared(planned ?? Self.defaultRecall, for: index, k: k)
-            let why = planned.map { "\($0), which the index was planned for" } ?? "\(Self.defaultRecall)"
-            say("no policy given: recall \(why)")
+            let policy = try declared(Self.defaultRecall, for: index, k: k)
+            say("no policy given: recall \(Self.defaultRecall)")
             return policy
         }
         if let eps2 { return .eps2(eps2, nprobe: nprobe ?? 64) }
@@ -135,7 +156,12 @@ extension PolicyChoice {
                 throw DeclaredRecallError.uncalibrated(path: index.path)
             }
             let found: DeclaredRecall
-            if sigma == .auto {
+            if options.guarantee == .perQuery {
+                guard choosesPages(of: index) else { throw DeclaredRecallError.noPages }
+                found = try policies.declaredPagesPerQuery(recall: recall, k: k)
+                for note in found.notes { say(note) }
+                return .pages(found.threshold)
+            } else if sigma == .auto {
                 found = try policies.declaredSigma(recall: recall, k: k)
             } else if choosesPages(of: index) {
                 found = try policies.declaredPages(recall: recall, k: k)

@@ -9,7 +9,7 @@ import Storage
 struct ResidentOptions: ParsableArguments {
     @Option(
         help:
-            "Memory that the open index may hold, e.g. 64MiB, or 5% of the base's bytes: partitions and router are planned for it, and no search exceeds it (default of build: an eighth, spent by rule)."
+            "Memory that the open index may hold, e.g. 64MiB, or 5% of the base's bytes: partitions and codes are chosen for it, and no search exceeds it (default of build: an eighth)."
     )
     var resident: ResidentSize?
 }
@@ -26,6 +26,12 @@ struct CodesOption: ParsableArguments {
             "Where the codes lie: memory, or the index, where a search reads those of near partitions first (default: memory where they fit the resident bytes)."
     )
     var codesIn: CodesPlace?
+
+    func validatePlace() throws {
+        if codes == CodesName.none && codesIn != nil {
+            throw ValidationError("--codes none leaves no codes to lie anywhere: leave --codes-in out")
+        }
+    }
 
     /// Whether nothing is said of codes.
     var isDefault: Bool { codes == nil && codesIn == nil }
@@ -78,13 +84,6 @@ enum CodesName: ExpressibleByArgument, Equatable {
         case .none: .none
         case .bytes(let bytes): .bytes(bytes)
         }
-    }
-}
-
-extension ResidentGoal {
-    /// All of it by name, for the identity of a job.
-    var identity: [(name: String, value: String)] {
-        [("resident", "\(residentByteCount) bytes, recall@\(k) \(recall), fewest \(saving.rawValue)")]
     }
 }
 

@@ -97,6 +97,10 @@ struct SearchSummary: Encodable {
     var means: Means
     var latency: Index.Measurement.Latency
     var bound: String
+    /// By the codes' own account, where they chose pages.
+    var expectedRecall: Double?
+    /// With a truth: the share of queries that found less than the declared recall, each for itself.
+    var shareBelow: Double?
     private let hasCache: Bool
 
     private enum CodingKeys: String, CodingKey {
@@ -104,6 +108,8 @@ struct SearchSummary: Encodable {
         case latency = "latency_ms"
         case inFlight = "inflight"
         case bound
+        case expectedRecall = "expected_recall"
+        case shareBelow = "share_below"
     }
 
     init(_ result: SearchResult, parameters: SearchParameters, index: DiskIndex) {
@@ -114,6 +120,7 @@ struct SearchSummary: Encodable {
         means = Means(result.counters)
         latency = result.latency
         bound = result.bound
+        expectedRecall = result.expectedRecall
         hasCache = index.cache != nil
     }
 
@@ -124,6 +131,8 @@ struct SearchSummary: Encodable {
         try container.encode(latency, forKey: .latency)
         try container.encode(inFlight, forKey: .inFlight)
         try container.encode(bound, forKey: .bound)
+        try container.encodeIfPresent(expectedRecall, forKey: .expectedRecall)
+        try container.encodeIfPresent(shareBelow, forKey: .shareBelow)
     }
 
     var text: String {
