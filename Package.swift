@@ -37,10 +37,25 @@ let package = Package(
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ], swiftSettings: swift),
         .testTarget(name: "KernelTests", dependencies: ["CKernels"], swiftSettings: swift),
-        .testTarget(name: "StorageTests", dependencies: ["Storage", "Vectors"], swiftSettings: swift),
-        .testTarget(name: "RouterTests", dependencies: ["Router", "Vectors", "CKernels"], swiftSettings: swift),
+        // What several test targets share: fixtures, and indexes built of them.
+        .target(
+            name: "TestSupport", dependencies: ["Build", "Learn", "Index", "Storage", "Router", "Vectors"],
+            path: "Tests/TestSupport", swiftSettings: swift),
         .testTarget(
-            name: "IndexTests", dependencies: ["Build", "Learn", "Index", "Storage", "Router", "Vectors"],
+            name: "StorageTests", dependencies: ["TestSupport", "Storage", "Vectors"], swiftSettings: swift),
+        .testTarget(
+            name: "RouterTests", dependencies: ["Router", "Vectors", "CKernels"], swiftSettings: swift),
+        .testTarget(
+            name: "IndexTests",
+            dependencies: ["TestSupport", "Build", "Learn", "Index", "Storage", "Router", "Vectors"],
+            swiftSettings: swift),
+        .testTarget(
+            name: "LearnTests",
+            dependencies: ["TestSupport", "Build", "Learn", "Index", "Storage", "Router", "Vectors"],
+            swiftSettings: swift),
+        .testTarget(
+            name: "BuildTests",
+            dependencies: ["TestSupport", "Build", "Learn", "Index", "Storage", "Router", "Vectors"],
             swiftSettings: swift),
         .testTarget(name: "ToolsTests", dependencies: ["Storage"], swiftSettings: swift),
     ]

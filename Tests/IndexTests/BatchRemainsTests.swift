@@ -5,6 +5,7 @@ import Foundation
 import Index
 import Learn
 import Storage
+import TestSupport
 import Testing
 
 private struct Stopped: Error {}

@@ -6,22 +6,9 @@ import Index
 import Learn
 import Router
 import Storage
+import TestSupport
 import Testing
 import Vectors
-
-extension DiskIndex {
-    /// A batch into a file beside the index, and what that file then holds.
-    func batch(
-        _ queries: VectorFile, _ directory: TemporaryDirectory, name: String = "batch.bin", _ policy: Policy,
-        k: Int = 10, threads: Int = 2, change: (inout BatchParameters) -> Void = { _ in }
-    ) throws -> (answers: TruthFile, summary: BatchSummary) {
-        var parameters = BatchParameters(search: SearchParameters(k: k, policy: policy, threads: threads))
-        change(&parameters)
-        let out = directory.file(name)
-        let summary = try batch(queries, out: out, parameters: parameters)
-        return (try TruthFile.read(path: out), summary)
-    }
-}
 
 struct BatchTests {
     @Test(arguments: Kind.allCases, Metric.allCases)

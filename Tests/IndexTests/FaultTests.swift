@@ -5,6 +5,7 @@ import Glibc
 import Index
 import Learn
 import Storage
+import TestSupport
 import Testing
 import Vectors
 

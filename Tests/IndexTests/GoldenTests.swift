@@ -6,6 +6,7 @@ import Foundation
 import Index
 import Learn
 import Storage
+import TestSupport
 import Testing
 import Vectors
 

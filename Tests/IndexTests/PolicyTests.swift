@@ -4,6 +4,7 @@ import Build
 import Index
 import Learn
 import Storage
+import TestSupport
 import Testing
 import Vectors
 

@@ -1,5 +1,6 @@
 import Foundation
 import Storage
+import TestSupport
 import Testing
 
 /// Serialized, because one of them compares with what the kernel counts of the whole process.

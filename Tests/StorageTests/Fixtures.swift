@@ -1,34 +1,9 @@
-// What the tests of Storage share: a directory that goes with its test, and bytes that depend only on a seed.
+// What the tests of Storage share: bytes that depend only on a seed.
 
 import Foundation
 import Storage
 import Testing
 import Vectors
-
-/// A directory of one test, removed with it.
-final class TemporaryDirectory {
-    let path: String
-
-    /// On the disk of the temporary directory, or where `parent` says.
-    init(parent: String = NSTemporaryDirectory()) throws {
-        path = parent + (parent.hasSuffix("/") ? "" : "/") + "sonde-test-\(UUID().uuidString)"
-        try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: false)
-    }
-
-    deinit { try? FileManager.default.removeItem(atPath: path) }
-
-    func file(_ name: String) -> String { path + "/" + name }
-
-    /// Without syncing, which Foundation's own writing does: tests damage files thousands of times.
-    func write(_ bytes: [UInt8], as name: String) throws -> String {
-        // Truncating a file and writing it again makes ext4 flush it; removing it does not.
-        unlink(file(name))
-        let handle = try #require(fopen(file(name), "w"))
-        defer { fclose(handle) }
-        try #require(fwrite(bytes, 1, bytes.count, handle) == bytes.count)
-        return file(name)
-    }
-}
 
 /// All bytes of a file.
 func bytes(of path: String) throws -> [UInt8] { Array(try Data(contentsOf: URL(fileURLWithPath: path))) }

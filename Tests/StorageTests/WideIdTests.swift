@@ -2,6 +2,7 @@
 
 import Foundation
 import Storage
+import TestSupport
 import Testing
 import Vectors
 

@@ -1,4 +1,4 @@
-// Planners by their properties, and the rewriter by what a search finds afterwards.
+// Planners of copies by their properties.
 
 import Build
 import Foundation
@@ -6,65 +6,9 @@ import Index
 import Learn
 import Router
 import Storage
+import TestSupport
 import Testing
 import Vectors
-
-/// Clustered vectors, an index of them, and a directory that goes with the test.
-private final class Planned {
-    let directory: String
-    let index: DiskIndex
-    let homes: Homes
-    let queries: VectorMatrix
-    let learn: VectorFile
-
-    init(
-        count: Int = 3000, partitions: Int = 40, metric: Metric = .l2, elementType: ElementType = .u8,
-        change: (inout BuildParameters) -> Void = { _ in }
-    ) throws {
-        directory = NSTemporaryDirectory() + "/sonde-planner-\(UUID().uuidString)"
-        try FileManager.default.createDirectory(atPath: directory, withIntermediateDirectories: false)
-        let synth = try Synth(SynthParameters(dimension: 24, elementType: elementType, seed: 3, clusters: 12))
-        let base = try Self.write(synth.rows(0..<count, of: .base, threads: 1), directory + "/base.npy")
-        learn = try Self.write(synth.rows(0..<4000, of: .learn, threads: 1), directory + "/learn.npy")
-        queries = synth.rows(0..<50, of: .query, threads: 1)
-        var parameters = BuildParameters()
-        parameters.partitions = partitions
-        parameters.metric = metric
-        parameters.iterations = 5
-        change(&parameters)
-        _ = try IndexBuilder(base: base, directory: directory + "/index", parameters: parameters).build()
-        index = try DiskIndex(path: directory + "/index")
-        homes = try index.homes()
-    }
-
-    deinit { try? FileManager.default.removeItem(atPath: directory) }
-
-    private static func write(_ rows: VectorMatrix, _ path: String) throws -> VectorFile {
-        let writer = try VectorFileWriter(
-            path: path, dimension: rows.dimension, elementType: rows.elementType)
-        try writer.append(rows)
-        try writer.finish()
-        return try VectorFile.open(path: path)
-    }
-
-    func planner(maximum: Double = 1.3) -> CopyPlanner {
-        var planner = CopyPlanner(index: index, homes: homes)
-        planner.replicationMaximum = maximum
-        return planner
-    }
-
-    func rewritten(_ plan: Placements, _ name: String = "again") throws -> DiskIndex {
-        var rewriter = IndexRewriter(index: index)
-        rewriter.memoryByteCount = 200_000
-        try rewriter.write(to: directory + "/" + name, plan: plan, build: ["duplicate": "test"])
-        return try DiskIndex(path: directory + "/" + name)
-    }
-
-    func ids(_ index: DiskIndex, nprobe: Int) throws -> [[UInt64]] {
-        let found = try index.search(queries, parameters: SearchParameters(k: 5, policy: .nprobe(nprobe)))
-        return (0..<queries.count).map { query in (0..<5).map { found.answers.id(query: query, rank: $0) } }
-    }
-}
 
 private let geometric: [CopyRule] = [
     .closure(replicas: 4, eps1: 1), .soar(lambda: 1), .random(seed: 7), .slots,
@@ -265,77 +209,5 @@ private struct Confused: PartitionRouter {
     @Test func theSamePlanComesOutTwice() throws {
         let planned = try Planned()
         #expect(try plan(planned).plan == plan(planned).plan)
-    }
-}
-
-@Suite struct IndexRewriterTests {
-    @Test func withoutAPlanTheFilesAreShared() throws {
-        let planned = try Planned()
-        let index = try planned.rewritten(Placements())
-        #expect(try Verification.run(path: index.path).damage.isEmpty)
-        #expect(try planned.ids(index, nprobe: 3) == planned.ids(planned.index, nprobe: 3))
-        func inode(_ path: String) throws -> Int {
-            try FileManager.default.attributesOfItem(atPath: path)[.systemFileNumber] as! Int
-        }
-        #expect(
-            try inode(index.path + "/segments.bin") == inode(planned.index.path + "/segments.bin"))
-    }
-
-    @Test(arguments: [Metric.l2, .cosine, .ip])
-    func copiesAndMovesArriveAndNothingIsLost(metric: Metric) throws {
-        let planned = try Planned(metric: metric, elementType: metric == .l2 ? .u8 : .f32)
-        var plan = try planned.planner(maximum: 1.5).plan(.random(seed: 3))
-        plan.moves = (0..<200).map { id in
-            Placement(
-                id: id, partition: (planned.homes[Int(id)].first! + 1) % UInt32(planned.index.partitionCount))
-        }
-        let index = try planned.rewritten(plan)
-        let report = try Verification.run(path: index.path)
-        #expect(report.damage.isEmpty)
-        let (found, expected) = (try index.homes(), planned.homes.applying(plan))
-        #expect(found.count == expected.count)
-        for id in 0..<found.count { #expect(Set(found[id]) == Set(expected[id])) }
-        #expect(report.records == expected.partitions.count)
-        #expect(index.manifest.build["duplicate"] == "test")
-        // All partitions read: the answer is the exact one, before and after.
-        let all = planned.index.partitionCount
-        #expect(try planned.ids(index, nprobe: all) == planned.ids(planned.index, nprobe: all))
-    }
-
-    @Test func withHeadsTheHeadsStay() throws {
-        let planned = try Planned { parameters in
-            parameters.partitions = nil
-            parameters.headShare = 0.05
-        }
-        let index = try planned.rewritten(try planned.planner(maximum: 2).plan(.slots))
-        #expect(index.headIds == planned.index.headIds)
-        #expect(try Verification.run(path: index.path).damage.isEmpty)
-        #expect(index.manifest.records > planned.index.manifest.records)
-    }
-
-    @Test func nothingIsLostByCopies() throws {
-        let planned = try Planned()
-        let index = try planned.rewritten(
-            try planned.planner(maximum: 1.4).plan(.closure(replicas: 4, eps1: 2)))
-        let exact = try planned.ids(planned.index, nprobe: planned.index.partitionCount)
-        func recall(_ index: DiskIndex) throws -> Int {
-            zip(try planned.ids(index, nprobe: 2), exact).reduce(0) {
-                $0 + Set($1.0).intersection($1.1).count
-            }
-        }
-        #expect(try recall(index) >= recall(planned.index))
-    }
-
-    @Test func plansThatMeanNothingAreRefused() throws {
-        let planned = try Planned()
-        for plan in [
-            Placements(copies: [Placement(id: 3000, partition: 0)]),
-            Placements(moves: [Placement(id: 0, partition: 40)]),
-            Placements(moves: [Placement(id: 0, partition: 1), Placement(id: 0, partition: 2)]),
-        ] {
-            #expect(throws: IndexError.self) { try planned.rewritten(plan) }
-        }
-        let names = try FileManager.default.contentsOfDirectory(atPath: planned.directory)
-        #expect(names.sorted() == ["base.npy", "index", "learn.npy"])
     }
 }

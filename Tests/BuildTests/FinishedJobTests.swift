@@ -4,6 +4,7 @@ import Build
 import Foundation
 import Index
 import Storage
+import TestSupport
 import Testing
 
 struct FinishedJobTests {

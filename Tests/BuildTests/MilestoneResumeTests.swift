@@ -5,10 +5,9 @@ import Foundation
 import Index
 import Learn
 import Storage
+import TestSupport
 import Testing
 import Vectors
-
-private struct Stopped: Error {}
 
 struct MilestoneResumeTests {
     private let fixture: Fixture
