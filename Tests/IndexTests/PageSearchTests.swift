@@ -6,6 +6,7 @@ import Index
 import Learn
 import Router
 import Storage
+import TestSupport
 import Testing
 import Vectors
 

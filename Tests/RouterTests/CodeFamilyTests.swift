@@ -1,8 +1,7 @@
 import Glibc
+import Router
 import Testing
 import Vectors
-
-import Router
 
 @Suite struct CodeFamilyTests {
     /// Rows of twelve components of unlike spread, turned, so that maps have something to find.

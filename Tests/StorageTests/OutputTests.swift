@@ -1,10 +1,9 @@
 // Outputs: what lies at a path decides how it is written, and nothing that a job reads is written.
 
 import Foundation
+import Storage
 import Testing
 import Vectors
-
-import Storage
 
 @Suite struct OutputTests {
     @Test func aSymlinkIsFollowedAndStays() throws {

@@ -121,7 +121,8 @@ public struct IndexRewriter {
     }
 
     /// Writes or shares codes.bin; nil where the index has none.
-    private func writeCodes(_ codes: VectorMatrix?, isKept: Bool, into files: IndexFiles) throws -> FileDigest?
+    private func writeCodes(_ codes: VectorMatrix?, isKept: Bool, into files: IndexFiles) throws
+        -> FileDigest?
     {
         if let codes { return try codes.writeCodes(path: files.codes) }
         guard isKept, let digest = index.manifest.files[IndexFiles.codesName] else { return nil }

@@ -95,7 +95,9 @@ final class CodeReader {
             while state.look.submitted < state.look.reads.count {
                 let read = state.look.submitted
                 let size = state.look.reads[read].byteCount
-                guard queue.inFlight < queue.depth, let place = arena.allocate(byteCount: size) else { return }
+                guard queue.inFlight < queue.depth, let place = arena.allocate(byteCount: size) else {
+                    return
+                }
                 state.look.place(read: read, at: place)
                 queue.submit(
                     offset: state.look.reads[read].offset, byteCount: size, arenaOffset: place,
@@ -123,7 +125,9 @@ final class CodeReader {
             guard state.look.completed == state.look.reads.count else { continue }
             state.look.findBlocks(in: base)
             try body(slot)
-            for read in state.look.reads { arena.release(offset: read.arenaOffset, byteCount: read.byteCount) }
+            for read in state.look.reads {
+                arena.release(offset: read.arenaOffset, byteCount: read.byteCount)
+            }
         }
     }
 

@@ -43,7 +43,9 @@ final class SearchWorker {
         rounds = job.parameters.rounds > 1 ? LaterRounds(index: index, k: job.parameters.k) : nil
         if case .pages = job.parameters.policy, let codes = index.recordCodes {
             pages = PageChooser(index: index, codes: codes)
-            codeReader = try index.codesDevice.map { try CodeReader(device: $0, codes: codes, k: job.parameters.k) }
+            codeReader = try index.codesDevice.map {
+                try CodeReader(device: $0, codes: codes, k: job.parameters.k)
+            }
         } else {
             (pages, codeReader) = (nil, nil)
         }
@@ -108,10 +110,12 @@ final class SearchWorker {
     /// The nearest partitions, and where their codes lie in the index the reads of those that are worth a look.
     private func routeToCodes(_ pages: PageChooser, above lambda: Float, _ state: QueryInFlight) {
         router.route(
-            job.routingRows.row(state.query), limit: pages.partitionLimit(k: job.parameters.k), scratch: scratch,
+            job.routingRows.row(state.query), limit: pages.partitionLimit(k: job.parameters.k),
+            scratch: scratch,
             into: &state.route)
         guard codeReader != nil, let codes = index.recordCodes else { return }
-        state.look.plan(state.route, 
+        state.look.plan(
+            state.route,
             count: pages.lookCount(state.route, k: job.parameters.k, above: lambda), codes: codes)
         guard !state.look.reads.isEmpty else { return }
         state.counters.rounds += 1

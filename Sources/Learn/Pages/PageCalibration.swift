@@ -13,7 +13,8 @@ extension DiskIndex {
     ///
     /// - Parameter areInIndex: whether a search will have to read the codes; `router` tells it then which.
     func calibratePages(
-        _ codes: RecordCodes, areInIndex: Bool, router: any PartitionRouter, set: CalibrationSet, threads: Int,
+        _ codes: RecordCodes, areInIndex: Bool, router: any PartitionRouter, set: CalibrationSet,
+        threads: Int,
         into policies: inout CalibratedPolicies
     ) throws -> RecordCodes {
         let calibration = try PageCalibration(
@@ -37,8 +38,10 @@ extension DiskIndex {
         for (place, k) in set.ks.enumerated() {
             policies.curves[CalibratedPolicies.curveName(CalibratedPolicies.pagesPerQueryName, k: k)] =
                 CalibratedPolicies.guaranteedRecalls.compactMap { recall in
-                    gains.thresholdPerQuery(recall: recall, place: place, groups: set.groups(of: 0..<set.count))
-                        .map { .init(lambda: Double($0), recall: recall) }
+                    gains.thresholdPerQuery(
+                        recall: recall, place: place, groups: set.groups(of: 0..<set.count)
+                    )
+                    .map { .init(lambda: Double($0), recall: recall) }
                 }
         }
         return fitted
@@ -242,12 +245,15 @@ private struct PageCalibration {
             var pages = 0
             var look = CodeLook()
             for (place, query) in range.enumerated() {
-                let count = routes[query].partitions.prefix { thresholds[place][Int($0)] ?? 0 >= lambda }.count
-                look.plan(routes[query], count: max(1, min(count, codes.model.partitionLimit(k: k))), codes: codes)
+                let count = routes[query].partitions.prefix { thresholds[place][Int($0)] ?? 0 >= lambda }
+                    .count
+                look.plan(
+                    routes[query], count: max(1, min(count, codes.model.partitionLimit(k: k))), codes: codes)
                 pages += look.reads.reduce(0) { $0 + $1.byteCount } / CodePages.byteCount
                 pages += weighed[place].reduce(0) {
-                    $0 + ($1.value >= lambda && thresholds[place][$1.key.partition] ?? 0 >= lambda
-                        ? index.layout.pagesPerUnit : 0)
+                    $0
+                        + ($1.value >= lambda && thresholds[place][$1.key.partition] ?? 0 >= lambda
+                            ? index.layout.pagesPerUnit : 0)
                 }
             }
             if Double(pages) < best.pages { best = (Double(pages), share) }

@@ -78,7 +78,9 @@ public struct TrainedRouter: Sendable {
         encoder.outputFormatting = [.sortedKeys]
         let learned = posteriors.isEmpty ? [] : [PosteriorModel.encode(posteriors)]
         let codes = recordCodes.map { [$0.encode()] } ?? []
-        return router.encode() + learned + codes + [(CalibratedPolicies.section, Array(try encoder.encode(policies)))]
+        return router.encode() + learned + codes + [
+            (CalibratedPolicies.section, Array(try encoder.encode(policies)))
+        ]
     }
 }
 

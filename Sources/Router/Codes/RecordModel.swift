@@ -34,7 +34,9 @@ public struct RecordModel: Sendable, Equatable {
 
     /// The spread for a k: between those that were fitted in proportion to the logarithm of k.
     public func spread(k: Int) -> Float {
-        guard let upper = depths.firstIndex(where: { $0.k >= k }) else { return depths[depths.count - 1].spread }
+        guard let upper = depths.firstIndex(where: { $0.k >= k }) else {
+            return depths[depths.count - 1].spread
+        }
         guard upper > 0, depths[upper].k != k else { return depths[upper].spread }
         let (low, high) = (depths[upper - 1], depths[upper])
         let share = logf(Float(k) / Float(low.k)) / logf(Float(high.k) / Float(low.k))

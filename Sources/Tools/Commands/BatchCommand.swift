@@ -39,7 +39,9 @@ struct BatchCommand: ParsableCommand, ChoosesParts {
 
     @OptionGroup(title: HelpTitle.research, visibility: .hidden) var published: PublishedPolicyOptions
 
-    private var policy: PolicyChoice { PolicyChoice(options: policyOptions, published: published, reads: .segments) }
+    private var policy: PolicyChoice {
+        PolicyChoice(options: policyOptions, published: published, reads: .segments)
+    }
 
     var parts: Parts {
         var parts = Parts()

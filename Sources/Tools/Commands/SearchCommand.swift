@@ -95,7 +95,9 @@ struct SearchCommand: ParsableCommand, ChoosesParts {
             Report.recall(recall, k: k, truth: expected, queries: rows.count)
                 + (summary.expectedRecall.map { String(format: ", expected by the codes %.4f", $0) } ?? ""))
         if let declared = policy.declaredRecall, let share = summary.shareBelow {
-            print(String(format: "%.1f %% of queries found less than %g, each for itself", 100 * share, declared))
+            print(
+                String(
+                    format: "%.1f %% of queries found less than %g, each for itself", 100 * share, declared))
         }
         if results.probing {
             print(

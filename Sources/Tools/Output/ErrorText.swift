@@ -1,8 +1,8 @@
 // The one line of an error: what the library says, and which command or option does what it advises. The library
 // knows parameters; only here have they names that are typed.
 
-import Foundation
 import Build
+import Foundation
 import Index
 import Storage
 
