@@ -187,7 +187,7 @@ extension Policy {
     }
 
     /// Page thresholds from reading what surely holds a neighbour to what hardly may.
-    public static var pagesLadder: [Policy] { (0..<48).map { .pages(expf(-9 * Float($0) / 47)) } }
+    public static var pagesLadder: [Policy] { (0..<64).map { .pages(expf(3 - 12 * Float($0) / 63)) } }
 
     /// Gain thresholds from reading the best partition alone to reading nearly everything.
     public static func gainLadder(for table: SegmentTable, cost: ReadCost, count: Int) -> [Policy] {
