@@ -142,7 +142,8 @@ private struct PageCalibration {
     /// The spread for each k under which what was found is likeliest.
     func spreads(_ codes: RecordCodes) -> [Float] {
         let range = set.calibrating.prefix(Self.fittedMaximum)
-        let deepest = set.ks.reduce(1, max)
+        let few = set.ks.filter { $0 <= Self.manyCandidates.k }
+        let many = set.ks.filter { $0 > Self.manyCandidates.k }
         let roots = forEachQuery(of: range, codes) { query, chooser -> Float in
             chooser.estimate(rows.row(query), route: routes[query], k: 1, stops: false)
             return chooser.nearestEstimate.squareRoot()
@@ -158,22 +159,25 @@ private struct PageCalibration {
                 }
             }
             var losses: [Double] = []
-            chooser.estimate(rows.row(query), route: routes[query], k: deepest, stops: false)
-            for k in set.ks {
+            for ks in [few, many] {
                 // Many candidates take long to weigh, and tell as much of fewer queries.
-                if k > Self.manyCandidates.k, query % Self.manyCandidates.part != 0 {
-                    losses += ladder.map { _ in 0 }
+                guard let deepest = ks.last, deepest == few.last || query % Self.manyCandidates.part == 0
+                else {
+                    losses += [Double](repeating: 0, count: ks.count * ladder.count)
                     continue
                 }
-                for spread in ladder {
-                    chooser.weigh(route: routes[query], k: k, spread: spread, excluded: source(query))
-                    var loss = 0.0
-                    chooser.forEachRecord(of: routes[query]) { partition, slot, probability in
-                        let p = min(max(Double(probability), 1e-6), 1 - 1e-6)
-                        let isNear = (nearest[UInt64(partition) << 32 | UInt64(slot)] ?? .max) < k
-                        loss -= log(isNear ? p : 1 - p)
+                chooser.estimate(rows.row(query), route: routes[query], k: deepest, stops: false)
+                for k in ks {
+                    for spread in ladder {
+                        chooser.weigh(route: routes[query], k: k, spread: spread, excluded: source(query))
+                        var loss = 0.0
+                        chooser.forEachRecord(of: routes[query]) { partition, slot, probability in
+                            let p = min(max(Double(probability), 1e-6), 1 - 1e-6)
+                            let isNear = (nearest[UInt64(partition) << 32 | UInt64(slot)] ?? .max) < k
+                            loss -= log(isNear ? p : 1 - p)
+                        }
+                        losses.append(loss)
                     }
-                    losses.append(loss)
                 }
             }
             return losses
