@@ -55,7 +55,7 @@ public final class RecordEstimates {
     }
 
     /// Partitions between two looks at whether farther ones still hold anything near, and looks in vain after which no
-    /// more are scanned. Scanning all instead takes a third more time and saves two pages of a hundred
+    /// more are scanned. Scanning all instead takes half as much time again and saves two pages of a hundred
     /// (docs/results/pages.md).
     private static let look = 8
     private static let patience = 5
