@@ -38,6 +38,22 @@ struct DeclaredRecallTests {
         #expect(eleven.notes == ["k 11 uses the calibration of k 10 and 20"] && ten.notes.isEmpty)
     }
 
+    @Test func whatCodesCannotTellApartIsReadInWholePartitions() throws {
+        var policies = Self.policies()
+        policies.curves["pages"] = [0.5, 0.05].map { .init(lambda: $0, recall: 0.9 - $0 / 5, error: 0.001) }
+        let few = try policies.declaredPagesOrPartitions(recall: 0.85, k: 1)
+        #expect(few.policy == .pages(few.found.threshold))
+        let many = try policies.declaredPagesOrPartitions(recall: 0.95, k: 1)
+        #expect(many.policy == .gain(many.found.threshold))
+        // Neither reaches it; the depth has no pages.
+        #expect(throws: DeclaredRecallError.self) {
+            try policies.declaredPagesOrPartitions(recall: 0.995, k: 1)
+        }
+        #expect(throws: DeclaredRecallError.self) {
+            try policies.declaredPagesOrPartitions(recall: 0.5, k: 10)
+        }
+    }
+
     @Test func whatWasNotCalibratedIsRefused() throws {
         let policies = Self.policies()
         #expect(throws: DeclaredRecallError.self) {

@@ -226,6 +226,24 @@ extension CalibratedPolicies {
         return try declared(recall: recall, k: k, curve: Self.pagesName)
     }
 
+    /// The policy of one round for a mean recall@k where records have codes: by pages, and beyond what their codes can tell
+    /// apart by whole partitions.
+    ///
+    /// - Throws: where neither is sure to reach the recall.
+    public func declaredPagesOrPartitions(
+        recall: Double, k: Int
+    ) throws(DeclaredRecallError) -> (policy: Policy, found: DeclaredRecall) {
+        do {
+            let found = try declaredPages(recall: recall, k: k)
+            return (.pages(found.threshold), found)
+        } catch {
+            guard case .notReached = error,
+                let found = try? declared(recall: recall, k: k, rounds: 1, cost: .vectors)
+            else { throw error }
+            return (.gain(found.threshold), found)
+        }
+    }
+
     /// The threshold of a page's gain at which 95 of 100 queries find at least a recall@k each.
     ///
     /// Calibrated are some recalls at some k: the next higher recall stands for one between two, and of the k around the

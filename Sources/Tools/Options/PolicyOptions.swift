@@ -164,9 +164,12 @@ extension PolicyChoice {
             } else if sigma == .auto {
                 found = try policies.declaredSigma(recall: recall, k: k)
             } else if choosesPages(of: index) {
-                found = try policies.declaredPages(recall: recall, k: k)
-                for note in found.notes { say(note) }
-                return .pages(found.threshold)
+                let chosen = try policies.declaredPagesOrPartitions(recall: recall, k: k)
+                for note in chosen.found.notes { say(note) }
+                if case .gain = chosen.policy {
+                    say("recall@\(k) \(recall) is more than codes can tell apart: whole partitions are read")
+                }
+                return chosen.policy
             } else {
                 found = try policies.declared(
                     recall: recall, k: k, rounds: rounds, cost: try readCost(for: index))
