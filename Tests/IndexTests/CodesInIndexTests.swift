@@ -61,6 +61,13 @@ struct CodesInIndexTests {
         let again = try index.search(fixture.queries, parameters: parameters)
         #expect(again.answers.ids == found.answers.ids)
         #expect(again.counters.map(\.pages) == found.counters.map(\.pages))
+        // Pages of codes are counted, too, where no record has to be read.
+        let cached = try index.caching(
+            byteCount: 4 << 20, learn: fixture.queries, policy: .nprobe(30), threads: 1)
+        for counters in try cached.search(fixture.queries, parameters: parameters).counters {
+            #expect(counters.bytes == counters.pages * 4096 && counters.pages > 0)
+            #expect(counters.vectors == 0 && counters.rounds == 1)
+        }
         // The lower the threshold, the more codes are looked at.
         parameters.policy = .pages(0)
         let all = try index.search(fixture.queries, parameters: parameters)

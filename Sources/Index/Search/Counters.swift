@@ -1,6 +1,8 @@
 // What answering cost, a query. Counted where it happens: reads and bytes where they are submitted, vectors
 // where they are scanned.
 
+import Storage
+
 /// The exact cost of one query.
 public struct QueryCounters: Sendable, Equatable {
     /// Records of all segments read, replicas included.
@@ -30,6 +32,13 @@ public struct QueryCounters: Sendable, Equatable {
     public var expectedNeighbours: Float = 0
 
     public init() {}
+
+    /// Counts a read that is asked of the device.
+    mutating func add(readOf byteCount: Int) {
+        reads += 1
+        bytes += UInt64(byteCount)
+        pages += UInt64(byteCount / PageLayout.pageByteCount)
+    }
 
     /// The columns of `search --counters`, in order.
     public static let columns = [

@@ -23,8 +23,9 @@ final class SearchWorker {
     private let scanner: SegmentScanner
     private var chooser: ReadChooser
     private let rounds: LaterRounds?
-    /// Where pages are chosen instead of partitions.
+    /// Where pages are chosen instead of partitions, and what one has to be worth.
     private let pages: PageChooser?
+    private let lambda: Float
     /// Where codes lie in the index: they are read before.
     private let codeReader: CodeReader?
     private var sorted: [Neighbour] = []
@@ -41,13 +42,14 @@ final class SearchWorker {
         scanner = SegmentScanner(layout: index.layout, metric: index.metric, hasReplicas: index.hasReplicas)
         chooser = ReadChooser(policy: job.parameters.policy, cost: job.parameters.cost, table: index.table)
         rounds = job.parameters.rounds > 1 ? LaterRounds(index: index, k: job.parameters.k) : nil
-        if case .pages = job.parameters.policy, let codes = index.recordCodes {
+        if case .pages(let lambda) = job.parameters.policy, let codes = index.recordCodes {
+            self.lambda = lambda
             pages = PageChooser(index: index, codes: codes)
             codeReader = try index.codesDevice.map {
                 try CodeReader(device: $0, codes: codes, k: job.parameters.k)
             }
         } else {
-            (pages, codeReader) = (nil, nil)
+            (pages, codeReader, lambda) = (nil, nil, 0)
         }
         for slot in 0..<job.parameters.inFlight {
             slots.append(
@@ -91,15 +93,13 @@ final class SearchWorker {
         if let excluded = job.excluded { _ = state.seen?.insert(excluded[query]) }
         state.rounds = 0
         state.started = monotonicNanoseconds()
-        if case .pages(let lambda) = job.parameters.policy, let pages {
-            routeToCodes(pages, above: lambda, state)
-            guard codeReader == nil || state.look.reads.isEmpty else {
-                state.counters.routeNanoseconds = monotonicNanoseconds() - state.started
-                codeReader?.add(slot)
-                return
-            }
+        if let pages {
+            routeToCodes(pages, state)
             state.counters.routeNanoseconds = monotonicNanoseconds() - state.started
-            return try proceedToPages(slot, blocks: nil)
+            guard let codeReader, !state.look.reads.isEmpty else {
+                return try proceedToPages(slot, blocks: nil)
+            }
+            return codeReader.add(slot)
         }
         route(state)
         plan(state)
@@ -108,29 +108,23 @@ final class SearchWorker {
     }
 
     /// The nearest partitions, and where their codes lie in the index the reads of those that are worth a look.
-    private func routeToCodes(_ pages: PageChooser, above lambda: Float, _ state: QueryInFlight) {
+    private func routeToCodes(_ pages: PageChooser, _ state: QueryInFlight) {
         router.route(
             job.routingRows.row(state.query), limit: pages.partitionLimit(k: job.parameters.k),
-            scratch: scratch,
-            into: &state.route)
+            scratch: scratch, into: &state.route)
         guard codeReader != nil, let codes = index.recordCodes else { return }
         state.look.plan(
             state.route,
             count: pages.lookCount(state.route, k: job.parameters.k, above: lambda), codes: codes)
         guard !state.look.reads.isEmpty else { return }
         state.counters.rounds += 1
-        for read in state.look.reads {
-            state.counters.reads += 1
-            state.counters.bytes += UInt64(read.byteCount)
-        }
+        for read in state.look.reads { state.counters.add(readOf: read.byteCount) }
     }
 
     /// Chooses pages by codes that are there, and starts on them.
     private func proceedToPages(_ slot: Int, blocks: [UnsafeRawPointer?]?) throws {
         let (state, start) = (slots[slot], monotonicNanoseconds())
-        if case .pages(let lambda) = job.parameters.policy, let pages {
-            choosePages(pages, above: lambda, blocks: blocks, state)
-        }
+        if let pages { choosePages(pages, blocks: blocks, state) }
         plan(state)
         state.counters.routeNanoseconds += monotonicNanoseconds() - start
         try proceed(slot)
@@ -195,7 +189,7 @@ final class SearchWorker {
 
     /// The pages of the nearest partitions that probably hold neighbours.
     private func choosePages(
-        _ pages: PageChooser, above lambda: Float, blocks: [UnsafeRawPointer?]?, _ state: QueryInFlight
+        _ pages: PageChooser, blocks: [UnsafeRawPointer?]?, _ state: QueryInFlight
     ) {
         pages.estimate(
             job.routingRows.row(state.query), route: state.route, k: job.parameters.k, blocks: blocks)
@@ -248,8 +242,7 @@ final class SearchWorker {
         // Reads that follow one another may lie in one segment.
         var last = -1
         for read in state.reads {
-            state.counters.reads += 1
-            state.counters.bytes += UInt64(read.byteCount)
+            state.counters.add(readOf: read.byteCount)
             for partition in read.partitions {
                 let count = read.part(of: partition, table: index.table).records
                 guard count > 0 else { continue }
@@ -259,7 +252,6 @@ final class SearchWorker {
             }
         }
         state.counters.vectors += records
-        state.counters.pages = state.counters.bytes / UInt64(PageLayout.pageByteCount)
         state.seen?.reserve(1 + Int(state.counters.vectors + state.counters.cached))
     }
 
